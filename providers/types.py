@@ -1,0 +1,110 @@
+"""The words of the seam: what is asked of a model, and what comes back.
+
+Values only. How an image is found, cut or cached, what a call may cost and when it is
+tried again are other modules' business.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, Protocol
+
+type Json = None | bool | int | float | str | list[Json] | dict[str, Json]
+
+Role = Literal["system", "user", "assistant"]
+Finish = Literal["stop", "length", "refusal"]
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """Image bytes exactly as they go over the wire; `width` and `height` in pixels."""
+
+    media_type: str
+    data: bytes
+    width: int
+    height: int
+
+    @cached_property
+    def data_url(self) -> str:
+        """The bytes as a base64 data URL, made once however often the image is sent."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
+
+
+class Image(Protocol):
+    """An image that can say what it is before it is decoded."""
+
+    @property
+    def identity(self) -> Mapping[str, Json]:
+        """What a cache key says of it: the digest of its source bytes and what is done to them."""
+        ...
+
+    async def encode(self) -> EncodedImage:
+        """The bytes to send. Raises `BadRequest` when they cannot be made."""
+        ...
+
+
+type Part = str | Image
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; `parts` are texts and images in the order in which the model reads them."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to one model.
+
+    `params` are the sampling options as sent (`max_tokens` is always among them).
+    `repeat` numbers independent draws of one question; `turn` is how many turns of its
+    episode are already answered, which is what a queue may order by. Neither is sent.
+    """
+
+    messages: tuple[Message, ...]
+    params: Mapping[str, Json]
+    repeat: int = 0
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them. `output_tokens` includes `reasoning_tokens`,
+    `input_tokens` includes `cached_input_tokens` and `cache_write_tokens`."""
+
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the model said.
+
+    `finish` is `refusal` when the model or a filter declined, `length` when the output
+    limit cut it off. `cost` is in dollars and only there when the provider itself reported
+    it. `model` is the model that the provider says served the call.
+    `hit` is true when a cache answered and nothing was sent.
+    """
+
+    text: str
+    finish: Finish
+    usage: Usage | None = None
+    cost: float | None = None
+    model: str | None = None
+    hit: bool = field(default=False)
+
+
+class Provider(Protocol):
+    """Asks one model one thing. Whatever wraps a provider is a provider itself."""
+
+    async def complete(self, request: Request) -> Response:
+        """One answer, or a `ProviderError`. A bare provider makes one call on the wire."""
+        ...
