@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -91,7 +91,8 @@ class Response:
     `finish` is `refusal` when the model or a filter declined, `length` when the output
     limit cut it off. `cost` is in dollars and only there when the provider itself reported
     it. `model` is the model that the provider says served the call.
-    `hit` is true when a cache answered and nothing was sent.
+    A cache around the provider fills in the last two: the `key` of the request, and
+    `hit` when the answer was there and nothing was sent.
     """
 
     text: str
@@ -99,7 +100,8 @@ class Response:
     usage: Usage | None = None
     cost: float | None = None
     model: str | None = None
-    hit: bool = field(default=False)
+    key: str | None = None
+    hit: bool = False
 
 
 class Provider(Protocol):

@@ -1,0 +1,5 @@
+"""`python -m pbclient` is `pbclient`."""
+
+from pbclient.cli import main
+
+main()

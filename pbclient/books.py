@@ -1,0 +1,47 @@
+"""What each answer cost this run, and what the cache saved it.
+
+An answer is this run's own purchase when its ledger settled that key and no episode has
+claimed it yet, whether it came over the wire just now or, after a kill, out of the cache: so a
+run that was killed and continued reports what an uninterrupted one reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pbclient.money import dollars
+from pbclient.players import Reply
+from pbclient.prices import Price, cost
+from providers import Json
+from runs import Ledger
+
+
+@dataclass(frozen=True)
+class RunBooks:
+    """The books of a run with a ledger."""
+
+    ledger: Ledger
+    price: Price
+
+    def entry(self, reply: Reply) -> dict[str, Json]:
+        paid = self.ledger.claim(reply.key) if reply.key else None
+        if paid is not None:
+            return {"cached": False, "cost": dollars(paid), "saved": 0.0}
+        worth = cost(self.price, reply.usage) if reply.usage else 0
+        return {"cached": True, "cost": 0.0, "saved": dollars(worth)}
+
+    def recorded(self, episodes: Iterable[Mapping[str, Any]]) -> None:
+        """Claim what the episodes on disk have already booked."""
+        for episode in episodes:
+            for turn in episode["turns"]:
+                if turn["key"] and not turn["cached"]:
+                    self.ledger.claim(turn["key"])
+
+
+class NoBooks:
+    """The books of a baseline: nothing is asked, nothing is paid."""
+
+    def entry(self, reply: Reply) -> dict[str, Json]:
+        return {"cached": False, "cost": 0.0, "saved": 0.0}

@@ -1,0 +1,95 @@
+"""A provider around a provider and a store: what was answered once is never asked again.
+
+`Cached` stands outermost, so that a hit waits for no slot, limit or hold; `Storing` stands
+innermost, so that an answer is on disk before anything else can happen to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from cache import MISS, CorruptEntry, KeyLocks, Store, digest, nearest
+from pbclient.described import describe, pack, unpack
+from pbclient.errors import PbclientError
+from providers import Json, Provider, Request, Response
+
+
+class OfflineMiss(PbclientError):
+    """`--offline`, and the cache does not hold this request."""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Looks up first; on a miss, one caller a key goes inside and the others wait for its answer.
+
+    `identity` is the provider's part of the key. `warn` hears of entries that cannot be read,
+    which count as misses: their answers are bought again and written over them.
+    """
+
+    inner: Provider
+    store: Store
+    locks: KeyLocks
+    identity: Mapping[str, Json]
+    warn: Callable[[str], None]
+
+    async def complete(self, request: Request) -> Response:
+        key = digest(describe(self.identity, request))
+        found = self._look_up(key)
+        if found is not None:
+            return found
+        async with self.locks.hold(key):
+            # Whoever held the key before us, here or in another process, has stored its answer.
+            found = self._look_up(key)
+            if found is not None:
+                return found
+            return await self.inner.complete(request)
+
+    def _look_up(self, key: str) -> Response | None:
+        try:
+            entry = self.store.get(key)
+            if entry is MISS:
+                return None
+            return replace(unpack(entry.answer), key=key, hit=True)
+        except (CorruptEntry, ValueError) as error:
+            self.warn(f"Cache entry {key[:12]} is corrupt and counts as a miss ({error})")
+            return None
+
+
+@dataclass(frozen=True)
+class Storing:
+    """Keeps every answer before it is handed on: nothing that happens later can lose it."""
+
+    inner: Provider
+    store: Store
+    identity: Mapping[str, Json]
+
+    async def complete(self, request: Request) -> Response:
+        response = await self.inner.complete(request)
+        asked = describe(self.identity, request)
+        key = digest(asked)
+        await self.store.put(key, asked, pack(response))
+        return replace(response, key=key)
+
+
+class Offline:
+    """Stands where the wire would be: every miss is an error that names what differs."""
+
+    def __init__(self, store: Store, identity: Mapping[str, Json]) -> None:
+        self._store = store
+        self._identity = identity
+        self._explained = False
+
+    async def complete(self, request: Request) -> Response:
+        raise OfflineMiss(f"Not in the cache, and --offline forbids asking: {self._difference(request)}")
+
+    def _difference(self, request: Request) -> str:
+        # The nearest entry costs a scan of the whole cache: once is enough to tell why.
+        if self._explained:
+            return "see the first such miss of this run for what differs."
+        self._explained = True
+        found = nearest(self._store.entries(), describe(self._identity, request))
+        if found is None:
+            return "the cache holds no request at all."
+        key, _, differences = found
+        return f"the nearest stored request ({key[:12]}) differs in " + "; ".join(map(str, differences[:5])) + "."

@@ -1,0 +1,168 @@
+"""The command line: parse, call one function, print. No logic lives here.
+
+Errors become one sentence and an exit code at this edge and nowhere else; nothing heavy is
+imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pbclient.options import FOLDER, config_from, run_options
+
+if TYPE_CHECKING:
+    from pbclient.evaluate import RunResult
+
+
+class _Sentences(click.Group):
+    """Turns every error that we raise ourselves into one sentence and exit code 2."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Exception as error:
+            sentence = _sentence(error)
+            if sentence is None:
+                raise
+            click.echo(f"Error: {sentence}", err=True)
+            raise click.exceptions.Exit(2) from None
+
+
+def _sentence(error: Exception) -> str | None:
+    # Looked up among what is loaded: an error of a package that was never imported cannot come.
+    ours = [("pbclient.errors", "PbclientError"), ("runs.errors", "RunError")]
+    ours += [("cache.errors", "CacheError"), ("providers.errors", "ProviderError")]
+    for module, name in ours:
+        if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
+            return str(error)
+    return None
+
+
+@click.group(cls=_Sentences, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="pbclient")
+def main() -> None:
+    """Evaluate multimodal models on ProactiveBench: at a bounded price, with nothing paid twice."""
+
+
+@main.command()
+def demo() -> None:
+    """Try everything in a few seconds: no key, no data, no network."""
+    from pbclient.demo import show
+
+    show(click.echo)
+
+
+@main.command()
+@run_options
+@click.option("--release-holds", is_flag=True, help="Free the holds of calls whose end is unknown.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def run(as_json: bool, **options: Any) -> None:
+    """Play the episodes with a model, or continue the run in --out."""
+    from pbclient.config import RunConfig
+    from pbclient.session import play
+
+    config: RunConfig = config_from(options)
+    result = play(config)
+    _print_summary(result.summary, as_json)
+    _print_ending(result)
+    sys.exit(result.exit_code)
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def score(folder: Path, as_json: bool) -> None:
+    """Score a run again from its recorded answers: no call, no cache, no images."""
+    from pbclient.rescore import score_again
+
+    _print_summary(score_again(folder), as_json)
+
+
+@main.command()
+def providers() -> None:
+    """What can be named after --provider, and what each needs."""
+    from pbclient.listing import provider_lines
+
+    for line in provider_lines():
+        click.echo(line)
+
+
+@main.group()
+def cache() -> None:
+    """Look into the stored answers."""
+
+
+_CACHE_DIR = click.option("--cache-dir", type=FOLDER, help="Where answers are kept; the user's cache folder.")
+
+
+@cache.command("stats")
+@_CACHE_DIR
+def cache_stats(cache_dir: Path | None) -> None:
+    """How many answers there are, and how large."""
+    from pbclient.answers import stats_lines
+
+    _print_lines(stats_lines(cache_dir))
+
+
+@cache.command("check")
+@_CACHE_DIR
+@click.option("--fix", is_flag=True, help="Delete what cannot be read.")
+def cache_check(cache_dir: Path | None, fix: bool) -> None:
+    """Read every entry; exit code 4 if one is corrupt."""
+    from pbclient.answers import check_lines
+
+    problems = check_lines(cache_dir, fix)
+    _print_lines(problems or ["Every entry is sound."])
+    sys.exit(4 if problems and not fix else 0)
+
+
+@cache.command("clear")
+@_CACHE_DIR
+@click.option("--provider", help="Only the answers of this provider.")
+@click.option("--model", help="Only the answers of this model.")
+@click.confirmation_option(prompt="These answers were paid for. Delete them?")
+def cache_clear(cache_dir: Path | None, provider: str | None, model: str | None) -> None:
+    """Delete stored answers."""
+    from pbclient.answers import clear
+
+    click.echo(f"{clear(cache_dir, provider, model)} answers deleted.")
+
+
+@cache.command("why")
+@_CACHE_DIR
+@click.argument("what", metavar="RUN|KEY")
+def cache_why(cache_dir: Path | None, what: str) -> None:
+    """Why a request missed: the nearest stored one and the paths that differ."""
+    from pbclient.answers import why_lines
+
+    _print_lines(why_lines(cache_dir, what))
+
+
+def _print_lines(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
+    from pbclient.scores import dump
+    from pbclient.tables import plain, table
+
+    if as_json:
+        click.echo(dump(summary).decode(), nl=False)
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(table(summary))
+    else:
+        click.echo(plain(summary))
+
+
+def _print_ending(result: RunResult) -> None:
+    from pbclient.session import ending
+
+    for line in ending(result):
+        click.echo(line, err=True)

@@ -1,0 +1,58 @@
+"""A request as the JSON that is hashed and kept beside its answer, and an answer as JSON.
+
+Everything that may change the answer is in it and nothing else: images as their digests,
+options as sent, the repeat number; no key, no path, no timeout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from providers.types import Json, Message, Part, Request, Response, Usage
+
+SCHEMA = 1
+
+
+def describe(identity: Mapping[str, Json], request: Request) -> dict[str, Json]:
+    """What the cache key is made of; `identity` is the provider, endpoint and model."""
+    return {
+        "schema": SCHEMA,
+        "provider": dict(identity),
+        "messages": [_message(message) for message in request.messages],
+        "params": dict(request.params),
+        "repeat": request.repeat,
+    }
+
+
+def _message(message: Message) -> dict[str, Json]:
+    return {"role": message.role, "parts": [_part(part) for part in message.parts]}
+
+
+def _part(part: Part) -> Json:
+    return {"text": part} if isinstance(part, str) else {"image": dict(part.identity)}
+
+
+def pack(response: Response) -> dict[str, Json]:
+    """A response as JSON, without the fields that a cache adds."""
+    usage: Json = asdict(response.usage) if response.usage else None
+    return {
+        "text": response.text,
+        "finish": response.finish,
+        "usage": usage,
+        "cost": response.cost,
+        "model": response.model,
+    }
+
+
+def unpack(answer: Json) -> Response:
+    """The response that `pack` packed. Raises `ValueError` when it is none."""
+    try:
+        fields = dict(answer)  # type: ignore[arg-type]  # anything else raises TypeError, caught below
+        usage = fields.pop("usage")
+        response = Response(**fields, usage=Usage(**usage) if usage else None)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"not a stored answer: {error}") from None
+    if not isinstance(response.text, str) or response.finish not in ("stop", "length", "refusal"):
+        raise ValueError("not a stored answer: wrong fields")
+    return response

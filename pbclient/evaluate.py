@@ -1,0 +1,144 @@
+"""A whole run: the only module that joins data, episodes, providers, cache, money and run folder.
+
+It plans nothing and shows nothing: `plan` says what is to be done, `progress` what has been.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pbclient.config import RunConfig
+from pbclient.dataset import Sample
+from pbclient.episode import Episode
+from pbclient.interrupts import Interrupts
+from pbclient.line import Line, open_line
+from pbclient.money import dollars
+from pbclient.plan import Plan, prepare
+from pbclient.progress import Progress
+from pbclient.scores import LedgerTotals, dump, summarize
+from pbclient.waiting import Activity, begin
+from runs import RunFolder
+
+# A later life of the run owes these again: something outside the question went wrong.
+OWED = frozenset({"failed", "judge_failed", "budget"})
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: its folder, the summary as in `summary.json`, and why it stopped early, if it did."""
+
+    folder: Path
+    summary: dict[str, Any]
+    interrupted: bool = False
+    unusable: str | None = None
+    planned: int = 0
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many episodes ended how."""
+        total: dict[str, int] = {}
+        for figures in self.summary["datasets"].values():
+            for outcome, count in figures["outcomes"].items():
+                total[outcome] = total.get(outcome, 0) + count
+        return total
+
+    @property
+    def exit_code(self) -> int:
+        """0 all resolved, 2 nothing could be asked, 3 stopped by the budget, 4 unresolved, 130 interrupted."""
+        outcomes = self.outcomes
+        if self.interrupted:
+            return 130
+        if self.unusable is not None:
+            return 4 if outcomes.get("resolved") else 2
+        if outcomes.get("budget"):
+            return 3
+        return 0 if outcomes.get("resolved", 0) == self.planned else 4
+
+
+async def evaluate(
+    config: RunConfig, *, progress: Progress | None = None, interrupts: Interrupts | None = None
+) -> RunResult:
+    """Run (or continue) what `config` asks for and return how it ended.
+
+    Raises `InputError` for bad input, `runs.RunError` for a run folder that cannot be used
+    and `cache.CacheError` for a cache that cannot; every paid answer is stored before.
+    """
+    progress = progress or Progress()
+    interrupts = interrupts or Interrupts()
+    with prepare(config, progress.say) as plan, RunFolder.start(plan.out, plan.manifest) as folder:
+        async with open_line(plan, folder, progress) as line:
+            await _play_all(plan, folder, line, progress, interrupts)
+            return _close(plan, folder, line, interrupts)
+
+
+def run(config: RunConfig, *, progress: Progress | None = None) -> RunResult:
+    """`evaluate` for notebooks and scripts: also works where an event loop is already running."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(evaluate(config, progress=progress))).result()
+
+
+async def _play_all(
+    plan: Plan, folder: RunFolder, line: Line, progress: Progress, interrupts: Interrupts
+) -> None:
+    progress.plan(plan.counts)
+    finished = folder.episodes.keep(OWED)
+    for episode in folder.episodes.read():
+        line.books.recorded(episode)
+        progress.count(episode)
+    owed = ((sample, repeat) for sample, repeat in plan.order if _identity(sample, repeat) not in finished)
+    workers = min(plan.config.concurrency, max(len(plan.order) - len(finished), 1))
+    async with _all_or_first_error() as group:
+        for number in range(workers):
+            task = group.create_task(_work(number, owed, plan, folder, line, progress))
+            interrupts.tasks.append(task)
+
+
+async def _work(
+    number: int,
+    owed: Iterator[tuple[Sample, int]],
+    plan: Plan,
+    folder: RunFolder,
+    line: Line,
+    progress: Progress,
+) -> None:
+    """Play episodes one after the other until none is owed or none can be asked."""
+    for sample, repeat in owed:
+        if line.unusable is not None:
+            return
+        activity = Activity(f"{sample.dataset} {sample.id}", since=progress.clock())
+        progress.active[number] = activity
+        begin(activity)
+        episode = Episode(sample, repeat, plan.rules, line.player, line.books)
+        played = await episode.play(plan.data.row(sample))
+        folder.episodes.append(played)
+        progress.count(played)
+        del progress.active[number]
+        await asyncio.sleep(0)  # an episode of hits never waits: let the panel and Ctrl-C in
+
+
+def _close(plan: Plan, folder: RunFolder, line: Line, interrupts: Interrupts) -> RunResult:
+    summary = summarize(folder.manifest, folder.episodes.read(), line.totals())
+    folder.write_summary(dump(summary))
+    unusable = None if line.unusable is None else str(line.unusable)
+    return RunResult(folder.path, summary, interrupts.count > 0, unusable, len(plan.order))
+
+
+def _identity(sample: Sample, repeat: int) -> tuple[str, str, int]:
+    return sample.dataset, sample.id, repeat
+
+
+@asynccontextmanager
+async def _all_or_first_error() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group whose first error comes out as itself, since one sentence is what people read."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors

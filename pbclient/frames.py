@@ -1,0 +1,250 @@
+"""The bytes of one frame, from the data folder or from the zip archives that lie in it.
+
+Rows are untrusted: a path that leaves the folder, names no regular file or is too large is refused.
+What the bytes show is `pbclient/pictures.py`'s business.
+
+Members are read here and not by `zipfile.ZipFile.open`, which counts its readers without a lock
+and so cannot serve several threads. `zipfile` reads the tables of contents, of which 34 bytes a
+member are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO, NamedTuple, Self
+
+from pbclient.errors import DataError, FrameError
+
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+
+_LONGEST_PATH = 1024
+# `zip -r` from inside the folder, and from the folder above it.
+_PREFIXES = ("", "test/")
+_STORED, _DEFLATED = 0, 8
+# Encrypted, patched, strongly encrypted.
+_UNREADABLE_FLAGS = 0x61
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_PACKED = struct.Struct("<HQQQIHH")
+# Opening must neither wait for a pipe's writer nor follow a link put there since the path was resolved.
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+class FrameStore:
+    """Reads frames by their path relative to the data folder; an extracted file goes before a member.
+
+    May be used from several threads at once. Archives are first looked into when a frame is not
+    there as a file; one that is broken matters only to frames that are found nowhere else.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._root = os.path.join(os.path.realpath(folder), "")
+        self._lock = threading.Lock()
+        self._archives: _Archives | None = None
+
+    def read(self, relative: str) -> bytes:
+        """The bytes of a frame. Raises `FrameError`, or `DataError` when it may be in a broken archive."""
+        path = _checked(relative)
+        file = self._open(path)
+        if file is None:
+            return self._indexed().read(path)
+        with file:
+            return file.read(_size(file))
+
+    def read_at_once(self, relative: str, limit: int) -> bytes | None:
+        """The bytes of a frame when they are few and quickly had; None when `read` belongs in a thread."""
+        path = _checked(relative)
+        file = self._open(path)
+        if file is not None:
+            with file:
+                return file.read(_size(file)) if _size(file) <= limit else None
+        if self._archives is None:
+            return None
+        return self._archives.read(path) if self._archives.size(path) <= limit else None
+
+    def close(self) -> None:
+        """Let go of the archives."""
+        with self._lock:
+            if self._archives is not None:
+                self._archives.close()
+                self._archives = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self, path: str) -> FileIO | None:
+        """The extracted file; None when there is none."""
+        try:
+            real = os.path.realpath(self._root + path, strict=True)
+            if not real.startswith(self._root):
+                raise FrameError(
+                    f"The frame {path!r} is a link out of the data folder: put the file itself there."
+                )
+            file = FileIO(os.open(real, _OPEN_FLAGS))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise FrameError(f"The frame {path!r} cannot be read ({error}): download it again.") from error
+        _check_file(file, path)
+        return file
+
+    def _indexed(self) -> _Archives:
+        with self._lock:
+            if self._archives is None:
+                self._archives = _Archives(self._folder)
+            return self._archives
+
+
+class _Member(NamedTuple):
+    """Where a member is and how it is packed, as the archive's table of contents has it."""
+
+    archive: int
+    offset: int
+    packed_size: int
+    size: int
+    crc: int
+    method: int
+    flags: int
+
+
+class _Archives:
+    """The members of every zip archive of one folder, by path; the first archive by name wins."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: list[BinaryIO] = []
+        self._broken: list[str] = []
+        self._members: dict[str, bytes] = {}
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() == ".zip" and path.is_file():
+                self._add(path)
+
+    def _add(self, path: Path) -> None:
+        try:
+            self._files.append(path.open("rb"))
+            for name, packed in _contents(self._files[-1], len(self._files) - 1):
+                self._members.setdefault(name, packed)
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            ValueError,
+            EOFError,
+            NotImplementedError,
+            struct.error,
+        ) as error:
+            self._broken.append(f"{path} ({error})")
+
+    def size(self, path: str) -> int:
+        """How large a member says it is."""
+        return self._find(path).size
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a member, which are what the archive says they are."""
+        member = self._find(path)
+        archive = self._files[member.archive].name
+        where = f"The frame {path!r} in {archive}"
+        _check_readable(member, where)
+        try:
+            data = self._unpacked(member)
+        except (OSError, OverflowError, struct.error, zlib.error) as error:
+            raise FrameError(f"{where} is broken ({error}): download the archive again.") from error
+        if len(data) != member.size or zlib.crc32(data) != member.crc:
+            raise FrameError(f"{where} is broken: download the archive again.")
+        return data
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+    def _find(self, path: str) -> _Member:
+        for prefix in _PREFIXES:
+            packed = self._members.get(prefix + path)
+            if packed is not None:
+                return _Member(*_PACKED.unpack(packed))
+        if self._broken:
+            raise DataError(
+                f"The frame {path!r} may be in a zip archive that cannot be read, "
+                f"{' or '.join(self._broken)}: download it again."
+            )
+        raise FrameError(
+            f"The frame {path!r} is missing from {self._folder}, as a file and in its "
+            f"{len(self._files)} zip archives: download the data again."
+        )
+
+    def _unpacked(self, member: _Member) -> bytes:
+        # Reads at a position leave no trace in the open file, so threads need no lock.
+        descriptor = self._files[member.archive].fileno()
+        header = os.pread(descriptor, _LOCAL_HEADER.size, member.offset)
+        magic, name, extra = _LOCAL_HEADER.unpack(header)
+        if magic != b"PK\x03\x04":
+            raise zlib.error("no member starts where the archive says")
+        start = member.offset + _LOCAL_HEADER.size + name + extra
+        packed = os.pread(descriptor, member.packed_size, start)
+        if member.method == _STORED:
+            return packed
+        # One byte more than was promised is enough to see a member that lies about its size.
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, member.size + 1)
+
+
+def _contents(file: BinaryIO, number: int) -> Iterator[tuple[str, bytes]]:
+    """The members of one archive; backwards, because the last of equal names wins within one."""
+    with zipfile.ZipFile(file) as archive:
+        for info in reversed(archive.infolist()):
+            if info.is_dir():
+                continue
+            name = info.filename
+            while name.startswith("./"):
+                name = name[2:]
+            where = (number, info.header_offset, info.compress_size, info.file_size)
+            yield name, _PACKED.pack(*where, info.CRC, info.compress_type, info.flag_bits)
+
+
+def _check_readable(member: _Member, where: str) -> None:
+    if member.flags & _UNREADABLE_FLAGS:
+        raise FrameError(f"{where} is encrypted: extract the archive into the data folder.")
+    if member.method not in (_STORED, _DEFLATED):
+        raise FrameError(
+            f"{where} is compressed by method {member.method}, which is not read here: "
+            "extract the archive into the data folder."
+        )
+    if max(member.size, member.packed_size) > MAX_FRAME_BYTES:
+        raise _too_large(where)
+
+
+def _checked(relative: str) -> str:
+    """The path without empty and `.` parts; refused when it might lead out of the folder."""
+    path = PurePosixPath(relative)
+    inside = path.parts and not path.is_absolute() and ".." not in path.parts
+    plain = not set(relative) & {"\0", "\\"} and not PureWindowsPath(relative).drive
+    if not (inside and plain and len(relative) <= _LONGEST_PATH):
+        raise FrameError(f"The frame {relative!r:.200} is not a path inside the data folder: mend the row.")
+    return str(path)
+
+
+def _check_file(file: FileIO, path: str) -> None:
+    status = os.fstat(file.fileno())
+    if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FRAME_BYTES:
+        return
+    file.close()
+    if stat.S_ISREG(status.st_mode):
+        raise _too_large(f"The frame {path!r}")
+    raise FrameError(f"The frame {path!r} is not a regular file: put the picture itself there.")
+
+
+def _size(file: FileIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _too_large(where: str) -> FrameError:
+    return FrameError(f"{where} is larger than {MAX_FRAME_BYTES >> 20} MiB: replace it by a smaller picture.")

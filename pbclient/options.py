@@ -1,0 +1,80 @@
+"""The options that `run` and `estimate` share, and how they become a `RunConfig`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pbclient.config import RunConfig
+
+FOLDER = click.Path(path_type=Path)
+
+
+def _dollars(context: click.Context, option: click.Parameter, text: str) -> Decimal | None:
+    if text.lower() == "none":
+        return None
+    try:
+        return Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        raise click.BadParameter(f"{text!r} is no number of dollars; give one such as 25, or none.") from None
+
+
+def _params(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not of the form NAME=JSON, such as top_p=0.9.")
+        try:
+            params[name] = json.loads(value)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not JSON; text needs quotes: {name}='\"{value}\"'.") from None
+    return params
+
+
+RUN_OPTIONS = (
+    click.option("--provider", required=True, help="Who answers; `pbclient providers` lists them."),
+    click.option("--model", help="Its name at the provider; a current vision model by default."),
+    click.option("--base-url", help="Any server that speaks the provider's protocol."),
+    click.option("--data", type=FOLDER, help="The published test/ folder; $PBCLIENT_DATA or built-in samples."),
+    click.option("--dataset", "datasets", multiple=True, help="ROD, VSOD, MVP-N, IN-C, QD, CIT or COCO; repeatable."),
+    click.option("--hint", is_flag=True, help="Add the benchmark's hint to each question."),
+    click.option("--reference", is_flag=True, help="Show the unoccluded reference image only."),
+    click.option("--limit", type=int, help="Samples per data set, from the seeded order."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the order of episodes."),
+    click.option("--repeat", type=int, default=1, show_default=True, help="How often each episode is played."),
+    click.option("--max-tokens", type=int, help="Output limit of a call; by default what suits the model."),
+    click.option("--temperature", type=float, default=0.0, show_default=True, help="Dropped where rejected."),
+    click.option("--param", "params", multiple=True, callback=_params, help="NAME=JSON, sent as it is; repeatable."),
+    click.option("--max-cost", default="5", show_default=True, callback=_dollars, help="Dollars, or none."),
+    click.option("--price", help="IN,OUT in dollars per million tokens, for a model of unknown price."),
+    click.option("--image-tokens", type=int, help="Most tokens that one image can cost; a published rule otherwise."),
+    click.option("--concurrency", type=int, default=64, show_default=True, help="Most calls at once."),
+    click.option("--rpm", type=int, help="Most requests a minute."),
+    click.option("--tpm", type=int, help="Most tokens a minute."),
+    click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds for one attempt."),
+    click.option("--cache-dir", type=FOLDER, help="Where answers are kept; the user's cache folder."),
+    click.option("--no-cache", is_flag=True, help="Share no answers with other runs."),
+    click.option("--offline", is_flag=True, help="Ask nobody: a miss is an error that names what differs."),
+    click.option("--out", type=FOLDER, help="The run folder, new or to be continued; else under ./results/."),
+)
+
+
+def run_options[F: Callable[..., Any]](command: F) -> F:
+    """Give a command all the options of a run."""
+    for option in reversed(RUN_OPTIONS):
+        command = option(command)
+    return command
+
+
+def config_from(options: dict[str, Any]) -> RunConfig:
+    """The configuration that the options say. Raises `InputError`."""
+    from pbclient.config import RunConfig
+
+    return RunConfig(**{**options, "datasets": tuple(options["datasets"])})

@@ -1,0 +1,35 @@
+"""In which order episodes run: a seeded permutation in which every prefix is a fair sample.
+
+Each data set is shuffled on its own and its samples are spread evenly over the whole run, so
+a run that money or a hand stops early has seen every data set in proportion to its size.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+
+
+def seeded[T](
+    samples: Mapping[str, Sequence[T]], *, seed: int, limit: int | None, repeat: int
+) -> list[tuple[T, int]]:
+    """(sample, repeat number) pairs; all first repeats come before any second one.
+
+    `limit` keeps the first so many of each data set's own shuffled order: a larger limit
+    keeps them all and adds to them.
+    """
+    placed: list[tuple[float, str, T]] = []
+    for dataset, found in samples.items():
+        placed.extend(_spread(dataset, found, seed, limit))
+    placed.sort(key=lambda item: item[:2])
+    return [(sample, number) for number in range(repeat) for _, _, sample in placed]
+
+
+def _spread[T](dataset: str, found: Sequence[T], seed: int, limit: int | None) -> Iterator[tuple[float, str, T]]:
+    # A string seed is hashed by random itself with sha512: stable across processes and machines.
+    rng = random.Random(f"{seed}/{dataset}")
+    shuffled = list(found)
+    rng.shuffle(shuffled)
+    kept = shuffled[:limit]
+    for place, sample in enumerate(kept):
+        yield (place + rng.random()) / len(kept), dataset, sample

@@ -1,0 +1,73 @@
+"""Options that a model does not take: found out once, dropped, said aloud, remembered.
+
+A dropped option changes the key, since the request that is sent is another. What was learned is
+kept in the answer store, so that a later run (a fully cached one above all) starts with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from cache import MISS, CorruptEntry, Store, digest
+from providers import Json, ParameterRejected, Provider, Request, Response
+
+# The bound of every call: it may be sent under another name but never be left out.
+OUTPUT_LIMIT = "max_tokens"
+
+
+@dataclass
+class Adapting:
+    """Leaves out (or renames) what the model has rejected, and asks again.
+
+    `changes` maps an option to its new name, or to None when it is dropped; `noticed` hears
+    of each new one with the provider's words.
+    """
+
+    inner: Provider
+    store: Store
+    identity: Mapping[str, Json]
+    noticed: Callable[[str, str | None, str], None] = lambda name, instead, why: None
+    changes: dict[str, str | None] = field(default_factory=dict)
+
+    def recall(self) -> None:
+        """Take up what earlier runs learned of this model."""
+        try:
+            entry = self.store.get(digest(self._asked()))
+        except CorruptEntry:
+            return
+        if entry is not MISS and isinstance(entry.answer, dict):
+            for name, instead in entry.answer.items():
+                if instead is None or isinstance(instead, str):
+                    self.changes[name] = instead
+
+    async def complete(self, request: Request) -> Response:
+        while True:
+            sent = replace(request, params=self._adapted(request.params))
+            try:
+                return await self.inner.complete(sent)
+            except ParameterRejected as error:
+                if error.parameter not in sent.params:
+                    raise
+                await self._learn(error, request)
+
+    def _adapted(self, params: Mapping[str, Json]) -> dict[str, Json]:
+        adapted: dict[str, Json] = {}
+        for name, value in params.items():
+            sent_as = self.changes.get(name, name)
+            if sent_as is not None:
+                adapted[sent_as] = value
+        return adapted
+
+    async def _learn(self, error: ParameterRejected, request: Request) -> None:
+        if error.parameter in self.changes:
+            return  # another call in flight learned it meanwhile
+        if error.parameter not in request.params or (error.parameter == OUTPUT_LIMIT and not error.instead):
+            raise error
+        self.changes[error.parameter] = error.instead
+        self.noticed(error.parameter, error.instead, str(error))
+        changed: dict[str, Json] = dict(self.changes)
+        await self.store.put(digest(self._asked()), self._asked(), changed)
+
+    def _asked(self) -> dict[str, Json]:
+        return {"options that this model rejects": dict(self.identity)}

@@ -1,0 +1,258 @@
+"""What a configuration comes to: every default resolved, every input checked, nothing asked.
+
+Whatever the user has to mend is found here, before a run folder is made or a byte is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pbclient.config import DEFAULT_MAX_COST, RunConfig
+from pbclient.dataset import DataFolder, Sample, open_data
+from pbclient.episode import Rules
+from pbclient.errors import InputError
+from pbclient.money import allowed
+from pbclient.order import seeded
+from pbclient.players import View, baselines
+from pbclient.prices import Price, describe, hold, price_of
+from providers import Hosted, Json, Request, catalog, image_tokens, price_map
+
+BASELINE = "baseline"
+DATA_VARIABLE = "PBCLIENT_DATA"
+
+type Say = Callable[[str], None]
+type Policy = Callable[[View], str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, resolved. `policy` is the baseline's, or None when a model is asked."""
+
+    config: RunConfig
+    model: str
+    policy: Policy | None
+    identity: Mapping[str, Json]
+    api_key: str | None
+    params: Mapping[str, Json]
+    price: Price
+    data: DataFolder
+    order: list[tuple[Sample, int]]
+    rules: Rules
+    out: Path
+    manifest: dict[str, Any]
+
+    @property
+    def limit(self) -> int | None:
+        """`--max-cost` in picodollars."""
+        return None if self.config.max_cost is None else allowed(self.config.max_cost)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many episodes each data set will have."""
+        counts = dict.fromkeys(self.data.samples, 0)
+        for sample, _ in self.order:
+            counts[sample.dataset] += 1
+        return counts
+
+    def cache_dir(self, run_folder: Path) -> Path:
+        """Where answers are kept; `--no-cache` shares none but still loses none of this run's."""
+        if self.config.no_cache:
+            return run_folder / "answers"
+        return self.config.cache_dir or default_cache_dir()
+
+    def connect(self) -> Hosted:
+        """The provider itself; imports its library."""
+        return Hosted(
+            self.config.provider,
+            self.model,
+            base_url=self.config.base_url,
+            api_key=self.api_key,
+            timeout=self.config.timeout,
+        )
+
+    async def bound(self, request: Request) -> int:
+        """The most that a call can cost, in picodollars."""
+        if self.price.is_free:
+            return 0
+        texts, images = 0, 0
+        tokens = image_tokens.REQUEST_ALLOWANCE
+        for message in request.messages:
+            tokens += image_tokens.MESSAGE_ALLOWANCE
+            for part in message.parts:
+                if isinstance(part, str):
+                    texts += image_tokens.text_bound(part)
+                else:
+                    images += 1
+                    encoded = await part.encode()
+                    tokens += self.config.image_tokens or image_tokens.bound(
+                        self.config.provider, self.model, encoded.width, encoded.height
+                    )
+        limit = request.params.get("max_tokens", request.params.get("max_completion_tokens"))
+        assert isinstance(limit, int)  # always sent: `_params` sets it and nothing drops it
+        return hold(self.price, tokens + texts, images, limit)
+
+
+def default_cache_dir() -> Path:
+    """The user's cache folder for answers."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pbclient") / "answers"
+
+
+@contextmanager
+def prepare(config: RunConfig, say: Say) -> Iterator[Plan]:
+    """Resolve and check `config`; `say` hears of every choice that the user did not make."""
+    policy, model, api_key = _who_answers(config, say)
+    identity = _identity(config, model)
+    price = _price(config, model, policy)
+    params = {} if policy else _params(config, model)
+    with open_data(_data_folder(config, say), config.datasets or None) as data:
+        order = seeded(data.samples, seed=config.seed, limit=config.limit, repeat=config.repeat)
+        out = config.out or _new_folder(config.provider, model)
+        manifest = _manifest(config, model, identity, params, price, data)
+        yield Plan(
+            config, model, policy, identity, api_key, params, price, data, order,
+            Rules(config.hint, config.reference), out, manifest,
+        )  # fmt: skip
+
+
+def _who_answers(config: RunConfig, say: Say) -> tuple[Policy | None, str, str | None]:
+    """The baseline's policy or None, the model's name, and the key when one is needed."""
+    if config.provider == BASELINE:
+        policies = baselines(config.seed)
+        name = config.model or "random"
+        if name not in policies:
+            raise InputError(f"There is no baseline {name!r}: --model takes {', '.join(policies)}.")
+        return policies[name], name, None
+    try:
+        entry = catalog.lookup(config.provider)
+    except LookupError as error:
+        raise InputError(str(error)) from None
+    key = _key(config, entry)
+    model = config.model or entry.default_model
+    if model is None:
+        raise InputError(f"{config.provider} has no default model: name one with --model.")
+    if config.model is None:
+        say(f"Model: {model} (the default for {config.provider}; --model names another).")
+    if price_map.supports_vision(config.provider, model) is False:
+        raise InputError(f"{model} does not take images: name a vision model with --model.")
+    return None, model, key
+
+
+def _key(config: RunConfig, entry: catalog.HostedProvider) -> str | None:
+    key = next((os.environ[name] for name in entry.key_variables if os.environ.get(name)), None)
+    if key is None and not config.offline and not config.base_url and entry.key_variables:
+        names = " or ".join(entry.key_variables)
+        raise InputError(f"{config.provider} needs a key: set the environment variable {names}.")
+    return key
+
+
+def _identity(config: RunConfig, model: str) -> dict[str, Json]:
+    if config.provider == BASELINE:
+        return {"provider": BASELINE, "model": model, "endpoint": None}
+    return dict(Hosted(config.provider, model, base_url=config.base_url).identity)
+
+
+def _price(config: RunConfig, model: str, policy: Policy | None) -> Price:
+    if policy is not None:
+        return Price.free()
+    try:
+        return price_of(config.provider, model, base_url=config.base_url, stated=config.price)
+    except InputError:
+        # Offline nothing can be spent, and what the cache saved may stay unknown.
+        if config.offline and config.price is None:
+            return Price.free()
+        raise
+
+
+def _params(config: RunConfig, model: str) -> dict[str, Json]:
+    """The sampling options as they are sent."""
+    most = config.max_tokens or default_max_tokens(config.provider, model)
+    params: dict[str, Json] = {"max_tokens": most}
+    if config.temperature is not None:
+        params["temperature"] = config.temperature
+    return {**params, **config.params}
+
+
+def default_max_tokens(provider: str, model: str) -> int:
+    """Room for a reasoning model to think, within what the model can give; 2,048 when it is unknown,
+    since small servers refuse a limit above their context."""
+    row = price_map.find(provider, model)
+    if row is None:
+        return 2048
+    most = row.get("max_output_tokens") or row.get("max_tokens")
+    return min(8192, int(most)) if most else 8192
+
+
+def _data_folder(config: RunConfig, say: Say) -> Path:
+    if config.data is not None:
+        return config.data
+    named = os.environ.get(DATA_VARIABLE)
+    if named:
+        say(f"Data: {named} (from {DATA_VARIABLE}).")
+        return Path(named)
+    from pbclient.samples import builtin_folder
+
+    say("Data: the built-in samples, drawn for trying things out (--data DIR names the published data).")
+    return builtin_folder()
+
+
+def _new_folder(provider: str, model: str) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stamp}-{provider}-{model}")
+    return Path("results") / f"{name}-{secrets.token_hex(2)}"
+
+
+def _manifest(
+    config: RunConfig,
+    model: str,
+    identity: Mapping[str, Json],
+    params: Mapping[str, Json],
+    price: Price,
+    data: DataFolder,
+) -> dict[str, Any]:
+    """run.json: `config` is what defines the run, `settings` what may change when it is continued."""
+    return {
+        "schema": 1,
+        "id": secrets.token_hex(8),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": {
+            "provider": config.provider,
+            "model": model,
+            "endpoint": identity.get("endpoint"),
+            "mode": "mcqa",
+            "datasets": list(data.samples),
+            "hint": config.hint,
+            "reference": config.reference,
+            "limit": config.limit,
+            "seed": config.seed,
+            "repeat": config.repeat,
+            "params": dict(params),
+        },
+        "data": data.digest,
+        "settings": {
+            "max_cost": None if config.max_cost is None else float(config.max_cost),
+            "concurrency": config.concurrency,
+            "rpm": config.rpm,
+            "tpm": config.tpm,
+            "timeout": config.timeout,
+            "offline": config.offline,
+            "no_cache": config.no_cache,
+        },
+        "prices": describe(price),
+        "dropped": {},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("pbclient", "proactivebench", "litellm", "pillow")},
+        },
+    }

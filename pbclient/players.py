@@ -1,0 +1,121 @@
+"""Who answers a turn: a model behind a provider, or a baseline that knows the environment.
+
+A player sees the environment's state and gives a reply. It drives nothing: the episode does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pbclient.benchmark import Environment, multiple_choice
+from pbclient.pictures import Pictures
+from providers import Finish, Json, Message, Provider, Request, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a player may look at: the environment, its current state, and where in the run it is."""
+
+    environment: Environment
+    state: Mapping[str, Any]
+    dataset: str
+    sample: str
+    repeat: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; `key` is None when no model was asked."""
+
+    text: str
+    finish: Finish = "stop"
+    usage: Usage | None = None
+    key: str | None = None
+    model: str | None = None
+
+
+class Player(Protocol):
+    """Answers turns."""
+
+    async def answer(self, view: View) -> Reply:
+        """One reply; raises `ProviderError` or `PbclientError` when there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelPlayer:
+    """Shows the frame and the question to a model, as the benchmark's own loop does."""
+
+    provider: Provider
+    pictures: Pictures
+    params: Mapping[str, Json]
+
+    async def answer(self, view: View) -> Reply:
+        state = view.state
+        picture = await self.pictures.open(state["image_path"], state["transform"])
+        question = multiple_choice(state["prompt"], state["options"])
+        request = Request((Message("user", (picture, question)),), self.params, view.repeat, view.turn)
+        response = await self.provider.complete(request)
+        return Reply(response.text, response.finish, response.usage, response.key, response.model)
+
+
+@dataclass(frozen=True)
+class BaselinePlayer:
+    """A policy that needs no model: chance levels, and the ceiling."""
+
+    policy: Callable[[View], str]
+
+    async def answer(self, view: View) -> Reply:
+        return Reply(self.policy(view))
+
+
+def abstention(option: str) -> bool:
+    """Whether an option abstains, by the rule with which the environments tell suggestions from the rest."""
+    return "cannot" in option.lower() or "do not" in option.lower()
+
+
+def suggestions(view: View) -> list[str]:
+    """The proactive suggestions among the options on the screen."""
+    offered = view.state["options"]
+    return [option for option in view.environment.correct_options if option in offered]
+
+
+def always_ask(view: View) -> str:
+    """The first suggestion while there is one, then an abstention."""
+    return next(iter(suggestions(view)), None) or always_abstain(view)
+
+
+def always_abstain(view: View) -> str:
+    """An abstention; where none is offered, words that are no option."""
+    return next(filter(abstention, view.state["options"]), "I cannot tell.")
+
+
+def oracle(view: View) -> str:
+    """The right category as soon as the environment takes it, a suggestion before."""
+    _, categories = view.environment._get_correct_options_and_categories()
+    found = suggestions(view)
+    return str(categories[0]) if categories or not found else found[0]
+
+
+def randomly(seed: int) -> Callable[[View], str]:
+    """Any option, each as likely: chance level, seeded by the place in the run."""
+
+    def policy(view: View) -> str:
+        where = f"{seed}/{view.dataset}/{view.sample}/{view.repeat}/{view.turn}"
+        return str(random.Random(where).choice(view.state["options"]))
+
+    return policy
+
+
+def baselines(seed: int) -> dict[str, Callable[[View], str]]:
+    """The policies by the name that `--model` takes."""
+    return {
+        "random": randomly(seed),
+        "always-ask": always_ask,
+        "always-abstain": always_abstain,
+        "oracle": oracle,
+    }

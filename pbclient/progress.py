@@ -1,0 +1,69 @@
+"""How far a run has come: counters that the run moves and a panel or a log reads.
+
+Numbers only; how they are shown is `panel`'s business, how they are scored `scores`'.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pbclient.waiting import Activity
+
+
+@dataclass
+class Tally:
+    """One data set so far."""
+
+    planned: int = 0
+    finished: int = 0
+    resolved: int = 0
+    correct: int = 0
+    suggestions: int = 0
+
+
+@dataclass
+class Progress:
+    """What a run has done. `say` carries sentences that a person should read now."""
+
+    say: Callable[[str], None] = lambda sentence: None
+    clock: Callable[[], float] = time.monotonic
+    datasets: dict[str, Tally] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    hits: int = 0
+    retries: int = 0
+    saved: float = 0.0
+    started: float = 0.0
+    active: dict[int, Activity] = field(default_factory=dict)
+    # Read live by the panel: (settled, held, limit) in dollars, and (calls, slots open).
+    money: Callable[[], tuple[float, float, float | None]] = lambda: (0.0, 0.0, None)
+    wire: Callable[[], tuple[int, int]] = lambda: (0, 0)
+
+    @property
+    def planned(self) -> int:
+        return sum(tally.planned for tally in self.datasets.values())
+
+    @property
+    def finished(self) -> int:
+        return sum(tally.finished for tally in self.datasets.values())
+
+    def plan(self, planned: Mapping[str, int]) -> None:
+        """How many episodes each data set will have."""
+        self.started = self.clock()
+        self.datasets = {name: Tally(planned=count) for name, count in planned.items()}
+
+    def count(self, episode: Mapping[str, Any]) -> None:
+        """An episode is finished (now, or in an earlier life of this run)."""
+        tally = self.datasets.setdefault(episode["dataset"], Tally())
+        tally.finished += 1
+        self.outcomes[episode["outcome"]] += 1
+        if episode["outcome"] == "resolved":
+            tally.resolved += 1
+            tally.correct += bool(episode["correct"])
+            tally.suggestions += episode["suggestions"]
+        for turn in episode["turns"]:
+            self.hits += bool(turn["cached"])
+            self.saved += turn.get("saved") or 0.0

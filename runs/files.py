@@ -1,0 +1,135 @@
+"""Files that a kill cannot spoil: lines are appended whole, files are replaced whole.
+
+A line is with the system before `append` returns, so no kill of this process loses it. It is
+not forced to the device: only the loss of power can, and a sync for every line would hold up
+all calls in flight. Who may write, and what a line means, is not known here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from runs.errors import StorageFailed
+
+_CHUNK = 1 << 16
+_FIXES = {
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EACCES: "get the right to use it, or name another folder",
+    errno.EPERM: "get the right to use it, or name another folder",
+    errno.EROFS: "name a folder that can be written",
+}
+
+
+def storage_failed(path: Path, action: str, error: OSError) -> StorageFailed:
+    """The sentence for an `OSError`: what cannot be done, why, and what to do."""
+    reason = error.strerror or str(error)
+    fix = _FIXES.get(error.errno or 0, "mend that and run the same command again")
+    return StorageFailed(f"{path} cannot be {action} ({reason}): {fix}.")
+
+
+@contextmanager
+def storage(path: Path, action: str) -> Iterator[None]:
+    """Turn an `OSError` in the block into a `StorageFailed`."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_failed(path, action, error) from error
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, one in memory at a time; a last one without a newline is torn."""
+    with storage(path, "read"):
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            yield from file
+
+
+def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write the whole file anew: who reads it sees the old one or the new one, never a part."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with storage(path, "written"):
+            with new.open("wb") as file:
+                file.writelines(chunks)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            new.unlink()
+        raise
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What a killed `replace_file` of this path has left beside it."""
+    return list(path.parent.glob(f"{path.name}.*.tmp"))
+
+
+class LineFile:
+    """One file, open for appending lines; the caller sees to it that nobody else writes."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+        self._torn = False
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open or create the file and cut off a torn last line, so that none is glued to it."""
+        with storage(path, "written"):
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                whole = _end_of_whole_lines(fd)
+                if whole < os.fstat(fd).st_size:
+                    os.ftruncate(fd, whole)
+            except BaseException:
+                os.close(fd)
+                raise
+        return cls(path, fd)
+
+    def append(self, lines: bytes) -> None:
+        """Write `lines` (each ends with a newline) wholly, or raise and leave nothing of them."""
+        if self._torn:
+            raise StorageFailed(f"{self.path} ends in a torn line: run the same command again to mend it.")
+        start = os.fstat(self._fd).st_size
+        try:
+            left = memoryview(lines)
+            while left:
+                left = left[os.write(self._fd, left) :]
+        except BaseException as error:
+            self._undo(start)
+            if isinstance(error, OSError):
+                raise storage_failed(self.path, "written", error) from error
+            raise
+
+    def _undo(self, start: int) -> None:
+        # A line that cannot be taken back must stay the last one: only there is it known to be torn.
+        try:
+            os.ftruncate(self._fd, start)
+        except OSError:
+            self._torn = True
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _end_of_whole_lines(fd: int) -> int:
+    end = os.fstat(fd).st_size
+    while end > 0:
+        start = max(0, end - _CHUNK)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

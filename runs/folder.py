@@ -1,0 +1,244 @@
+"""One folder for each run: its manifest, the lock of its writer, and where the rest lies.
+
+    results/<name>/run.json         the manifest: what was asked
+                   episodes.jsonl   episodes.py
+                   ledger.jsonl     ledger.py
+                   summary.json     made from these by others, like report.html
+                   run.lock         held by the process that writes; dies with it
+
+The manifest is a JSON object. `config` (whatever defines the run) and `data` must be the same in
+each life of a run, `id` and `created` are those of the first; the rest is what the last life said.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from runs.errors import ConfigDiffers, NotARun, RunBroken, RunBusy, RunTooNew
+from runs.files import leftovers, replace_file, storage
+
+SCHEMA = 1
+_SHOWN = 200
+
+
+class RunFolder:
+    """A run on disk. `start` opens it for the one who writes, `read` for those who only look.
+
+    `continued` says whether there was a run before this life.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], lock: int | None, continued: bool) -> None:
+        self.path = path
+        self.continued = continued
+        self._manifest = manifest
+        self._lock = lock
+
+    @classmethod
+    def start(cls, path: Path, manifest: Mapping[str, Any]) -> Self:
+        """Create the run, or continue the one that is there if it asked the same.
+
+        Raises `ConfigDiffers`, `RunBusy`, `NotARun`, `RunTooNew`, `RunBroken` or `StorageFailed`.
+        """
+        new = _normal(manifest)
+        _refuse_other_content(path)
+        with storage(path, "created"):
+            path.mkdir(parents=True, exist_ok=True)
+        lock = _lock(path)
+        try:
+            # Again, under the lock: the first look was only to leave no lock in somebody else's folder.
+            old = _load(path) if _refuse_other_content(path) else None
+            folder = cls(path, _continue(path, old, new) if old else new, lock, old is not None)
+            folder._clean()
+            folder.update()
+        except BaseException:
+            _unlock(lock)
+            raise
+        return folder
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Open without a lock. Raises `NotARun`, `RunTooNew`, `RunBroken` or `StorageFailed`."""
+        with storage(path, "read"):
+            found = (path / "run.json").exists() if path.is_dir() else None
+        if found is None:
+            raise NotARun(f"there is no run folder at {path}: name a folder that `run` has made.")
+        if not found:
+            raise NotARun(f"{path} holds no run (it has no run.json): name a folder that `run` has made.")
+        return cls(path, _load(path), None, True)
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        return self._manifest
+
+    @property
+    def episodes(self) -> Path:
+        return self.path / "episodes.jsonl"
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / "ledger.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of the manifest and write it anew; if that fails, neither has changed."""
+        if self._lock is None:
+            raise ValueError("the run folder is not open for writing")
+        manifest = _normal({**self._manifest, **fields})
+        text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+        replace_file(self.path / "run.json", [text.encode("ascii")])
+        self._manifest = manifest
+
+    def close(self) -> None:
+        """Let another process write."""
+        if self._lock is not None:
+            _unlock(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _clean(self) -> None:
+        for file in leftovers(self.path / "run.json") + leftovers(self.episodes):
+            with suppress(OSError):
+                file.unlink()
+
+
+def _normal(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest as JSON gives it back (a tuple is a list), with all that it must have."""
+    normal: dict[str, Any] = json.loads(json.dumps({**manifest, "schema": SCHEMA}, allow_nan=False))
+    normal.setdefault("created", datetime.now(UTC).isoformat(timespec="seconds"))
+    if complaint := _complaint(normal):
+        raise ValueError(complaint)
+    return normal
+
+
+def _complaint(manifest: dict[str, Any]) -> str | None:
+    if not isinstance(manifest.get("id"), str) or not manifest["id"]:
+        return "it has no id"
+    if not isinstance(manifest.get("config"), dict):
+        return "it has no config"
+    return None
+
+
+def _refuse_other_content(path: Path) -> bool:
+    """Whether there is a run at `path`. Raises `NotARun` if something else is."""
+    with storage(path, "read"):
+        if path.exists() and not path.is_dir():
+            raise NotARun(f"{path} is a file: name a folder for the run.")
+        names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    if "run.json" in names:
+        return True
+    # A start that was killed before its manifest was there leaves these, and nothing is lost with them.
+    others = names - {"run.lock"} - {file.name for file in leftovers(path / "run.json")}
+    if others:
+        raise NotARun(
+            f"{path} holds other things ({min(others)}) and no run.json: name a new or an empty folder."
+        )
+    return False
+
+
+def _load(path: Path) -> dict[str, Any]:
+    file = path / "run.json"
+    with storage(file, "read"):
+        data = file.read_bytes()
+    try:
+        manifest = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise _broken(file, "it is not JSON") from None
+    if not isinstance(manifest, dict):
+        raise _broken(file, "it is no JSON object")
+    schema = manifest.get("schema")
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise _broken(file, "it has no schema number")
+    if schema > SCHEMA:
+        raise RunTooNew(
+            f"{file} has schema {schema} and this version reads up to {SCHEMA}: update pbclient, "
+            "or name another folder."
+        )
+    if complaint := _complaint(manifest):
+        raise _broken(file, complaint)
+    return manifest
+
+
+def _broken(file: Path, complaint: str) -> RunBroken:
+    return RunBroken(f"{file} is damaged ({complaint}): put it back from a copy, or name another folder.")
+
+
+def _continue(path: Path, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    _refuse_another_run(path, old, new)
+    first = {name: old[name] for name in ("id", "created") if name in old}
+    return {**old, **new, **first}
+
+
+def _refuse_another_run(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    was, now = old["config"], new["config"]
+    # An option that is absent is an option that is null: a later version may know more of them.
+    names = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
+    parts = [f"{name} {_shown(was.get(name))} -> {_shown(now.get(name))}" for name in names]
+    if _digest(old) != _digest(new):
+        names.append("data")
+        parts.append(f"the data differ, {_shown(_digest(old))} -> {_shown(_digest(new))}")
+    if names:
+        raise ConfigDiffers(
+            f"{path} holds a run of another configuration ({'; '.join(parts)}): "
+            "name another folder with --out, or give the old value.",
+            tuple(names),
+        )
+
+
+def _digest(manifest: dict[str, Any]) -> Any:
+    # Where the data lie may change from life to life; what they are may not.
+    data = manifest.get("data")
+    return data["digest"] if isinstance(data, dict) and "digest" in data else data
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _lock(path: Path) -> int:
+    file = path / "run.lock"
+    with storage(file, "locked"):
+        fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.write(fd, str(os.getpid()).encode("ascii"))
+        except BlockingIOError:
+            raise _busy(path, fd) from None
+        except BaseException:
+            os.close(fd)
+            raise
+    return fd
+
+
+def _busy(path: Path, fd: int) -> RunBusy:
+    text = os.pread(fd, 20, 0)
+    os.close(fd)
+    pid = int(text) if text.isdigit() else None
+    who = "another process" if pid is None else f"process {pid}"
+    return RunBusy(f"{who} is writing to {path}: wait until it has ended, or name another folder.", pid)
+
+
+def _unlock(fd: int) -> None:
+    with suppress(OSError):
+        os.ftruncate(fd, 0)
+    os.close(fd)
