@@ -43,6 +43,7 @@ BUSY_SECONDS = 60.0
 
 # Every setting that diskcache knows, so that none is taken from the file. A NORMAL commit reaches the
 # operating system but not the platter; the writer, and only the writer, waits for that (FULL).
+# Mapping the file gains nothing here, and a mapped file that somebody cuts short kills the process.
 SETTINGS: Final[dict[str, int | str]] = {
     **diskcache.DEFAULT_SETTINGS,
     "eviction_policy": "none",
@@ -437,7 +438,8 @@ def _read(connection: sqlite3.Connection, rowid: int) -> tuple[str, Entry | Corr
     if row is None:
         return None
     _, kind, key_bytes, raw, stored, mode, has_file, value = row
-    text = (key_bytes or b"").decode("utf-8", "backslashreplace")
+    key_bytes = key_bytes or b""  # SQLite cuts an empty text to NULL
+    text = key_bytes.decode("utf-8", "backslashreplace")
     try:
         key = _DISK.get(text if kind == "text" and key_bytes.isascii() else None, raw)
         _DISK.put(key)

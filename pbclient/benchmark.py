@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, cast
 
-from pbclient.errors import InputError
+from pbclient.errors import DataError, InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def data_set(name: str) -> DataSet:
     found = _BY_NAME.get(name.strip().lower())
     if found is None:
         names = ", ".join(each.acronym for each in DATA_SETS)
-        raise InputError(f"There is no data set {name!r}: choose from {names}.")
+        raise DataError(f"There is no data set {name!r}: choose from {names}.")
     return found
 
 

@@ -7,7 +7,7 @@ run that was killed and continued reports what an uninterrupted one reports.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +32,11 @@ class RunBooks:
         worth = cost(self.price, reply.usage) if reply.usage else 0
         return {"cached": True, "cost": 0.0, "saved": dollars(worth)}
 
-    def recorded(self, episodes: Iterable[Mapping[str, Any]]) -> None:
-        """Claim what the episodes on disk have already booked."""
-        for episode in episodes:
-            for turn in episode["turns"]:
-                if turn["key"] and not turn["cached"]:
-                    self.ledger.claim(turn["key"])
+    def recorded(self, episode: Mapping[str, Any]) -> None:
+        """Claim what an episode on disk has already booked."""
+        for turn in episode["turns"]:
+            if turn["key"] and not turn["cached"]:
+                self.ledger.claim(turn["key"])
 
 
 class NoBooks:
@@ -45,3 +44,6 @@ class NoBooks:
 
     def entry(self, reply: Reply) -> dict[str, Json]:
         return {"cached": False, "cost": 0.0, "saved": 0.0}
+
+    def recorded(self, episode: Mapping[str, Any]) -> None:
+        pass

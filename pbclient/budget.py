@@ -34,7 +34,7 @@ class Purse:
     ledger: Ledger
     limit: int | None
     _in_flight: int = 0
-    _queue: list[tuple[int, int, int, asyncio.Future[int]]] = field(default_factory=list)
+    _queue: list[tuple[int, int, int, str, asyncio.Future[int]]] = field(default_factory=list)
     _order: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
@@ -42,18 +42,19 @@ class Purse:
         """What no settlement and no hold claims yet; None without a limit."""
         return None if self.limit is None else self.limit - self.ledger.spent_or_held
 
-    async def hold(self, amount: int, turn: int) -> int:
+    async def hold(self, amount: int, request: Request) -> int:
         """The id of a hold of `amount`; raises `BudgetExhausted` when it can never be covered.
 
-        Calls of episodes already begun (`turn` > 0) are served before those of new ones, so
+        Calls of episodes already begun are served before those of new ones, so
         that little is bought by half; among equals the first come is first served.
         """
-        if self._covers(amount) and not self._outranked(turn):
-            return self._grant(amount)
+        rank = -min(request.turn, 1)
+        if self._covers(amount) and not self._outranked(rank):
+            return self._grant(amount, request.key)
         if self._in_flight == 0:
             raise self._exhausted(amount)
         place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (-min(turn, 1), next(self._order), amount, place))
+        heapq.heappush(self._queue, (rank, next(self._order), amount, request.key, place))
         try:
             with waits_for("money"):
                 return await place
@@ -81,23 +82,23 @@ class Purse:
         # What costs nothing is never refused, however little is left.
         return amount == 0 or self.free is None or amount <= self.free
 
-    def _outranked(self, turn: int) -> bool:
-        return bool(self._queue) and self._queue[0][0] <= -min(turn, 1)
+    def _outranked(self, rank: int) -> bool:
+        return bool(self._queue) and self._queue[0][0] <= rank
 
-    def _grant(self, amount: int) -> int:
-        hold = self.ledger.hold(amount)
+    def _grant(self, amount: int, key: str) -> int:
+        hold = self.ledger.hold(amount, key)
         self._in_flight += 1
         return hold
 
     def _returned(self) -> None:
         self._in_flight -= 1
         while self._queue:
-            _, _, amount, place = self._queue[0]
+            _, _, amount, key, place = self._queue[0]
             if place.done():
                 heapq.heappop(self._queue)
             elif self._covers(amount):
                 heapq.heappop(self._queue)
-                place.set_result(self._grant(amount))
+                place.set_result(self._grant(amount, key))
             elif self._in_flight == 0:
                 heapq.heappop(self._queue)
                 place.set_exception(self._exhausted(amount))
@@ -130,7 +131,7 @@ class Held:
     async def complete(self, request: Request) -> Response:
         bound = await self.bound(request)
         more, than = self._raised
-        hold = await self.purse.hold(-(-bound * more // than), request.turn)
+        hold = await self.purse.hold(-(-bound * more // than), request)
         # From here on money may be spent: the call is finished and settled even when whoever
         # asked is cancelled (Ctrl-C); a second cancellation ends it, and keeps the hold.
         return await finish(self._spend(request, hold, bound))
@@ -149,7 +150,7 @@ class Held:
         if bill is None:  # an answer that does not say what it cost may have cost all of it
             bill = bound
         self._compare(bill, bound)
-        self.purse.settle(hold, bill, response.key or "")
+        self.purse.settle(hold, bill, request.key)
         return response
 
     def _compare(self, bill: int, bound: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from cache import MISS, CorruptEntry, KeyLocks, Store, digest, nearest
-from pbclient.described import describe, pack, unpack
+from pbclient.described import bought_by, describe, pack, unpack
 from pbclient.errors import PbclientError
 from providers import Json, Provider, Request, Response
 
@@ -23,15 +23,18 @@ class OfflineMiss(PbclientError):
 class Cached:
     """Looks up first; on a miss, one caller a key goes inside and the others wait for its answer.
 
-    `identity` is the provider's part of the key. `warn` hears of entries that cannot be read,
-    which count as misses: their answers are bought again and written over them.
+    `identity` is the provider's part of the key and `run` the id of the run that asks. `warn`
+    hears of entries that cannot be read, which count as misses: their answers are bought again
+    and written over them. `ours` hears of hits on answers that this very run stored.
     """
 
     inner: Provider
     store: Store
     locks: KeyLocks
     identity: Mapping[str, Json]
+    run: str
     warn: Callable[[str], None]
+    ours: Callable[[Response], None]
 
     async def complete(self, request: Request) -> Response:
         key = digest(describe(self.identity, request))
@@ -43,33 +46,36 @@ class Cached:
             found = self._look_up(key)
             if found is not None:
                 return found
-            return await self.inner.complete(request)
+            return await self.inner.complete(replace(request, key=key))
 
     def _look_up(self, key: str) -> Response | None:
         try:
             entry = self.store.get(key)
             if entry is MISS:
                 return None
-            return replace(unpack(entry.answer), key=key, hit=True)
+            found = replace(unpack(entry.answer), key=key, hit=True)
         except (CorruptEntry, ValueError) as error:
             self.warn(f"Cache entry {key[:12]} is corrupt and counts as a miss ({error})")
             return None
+        if bought_by(entry.answer) == self.run:
+            self.ours(found)
+        return found
 
 
 @dataclass(frozen=True)
 class Storing:
-    """Keeps every answer before it is handed on: nothing that happens later can lose it."""
+    """Keeps every answer, and which run bought it, before it is handed on: nothing later can lose it."""
 
     inner: Provider
     store: Store
     identity: Mapping[str, Json]
+    run: str
 
     async def complete(self, request: Request) -> Response:
         response = await self.inner.complete(request)
         asked = describe(self.identity, request)
-        key = digest(asked)
-        await self.store.put(key, asked, pack(response))
-        return replace(response, key=key)
+        await self.store.put(request.key, asked, pack(response, self.run))
+        return replace(response, key=request.key)
 
 
 class Offline:

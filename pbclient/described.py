@@ -33,8 +33,8 @@ def _part(part: Part) -> Json:
     return {"text": part} if isinstance(part, str) else {"image": dict(part.identity)}
 
 
-def pack(response: Response) -> dict[str, Json]:
-    """A response as JSON, without the fields that a cache adds."""
+def pack(response: Response, run: str) -> dict[str, Json]:
+    """A response as JSON, with the id of the run that bought it."""
     usage: Json = asdict(response.usage) if response.usage else None
     return {
         "text": response.text,
@@ -42,7 +42,13 @@ def pack(response: Response) -> dict[str, Json]:
         "usage": usage,
         "cost": response.cost,
         "model": response.model,
+        "run": run,
     }
+
+
+def bought_by(answer: Json) -> Json:
+    """The id of the run that bought a stored answer."""
+    return answer.get("run") if isinstance(answer, dict) else None
 
 
 def unpack(answer: Json) -> Response:
@@ -50,6 +56,7 @@ def unpack(answer: Json) -> Response:
     try:
         fields = dict(answer)  # type: ignore[arg-type]  # anything else raises TypeError, caught below
         usage = fields.pop("usage")
+        fields.pop("run", None)
         response = Response(**fields, usage=Usage(**usage) if usage else None)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"not a stored answer: {error}") from None

@@ -13,6 +13,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import pairwise
 from typing import NamedTuple
 
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
@@ -32,6 +33,8 @@ _WOOD = "#8a5a33"
 _LEAF = "#3f8f4f"
 # Everything is drawn this many times larger and then averaged down: Pillow's own lines are jagged.
 _FINER = 2
+# How much of a picture is gone at each level.
+_FADED = (0, 0.3, 0.55, 0.75, 0.88, 0.95)
 
 
 class _Part(NamedTuple):
@@ -90,7 +93,7 @@ SUBJECTS: dict[str, tuple[_Part, ...]] = {
         _Part(
             "poly",
             "body",
-            (7, 52, 12, 34, 24, 20, 40, 12, 60, 12, 76, 20, 88, 34, 93, 52, 79, 46, 65, 52, 50, 46, 35, 52, 21, 46),
+            (7, 52, 14, 32, 29, 17, 50, 11, 71, 17, 86, 32, 93, 52, 79, 46, 65, 52, 35, 52, 21, 46),
         ),
         _Part("poly", "trim", (35, 52, 40, 26, 50, 11, 60, 26, 65, 52, 50, 46)),
     ),
@@ -196,12 +199,13 @@ def turned_box(look: Look, yaw: float) -> Image.Image:
         facing = math.radians(yaw + 90 * face)
         if math.cos(facing) > 0.02:
             edges = [x + 58 * math.sin(facing + corner) for corner in (-math.pi / 4, math.pi / 4)]
-            _face(canvas, look, (edges[0], y - 42, edges[1] - edges[0], 84), shade=math.cos(facing), bare=face > 0)
+            box = (edges[0], y - 42, edges[1] - edges[0], 84)
+            _face(canvas, look, box, shade=math.cos(facing), bare=face > 0)
     return canvas.finished()
 
 
 def degraded(look: Look, fault: str, level: int) -> Image.Image:
-    """The subject in a photograph spoilt by one of `FAULTS`; the higher the level, the worse (1 to `LEVELS`)."""
+    """The subject in a photograph spoilt by one of `FAULTS`, at a level from 1 to `LEVELS`, the worst."""
     canvas = _room(look)
     (x, y), side = _middle(look), 92.0
     _subject(canvas, look, (x - side / 2, y - side / 2, side, side))
@@ -282,7 +286,7 @@ class _Canvas:
 def _room(look: Look) -> _Canvas:
     width, height = FRAME
     canvas = _Canvas(FRAME, look.ground)
-    canvas.fill(_rectangle(-2, height * 0.7 + look.shift[1], width + 4, height), look.table)
+    canvas.fill(_rectangle(-2, height * 0.6 + look.shift[1], width + 4, height), look.table)
     return canvas
 
 
@@ -316,19 +320,20 @@ def _passer(canvas: _Canvas, look: Look, at: Point) -> None:
     swing = 9 * math.sin(x / 9)
     for leg in (swing, -swing):
         canvas.line([(x + leg / 3, y + 30), (x + leg, y + 76)], _INK, 12)
-    coat = [(x - 17, y - 30), (x + 17, y - 30), (x + 31, y - 6), (x + 33, y + 46), (x - 33, y + 46), (x - 31, y - 6)]
-    canvas.fill(coat, look.cover)
+    right = [(17, -30), (31, -6), (33, 46)]
+    coat = [*right, *((-across, down) for across, down in reversed(right))]
+    canvas.fill([(x + across, y + down) for across, down in coat], look.cover)
     canvas.line([(x, y - 30), (x, y + 46)], _INK, 1.5)
     canvas.oval((x, y - 45), (14, 16), "#d9a778")
-    canvas.fill(_ring((x, y - 48), (16, 17))[14:] + [(x + 22, y - 48)], look.trim)
+    cap = _ring((x, y - 48), (16, 17), 180, 360)
+    canvas.fill([*cap, (x + 22, y - 48)], look.trim)
 
 
 def _face(
     canvas: _Canvas, look: Look, box: tuple[float, float, float, float], *, shade: float, bare: bool
 ) -> None:
     x, y, width, height = box
-    tint = Image.blend(*(Image.new("RGB", (1, 1), one) for one in (_INK, look.cover)), 0.55 + 0.45 * shade)
-    canvas.fill(_rectangle(x, y, width, height), "#" + tint.tobytes().hex())
+    canvas.fill(_rectangle(x, y, width, height), _shaded(look.cover, 0.55 + 0.45 * shade))
     canvas.fill(_rectangle(x, y + height * 0.06, width, height * 0.08), look.trim, edge=None)
     if not bare:
         canvas.fill(_rectangle(x + width * 0.1, y + height * 0.2, width * 0.8, height * 0.7), _PALE)
@@ -376,7 +381,7 @@ def _length(points: Sequence[Point]) -> float:
 def _first(points: Sequence[Point], length: float) -> list[Point]:
     """The part of a stroke that a pen has drawn after `length`."""
     drawn = [points[0]] if length > 0 else []
-    for start, end in zip(points, points[1:], strict=False):
+    for start, end in pairwise(points):
         way = math.dist(start, end)
         if length <= 0:
             break
@@ -391,6 +396,10 @@ def _colour(hue: float, saturation: float, value: float) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
+def _shaded(tint: str, light: float) -> str:
+    return "#" + bytes(round(one * light) for one in bytes.fromhex(tint[1:])).hex()
+
+
 def _blurred(image: Image.Image, level: int, rng: random.Random) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(0.4 + level * level * 0.6))
 
@@ -401,11 +410,11 @@ def _noisy(image: Image.Image, level: int, rng: random.Random) -> Image.Image:
 
 
 def _bright(image: Image.Image, level: int, rng: random.Random) -> Image.Image:
-    return Image.blend(image, Image.new("RGB", image.size, "white"), (0, 0.3, 0.55, 0.75, 0.88, 0.95)[level])
+    return Image.blend(image, Image.new("RGB", image.size, "white"), _FADED[level])
 
 
 def _flat(image: Image.Image, level: int, rng: random.Random) -> Image.Image:
-    return Image.blend(image, Image.new("RGB", image.size, "#77777a"), (0, 0.3, 0.55, 0.75, 0.88, 0.95)[level])
+    return Image.blend(image, Image.new("RGB", image.size, "#77777a"), _FADED[level])
 
 
 def _coarse(image: Image.Image, level: int, rng: random.Random) -> Image.Image:
@@ -416,7 +425,7 @@ def _coarse(image: Image.Image, level: int, rng: random.Random) -> Image.Image:
 
 def _squeezed(image: Image.Image, level: int, rng: random.Random) -> Image.Image:
     # JPEG alone stays readable at its worst; the smaller the picture it works on, the larger its blocks.
-    shrunk = image.resize((image.width // (level + 1), image.height // (level + 1)), Image.Resampling.BILINEAR)
+    shrunk = image.reduce(level + 1)
     packed = BytesIO()
     shrunk.save(packed, "JPEG", quality=18 - 3 * level)
     return Image.open(packed).resize(image.size, Image.Resampling.NEAREST)

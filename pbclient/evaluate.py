@@ -17,12 +17,11 @@ from pbclient.dataset import Sample
 from pbclient.episode import Episode
 from pbclient.interrupts import Interrupts
 from pbclient.line import Line, open_line
-from pbclient.money import dollars
 from pbclient.plan import Plan, prepare
 from pbclient.progress import Progress
-from pbclient.scores import LedgerTotals, dump, summarize
+from pbclient.scores import dump, summarize
 from pbclient.waiting import Activity, begin
-from runs import RunFolder
+from runs import Episodes, RunFolder, replace_file
 
 # A later life of the run owes these again: something outside the question went wrong.
 OWED = frozenset({"failed", "judge_failed", "budget"})
@@ -72,8 +71,9 @@ async def evaluate(
     interrupts = interrupts or Interrupts()
     with prepare(config, progress.say) as plan, RunFolder.start(plan.out, plan.manifest) as folder:
         async with open_line(plan, folder, progress) as line:
-            await _play_all(plan, folder, line, progress, interrupts)
-            return _close(plan, folder, line, interrupts)
+            with Episodes(folder.episodes) as episodes:
+                await _play_all(plan, episodes, line, progress, interrupts)
+                return _close(plan, folder, episodes, line, interrupts)
 
 
 def run(config: RunConfig, *, progress: Progress | None = None) -> RunResult:
@@ -85,18 +85,18 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> RunResult:
 
 
 async def _play_all(
-    plan: Plan, folder: RunFolder, line: Line, progress: Progress, interrupts: Interrupts
+    plan: Plan, episodes: Episodes, line: Line, progress: Progress, interrupts: Interrupts
 ) -> None:
     progress.plan(plan.counts)
-    finished = folder.episodes.keep(OWED)
-    for episode in folder.episodes.read():
+    finished = episodes.keep(OWED)
+    for episode in episodes.read():
         line.books.recorded(episode)
         progress.count(episode)
     owed = ((sample, repeat) for sample, repeat in plan.order if _identity(sample, repeat) not in finished)
     workers = min(plan.config.concurrency, max(len(plan.order) - len(finished), 1))
     async with _all_or_first_error() as group:
         for number in range(workers):
-            task = group.create_task(_work(number, owed, plan, folder, line, progress))
+            task = group.create_task(_work(number, owed, plan, episodes, line, progress))
             interrupts.tasks.append(task)
 
 
@@ -104,7 +104,7 @@ async def _work(
     number: int,
     owed: Iterator[tuple[Sample, int]],
     plan: Plan,
-    folder: RunFolder,
+    episodes: Episodes,
     line: Line,
     progress: Progress,
 ) -> None:
@@ -117,15 +117,17 @@ async def _work(
         begin(activity)
         episode = Episode(sample, repeat, plan.rules, line.player, line.books)
         played = await episode.play(plan.data.row(sample))
-        folder.episodes.append(played)
+        episodes.append(played)
         progress.count(played)
         del progress.active[number]
         await asyncio.sleep(0)  # an episode of hits never waits: let the panel and Ctrl-C in
 
 
-def _close(plan: Plan, folder: RunFolder, line: Line, interrupts: Interrupts) -> RunResult:
-    summary = summarize(folder.manifest, folder.episodes.read(), line.totals())
-    folder.write_summary(dump(summary))
+def _close(
+    plan: Plan, folder: RunFolder, episodes: Episodes, line: Line, interrupts: Interrupts
+) -> RunResult:
+    summary = summarize(folder.manifest, episodes.read(), line.totals())
+    replace_file(folder.summary, [dump(summary)])
     unusable = None if line.unusable is None else str(line.unusable)
     return RunResult(folder.path, summary, interrupts.count > 0, unusable, len(plan.order))
 

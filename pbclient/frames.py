@@ -31,6 +31,8 @@ _PREFIXES = ("", "test/")
 _STORED, _DEFLATED = 0, 8
 # Encrypted, patched, strongly encrypted.
 _UNREADABLE_FLAGS = 0x61
+# All that `zipfile` raises on tables of contents that are none.
+_BROKEN = (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, struct.error)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _PACKED = struct.Struct("<HQQQIHH")
 # Opening must neither wait for a pipe's writer nor follow a link put there since the path was resolved.
@@ -54,18 +56,17 @@ class FrameStore:
         """The bytes of a frame. Raises `FrameError`, or `DataError` when it may be in a broken archive."""
         path = _checked(relative)
         file = self._open(path)
-        if file is None:
-            return self._indexed().read(path)
-        with file:
-            return file.read(_size(file))
+        return self._indexed().read(path) if file is None else _all(file, path)
 
     def read_at_once(self, relative: str, limit: int) -> bytes | None:
         """The bytes of a frame when they are few and quickly had; None when `read` belongs in a thread."""
         path = _checked(relative)
         file = self._open(path)
         if file is not None:
-            with file:
-                return file.read(_size(file)) if _size(file) <= limit else None
+            if _size(file) <= limit:
+                return _all(file, path)
+            file.close()
+            return None
         if self._archives is None:
             return None
         return self._archives.read(path) if self._archives.size(path) <= limit else None
@@ -88,14 +89,12 @@ class FrameStore:
         try:
             real = os.path.realpath(self._root + path, strict=True)
             if not real.startswith(self._root):
-                raise FrameError(
-                    f"The frame {path!r} is a link out of the data folder: put the file itself there."
-                )
-            file = FileIO(os.open(real, _OPEN_FLAGS))
+                raise FrameError(f"The frame {path!r} is a link out of the data folder: put the file there.")
+            file = FileIO(real, opener=lambda name, _: os.open(name, _OPEN_FLAGS))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            raise FrameError(f"The frame {path!r} cannot be read ({error}): download it again.") from error
+            raise _unreadable(path, error) from error
         _check_file(file, path)
         return file
 
@@ -126,9 +125,8 @@ class _Archives:
         self._files: list[BinaryIO] = []
         self._broken: list[str] = []
         self._members: dict[str, bytes] = {}
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() == ".zip" and path.is_file():
-                self._add(path)
+        for path in _zip_files(folder):
+            self._add(path)
 
     def _add(self, path: Path) -> None:
         try:
@@ -197,6 +195,13 @@ class _Archives:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, member.size + 1)
 
 
+def _zip_files(folder: Path) -> list[Path]:
+    try:
+        return [path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".zip" and path.is_file()]
+    except OSError as error:
+        raise DataError(f"The data folder {folder} cannot be read: {error.strerror}.") from error
+
+
 def _contents(file: BinaryIO, number: int) -> Iterator[tuple[str, bytes]]:
     """The members of one archive; backwards, because the last of equal names wins within one."""
     with zipfile.ZipFile(file) as archive:
@@ -222,14 +227,19 @@ def _check_readable(member: _Member, where: str) -> None:
         raise _too_large(where)
 
 
-def _checked(relative: str) -> str:
-    """The path without empty and `.` parts; refused when it might lead out of the folder."""
+def is_inside(relative: str) -> bool:
+    """Whether this is a path that, as far as its text says, stays inside the data folder."""
     path = PurePosixPath(relative)
     inside = path.parts and not path.is_absolute() and ".." not in path.parts
     plain = not set(relative) & {"\0", "\\"} and not PureWindowsPath(relative).drive
-    if not (inside and plain and len(relative) <= _LONGEST_PATH):
+    return bool(inside and plain and len(relative) <= _LONGEST_PATH)
+
+
+def _checked(relative: str) -> str:
+    """The path without empty and `.` parts."""
+    if not is_inside(relative):
         raise FrameError(f"The frame {relative!r:.200} is not a path inside the data folder: mend the row.")
-    return str(path)
+    return str(PurePosixPath(relative))
 
 
 def _check_file(file: FileIO, path: str) -> None:
@@ -244,6 +254,20 @@ def _check_file(file: FileIO, path: str) -> None:
 
 def _size(file: FileIO) -> int:
     return os.fstat(file.fileno()).st_size
+
+
+def _all(file: FileIO, path: str) -> bytes:
+    """All of a file, which is closed."""
+    try:
+        with file:
+            return file.read(_size(file))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> FrameError:
+    reason = getattr(error, "strerror", None) or error
+    return FrameError(f"The frame {path!r} cannot be read ({reason}): download it again.")
 
 
 def _too_large(where: str) -> FrameError:

@@ -43,7 +43,7 @@ def bootstrap_mean(
     confidence: float = 0.95,
     size: int | None = None,
 ) -> Interval | None:
-    """The percentile bootstrap interval for the mean of a sample given as value -> count; None without values.
+    """The percentile bootstrap interval for the mean of a sample given as value -> count; None if empty.
 
     B. Efron, "Bootstrap methods: another look at the jackknife", Ann. Statist. 7 (1979) 1-26;
     percentiles interpolate linearly between order statistics. `size` is how many values one

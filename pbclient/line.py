@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from cache import KeyLocks, Store
 from pbclient.books import NoBooks, RunBooks
+from pbclient.bounds import Bounds
 from pbclient.budget import Held, Purse
 from pbclient.cached import Cached, Offline, Storing
 from pbclient.gate import Gate
@@ -25,11 +26,11 @@ from pbclient.parameters import Adapting
 from pbclient.pictures import Pictures
 from pbclient.plan import Plan
 from pbclient.players import BaselinePlayer, ModelPlayer, Player, Reply
-from pbclient.prices import cost, hold
+from pbclient.prices import cost
 from pbclient.progress import Progress
 from pbclient.retrying import Retrying
 from pbclient.scores import LedgerTotals
-from providers import Json, Provider, Request, Response, TransientError, Unusable
+from providers import Json, Provider, Response, TransientError, Unusable
 from runs import Ledger, RunFolder
 
 
@@ -78,7 +79,7 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
     async with AsyncExitStack() as stack:
         store = stack.enter_context(Store(plan.cache_dir(folder.path)))
         pictures = stack.enter_context(Pictures(plan.data.frames))
-        ledger = stack.enter_context(Ledger.open(folder.path / "ledger.jsonl"))
+        ledger = stack.enter_context(Ledger.open(folder.ledger))
         if plan.config.release_holds:
             freed = ledger.release_holds()
             progress.say(f"Released ${dollars(freed):.4f} of holds left by calls whose end is unknown.")
@@ -103,9 +104,10 @@ class _Builder:
         config, plan = self.plan.config, self.plan
         provider = plan.connect()
         stack.push_async_callback(provider.aclose)
-        gate = Gate(Storing(provider, self.store, plan.identity), self._shut)
+        gate = Gate(Storing(provider, self.store, plan.identity, self._run), self._shut)
         purse = Purse(self.ledger, plan.limit)
         slots = Slots(config.concurrency)
+        bounds = Bounds(config.provider, plan.model, plan.price, config.image_tokens)
         self.progress.money = lambda: (
             dollars(self.ledger.settled),
             dollars(self.ledger.kept + self.ledger.held),
@@ -113,7 +115,7 @@ class _Builder:
         )
         self.progress.wire = lambda: (self.ledger.calls, slots.running)
         limited = Limited(
-            Held(gate, purse, plan.bound, self._bill, self._overrun),
+            Held(gate, purse, bounds.of, self._bill, self._overrun),
             slots,
             Bucket(config.rpm) if config.rpm else None,
             Bucket(config.tpm) if config.tpm else None,
@@ -124,9 +126,11 @@ class _Builder:
         return Offline(self.store, self.plan.identity)
 
     def cached(self, inner: Provider) -> Provider:
-        locks = KeyLocks(self.store.directory)
+        locks = KeyLocks(self.plan.cache_dir(self.folder.path))
         adapting = Adapting(
-            Cached(inner, self.store, locks, self.plan.identity, self.progress.say),
+            Cached(
+                inner, self.store, locks, self.plan.identity, self._run, self.progress.say, self._recovered
+            ),
             self.store,
             self.plan.identity,
             self._dropped,
@@ -135,6 +139,17 @@ class _Builder:
         if adapting.changes:
             self._record_dropped(adapting.changes)
         return adapting
+
+    @property
+    def _run(self) -> str:
+        return str(self.folder.manifest["id"])
+
+    def _recovered(self, response: Response) -> None:
+        # Killed between storing this answer and settling it: the bill is known after all.
+        number = self.ledger.unsettled(response.key or "")
+        bill = self._bill(response)
+        if number is not None and bill is not None:
+            self.ledger.settle(number, bill, response.key or "")
 
     def _bill(self, response: Response) -> int | None:
         if response.cost is not None:
@@ -148,7 +163,6 @@ class _Builder:
         )
 
     def _retried(self, error: TransientError, wait: float) -> None:
-        self.ledger.retry()
         self.progress.retries += 1
 
     def _shut(self, error: Unusable) -> None:

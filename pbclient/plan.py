@@ -24,8 +24,8 @@ from pbclient.errors import InputError
 from pbclient.money import allowed
 from pbclient.order import seeded
 from pbclient.players import View, baselines
-from pbclient.prices import Price, describe, hold, price_of
-from providers import Hosted, Json, Request, catalog, image_tokens, price_map
+from pbclient.prices import Price, describe, price_of
+from providers import Hosted, Json, catalog, price_map
 
 BASELINE = "baseline"
 DATA_VARIABLE = "PBCLIENT_DATA"
@@ -79,27 +79,6 @@ class Plan:
             api_key=self.api_key,
             timeout=self.config.timeout,
         )
-
-    async def bound(self, request: Request) -> int:
-        """The most that a call can cost, in picodollars."""
-        if self.price.is_free:
-            return 0
-        texts, images = 0, 0
-        tokens = image_tokens.REQUEST_ALLOWANCE
-        for message in request.messages:
-            tokens += image_tokens.MESSAGE_ALLOWANCE
-            for part in message.parts:
-                if isinstance(part, str):
-                    texts += image_tokens.text_bound(part)
-                else:
-                    images += 1
-                    encoded = await part.encode()
-                    tokens += self.config.image_tokens or image_tokens.bound(
-                        self.config.provider, self.model, encoded.width, encoded.height
-                    )
-        limit = request.params.get("max_tokens", request.params.get("max_completion_tokens"))
-        assert isinstance(limit, int)  # always sent: `_params` sets it and nothing drops it
-        return hold(self.price, tokens + texts, images, limit)
 
 
 def default_cache_dir() -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pbclient.money import dollars
 from pbclient.scores import LedgerTotals, dump, rescore, summarize
-from runs import Balance, Episodes, RunFolder
+from runs import Balance, Episodes, RunFolder, replace_file
 
 
 def score_again(path: Path) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def score_again(path: Path) -> dict[str, Any]:
     """
     folder = RunFolder.read(path)
     summary = summarize(folder.manifest, _checked(folder), totals(folder.manifest, Balance.read(folder.ledger)))
-    folder.write_summary(dump(summary))
+    replace_file(folder.summary, [dump(summary)])
     return summary
 
 

@@ -1,8 +1,8 @@
 """Built-in samples: all seven data sets in the published layout, for the demo and for runs without data.
 
-Rows are made here, pictures in `pbclient/drawings.py`. The ids are ones that the benchmark's own filter keeps,
-and every row meets the rules of the benchmark's environments. These samples prove that everything works; they
-say nothing about how proactive a model is.
+Rows are made here, pictures in `pbclient/drawings.py`. The ids are ones that the benchmark's own filter
+keeps, and every row meets the rules of the benchmark's environments. These samples show that everything
+works; they say nothing about how proactive a model is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import platformdirs
 from PIL import Image
 
 from pbclient import drawings
+from pbclient.benchmark import STEMS, kept_ids
 from pbclient.errors import DataError
 
 Row = dict[str, object]
@@ -62,7 +63,7 @@ _Made = tuple[Row, Iterable[Picture]]
 
 
 def write_samples(folder: Path, per_dataset: int = 6) -> None:
-    """Write `per_dataset` samples of each data set under `folder`, or as many as the benchmark keeps of it."""
+    """Write the first `per_dataset` samples that the benchmark keeps of each data set under `folder`."""
     for offset, (acronym, make) in enumerate(_MAKERS.items()):
         _write_dataset(folder, acronym, (make(task) for task in _tasks(acronym, offset, per_dataset)))
 
@@ -103,8 +104,6 @@ def _edition() -> str:
 
 
 def _write_dataset(folder: Path, acronym: str, samples: Iterator[_Made]) -> None:
-    from pbclient.benchmark import STEMS
-
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{STEMS[acronym]}_preprocessed.jsonl").open("w", encoding="utf-8", newline="\n") as rows:
         for row, pictures in samples:
@@ -122,8 +121,6 @@ def _save(path: Path, image: Image.Image) -> None:
 
 
 def _tasks(acronym: str, offset: int, per_dataset: int) -> Iterator[_Task]:
-    from pbclient.benchmark import kept_ids
-
     numbers = sorted(kept_ids(acronym))[:per_dataset]
     subjects = islice(cycle(drawings.SUBJECTS), offset, None)
     for place, (number, subject) in enumerate(zip(numbers, subjects, strict=False)):
@@ -239,9 +236,9 @@ def _coco(task: _Task) -> _Made:
     moves = [_MOVES[move] for move in view.split("_")]
     row = _row(task, "Which object is the main one in this scene?", moves, path, 1)
     extra = _zoom(3 + task.place % 3) if view == "zoom" else _pan(view, 3 + task.place % 3)
-    at = {"zoom": (0.5, 0.5)}.get(view, (_side(view, "left", "right"), _side(view, "up", "down")))
+    at = (_side(view, "left", "right"), _side(view, "up", "down"))
     image = drawings.landscape(task.look, at, 116 if view == "zoom" else 78)
-    return row | {"direction": view} | extra, ((path, image) for _ in "1")
+    return row | {"direction": view} | extra, [(path, image)]
 
 
 def _side(view: str, near: str, far: str) -> float:
@@ -265,15 +262,20 @@ def _zoom(granularity: int) -> Row:
 def _pan(view: str, granularity: int) -> Row:
     """Here the benchmark takes the crop's width and height for its right and its lower edge."""
     width, height = drawings.LANDSCAPE
-    crop = {"left": 0, "top": 0, "width": width, "height": height}
+    moves = view.split("_")
     # What is seen grows from a strip on the far side of the subject, by as much with each move.
-    strip = {"left": ("left", width - 24), "up": ("top", height - 18), "right": ("width", 24), "down": ("height", 18)}
-    crop |= dict(strip[move] for move in view.split("_"))
+    strips = {
+        "left": ("left", width - 24),
+        "right": ("width", 24),
+        "up": ("top", height - 18),
+        "down": ("height", 18),
+    }
+    whole = {"left": 0, "top": 0, "width": width, "height": height}
     return {
         "granularity": granularity,
-        "horizontal_step": (width - 24) // granularity if {"left", "right"} & set(view.split("_")) else 0,
-        "vertical_step": (height - 18) // granularity if {"up", "down"} & set(view.split("_")) else 0,
-        "crop": crop,
+        "horizontal_step": (width - 24) // granularity if {"left", "right"}.intersection(moves) else 0,
+        "vertical_step": (height - 18) // granularity if {"up", "down"}.intersection(moves) else 0,
+        "crop": whole | dict(strips[move] for move in moves),
     }
 
 

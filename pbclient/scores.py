@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+from pbclient.benchmark import DATA_SETS
 from pbclient.errors import InputError
 from pbclient.intervals import Interval, bootstrap_mean, stratified_mean, wilson
 from pbclient.money import dollars, owed
 
 SCHEMA = 1
-DATASETS = ("ROD", "VSOD", "MVP-N", "IN-C", "QD", "CIT", "COCO")
+DATASETS = tuple(each.acronym for each in DATA_SETS)
 OUTCOMES = ("resolved", "refused", "truncated", "failed", "judge_failed", "budget")
 
 type Summary = dict[str, Any]

@@ -52,7 +52,7 @@ def plain(summary: Summary) -> str:
     rows = [_HEADINGS, *_rows(summary)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(_HEADINGS))]
     lines = [_line(row, widths) for row in rows]
-    return "\n".join([*lines, "", *(note.replace(" ·", ";") for note in notes(summary)), ""])
+    return "\n".join([*lines, "", *(note.replace(" ·", ";") for note in notes(summary))])
 
 
 def notes(summary: Summary) -> list[str]:

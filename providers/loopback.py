@@ -14,9 +14,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
+import struct
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
@@ -29,7 +32,9 @@ from providers.types import Usage
 MAX_BODY = 256 * 1024 * 1024
 ROUGH_IMAGE_TOKENS = 16
 
-BrokenKind = Literal["reset", "drip", "hang", "html", "empty_body", "torn_json"]
+BrokenKind = Literal[
+    "reset", "disconnect", "cut_off", "drip", "hang", "html", "empty_body", "torn_json", "body"
+]
 OddKind = Literal["content_filter", "refusal", "length", "empty_text"]
 FaultKind = ErrorKind | BrokenKind | OddKind
 
@@ -48,7 +53,7 @@ class Fault:
 
     `headers` are sent with it (`{"retry-after": "2"}`); `message` and `parameter` reword an
     error's body; `retry_delay` is what Google writes there; `text` is what a refusal or a cut
-    answer still says.
+    answer still says, or the whole body of the fault `body`.
     """
 
     kind: FaultKind
@@ -78,7 +83,7 @@ def rough_usage(ask: Ask, text: str) -> Usage:
     words = len(text.split())
     limit = ask.max_tokens
     return Usage(
-        input_tokens=len(ask.prompt) // 4 + ROUGH_IMAGE_TOKENS * len(ask.encoded) + 1,
+        input_tokens=len(ask.text) // 4 + ROUGH_IMAGE_TOKENS * len(ask.encoded) + 1,
         output_tokens=words if limit is None else min(words, limit),
     )
 
@@ -205,12 +210,15 @@ class LoopbackServer:
         status, body, media_type = _broken(ask, fault)
         billed = self.usage(ask, self.policy(ask)) if status < 400 else Usage(0, 0)
         self._record(ask, fault, key, attempt, status, billed)
-        if fault.kind == "reset":
-            _abort(request)
-        elif fault.kind == "hang":
-            await asyncio.Event().wait()
-        elif fault.kind == "drip":
-            return await self._drip(request, body)
+        match fault.kind:
+            case "reset" | "disconnect":
+                _break(request, reset=fault.kind == "reset")
+            case "hang":
+                await asyncio.Event().wait()
+            case "drip":
+                return await self._drip(request, body)
+            case "cut_off":
+                return await _cut_off(request, body)
         headers = {**self._headers, **fault.headers}
         return web.Response(status=status, body=body, content_type=media_type, headers=headers)
 
@@ -235,18 +243,16 @@ class LoopbackServer:
 
 
 class LoopbackThread:
-    """A server in a loop of its own, for clients that are other processes or not async."""
+    """A server in a loop and a thread of its own, for clients that are other processes or not async."""
 
     def __init__(self, server: LoopbackServer) -> None:
         self.server = server
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._stop = asyncio.Event()
+        self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._thread = threading.Thread(target=self._run, name="loopback", daemon=True)
 
     def __enter__(self) -> LoopbackServer:
         self._thread.start()
-        self._ready.wait()
+        self._started.result()
         return self.server
 
     def __exit__(
@@ -255,17 +261,23 @@ class LoopbackThread:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        loop, stop = self._started.result()
+        loop.call_soon_threadsafe(stop.set)
         self._thread.join()
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
 
     async def _serve(self) -> None:
+        stop = asyncio.Event()
         async with self.server:
-            self._ready.set()
-            await self._stop.wait()
+            self._started.set_result((asyncio.get_running_loop(), stop))
+            await stop.wait()
 
 
 def _broken(ask: Ask, fault: Fault) -> tuple[int, bytes, str]:
@@ -275,7 +287,9 @@ def _broken(ask: Ask, fault: Fault) -> tuple[int, bytes, str]:
             return 200, _HTML, "text/html"
         case "torn_json":
             return 200, b'{"id": "torn", "choices": [{"mess', "application/json"
-        case "drip" | "hang" | "reset":
+        case "body":
+            return 200, fault.text.encode(), "application/json"
+        case "drip" | "hang" | "reset" | "disconnect" | "cut_off":
             return 200, b" " * 1000, "application/json"
         case "empty_body":
             return 200, b"", "application/json"
@@ -292,7 +306,21 @@ def _broken(ask: Ask, fault: Fault) -> tuple[int, bytes, str]:
             return status, json.dumps(body).encode(), "application/json"
 
 
-def _abort(request: web.Request) -> None:
-    """Break the connection off, as a crashed server or a dying network does."""
-    if request.transport is not None:
-        request.transport.abort()
+def _break(request: web.Request, *, reset: bool) -> None:
+    """Break the connection off, as a crashed process (reset) or a patient one (end of stream) does."""
+    if request.transport is None:
+        return
+    connection = request.transport.get_extra_info("socket")
+    if reset and connection is not None:
+        # Without lingering the kernel answers with RST instead of FIN.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.transport.abort()
+
+
+async def _cut_off(request: web.Request, body: bytes) -> web.StreamResponse:
+    """Promise a body, send half of it and go."""
+    response = web.StreamResponse(headers={"content-length": str(len(body))})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    _break(request, reset=False)
+    return response

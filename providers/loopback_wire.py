@@ -39,11 +39,11 @@ ErrorKind = Literal[
 
 @dataclass(frozen=True)
 class Ask:
-    """One question as it arrived. `prompt` is all its text, `question` the last message's."""
+    """One question as it arrived. `text` is all its text, `question` the last message's."""
 
     shape: Shape
     model: str
-    prompt: str
+    text: str
     question: str
     body: Mapping[str, Json]
     headers: Mapping[str, str]
@@ -84,7 +84,7 @@ def read_ask(path: str, body: dict[str, Any], headers: Mapping[str, str]) -> Ask
     return Ask(
         shape=shape,
         model=_model_in(path) if shape == "gemini" else str(body.get("model", "")),
-        prompt="\n".join(text for parts in texts for text in parts),
+        text="\n".join(text for parts in texts for text in parts),
         question="\n".join(texts[-1]) if texts else "",
         body=body,
         headers=headers,
@@ -281,9 +281,7 @@ _WORDS: dict[ErrorKind, _Words] = {
     "payment_required": _Words(
         402, "Insufficient credits.", "payment_required", "402", "billing_error", "FAILED_PRECONDITION"
     ),
-    "server_error": _Words(
-        500, "The server had an error.", "server_error", None, "api_error", "INTERNAL"
-    ),
+    "server_error": _Words(500, "The server had an error.", "server_error", None, "api_error", "INTERNAL"),
     "unavailable": _Words(
         503, "The engine is unavailable.", "server_error", None, "api_error", "UNAVAILABLE"
     ),
@@ -352,4 +350,3 @@ _WORDS: dict[ErrorKind, _Words] = {
         "INVALID_ARGUMENT",
     ),
 }
-

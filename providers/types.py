@@ -63,13 +63,15 @@ class Request:
 
     `params` are the sampling options as sent (`max_tokens` is always among them).
     `repeat` numbers independent draws of one question; `turn` is how many turns of its
-    episode are already answered, which is what a queue may order by. Neither is sent.
+    episode are already answered, which is what a queue may order by; `key` is what a cache
+    around the provider calls the request. None of the three is sent.
     """
 
     messages: tuple[Message, ...]
     params: Mapping[str, Json]
     repeat: int = 0
     turn: int = 0
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class RunFolder:
         with storage(path, "read"):
             found = (path / "run.json").exists() if path.is_dir() else None
         if found is None:
-            raise NotARun(f"there is no run folder at {path}: name a folder that `run` has made.")
+            raise NotARun(f"There is no run folder at {path}: name a folder that `run` has made.")
         if not found:
             raise NotARun(f"{path} holds no run (it has no run.json): name a folder that `run` has made.")
         return cls(path, _load(path), None, True)
@@ -101,6 +101,10 @@ class RunFolder:
         text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
         replace_file(self.path / "run.json", [text.encode("ascii")])
         self._manifest = manifest
+
+    def write_summary(self, text: str) -> None:
+        """Replace summary.json. Needs no lock: it is made from the rest, by whoever makes it."""
+        replace_file(self.summary, [text.encode("utf-8")])
 
     def close(self) -> None:
         """Let another process write."""
@@ -183,8 +187,8 @@ def _broken(file: Path, complaint: str) -> RunBroken:
 
 def _continue(path: Path, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     _refuse_another_run(path, old, new)
-    first = {name: old[name] for name in ("id", "created") if name in old}
-    return {**old, **new, **first}
+    created = old.get("created", new["created"])
+    return {**old, **new, "id": old["id"], "created": created}
 
 
 def _refuse_another_run(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
@@ -234,7 +238,7 @@ def _busy(path: Path, fd: int) -> RunBusy:
     text = os.pread(fd, 20, 0)
     os.close(fd)
     pid = int(text) if text.isdigit() else None
-    who = "another process" if pid is None else f"process {pid}"
+    who = "Another process" if pid is None else f"Process {pid}"
     return RunBusy(f"{who} is writing to {path}: wait until it has ended, or name another folder.", pid)
 
 

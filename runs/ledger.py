@@ -3,7 +3,7 @@
 A *hold* is recorded before a request leaves and ends in one of three ways: it is *settled* (the
 answer is stored and this is its bill), *released* (provably not billed) or *kept* (nobody knows
 whether it was billed, so it stays spent). A hold that a dead process left is kept as well, until
-the operator *frees* it. Each step is one line, on file before the method returns; the same code
+the operator releases it. Each step is one line, on file before the method returns; the same code
 applies a line when it is written and when it is replayed.
 
 A torn last line is a step that never returned: a torn hold was not sent, a hold with a torn
@@ -17,57 +17,65 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
-from runs.errors import RunBroken, RunTooNew
+from runs.errors import RunBroken, RunTooNew, StorageFailed
 from runs.files import LineFile, read_lines
 
-_STEPS: Final = ("hold", "settle", "release", "keep", "free")
+_STEPS: Final = ("hold", "settle", "release", "keep", "retry")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class _Hold(NamedTuple):
-    amount: int
-    key: str
+class _Step(NamedTuple):
+    """One line. `number` names the hold, which every step but a retry is about."""
+
+    name: str
+    number: int = 0
+    amount: int = 0
+    key: str = ""
 
 
 class Balance:
     """What a ledger adds up to. `read` is for those who only look: it neither locks nor writes."""
 
     def __init__(self) -> None:
-        self._flying: dict[int, _Hold] = {}
-        self._kept: dict[int, _Hold] = {}
+        self._flying: dict[int, int] = {}
+        self._kept: dict[int, int] = {}
         self._bought: dict[str, int] = {}
-        self._failed: set[str] = set()
-        self._settled = self._held = self._kept_sum = 0
+        self._settled_sum = self._flying_sum = self._kept_sum = 0
         self._attempts = self._calls = self._retries = 0
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Replay a ledger; one that does not exist yet is empty. Raises `RunBroken`, `RunTooNew`."""
         balance = cls()
-        balance._replay(path)
+        for number, line in enumerate(read_lines(path), start=1):
+            if line.endswith(b"\n"):
+                balance._replay(line, f"Line {number} of {path}")
+        # Whatever is still in flight at the end was left there by a process that is gone.
+        for hold, amount in list(balance._flying.items()):
+            balance._keep(hold, amount)
         return balance
 
     @property
     def settled(self) -> int:
         """The bills of all answers, over all lives."""
-        return self._settled
+        return self._settled_sum
 
     @property
     def held(self) -> int:
         """The holds in flight in this life."""
-        return self._held
+        return self._flying_sum
 
     @property
     def kept(self) -> int:
-        """Counted as spent in full: ends that perhaps cost something, and holds of dead lives."""
+        """Counted as spent: ends that perhaps cost something, and the holds of dead lives."""
         return self._kept_sum
 
     @property
     def spent_or_held(self) -> int:
         """What must never exceed the limit."""
-        return self._settled + self._kept_sum + self._held
+        return self._settled_sum + self._kept_sum + self._flying_sum
 
     @property
     def calls(self) -> int:
@@ -81,106 +89,90 @@ class Balance:
 
     @property
     def retries(self) -> int:
-        """Attempts made on a key whose attempt before was released or kept.
-
-        The holds say it by themselves, so no kill can part the two; what a dead life left in
-        flight and the operator's freeing are no failed attempts.
-        """
+        """Failed attempts over all lives that were tried again."""
         return self._retries
 
     def purchases(self) -> Mapping[str, int]:
-        """What was paid, by key, over all lives, for all that nobody has claimed in this one."""
+        """What was paid for each key, over all lives, as far as nobody has claimed it in this one."""
         return MappingProxyType(self._bought)
 
     def claim(self, key: str) -> int | None:
-        """Take what this run paid for `key` out of `purchases`: who books the call claims it."""
+        """Take what this run paid for `key` out of `purchases`: whoever books the call claims it."""
         return self._bought.pop(key, None)
 
-    def unsettled(self, key: str) -> int | None:
-        """The newest kept hold on `key`: settle it when an answer that this run stored turns up."""
-        return max((number for number, hold in self._kept.items() if hold.key == key), default=None)
+    def is_kept(self, hold: int) -> bool:
+        """Whether the bill of `hold` is unknown; if its answer turns up after all, settle it."""
+        return hold in self._kept
 
-    def _replay(self, path: Path) -> None:
-        for number, line in enumerate(read_lines(path), start=1):
-            if line.endswith(b"\n"):
-                self._read_line(line, f"line {number} of {path}")
-        # Whatever is still in flight at the end was left there by a process that is gone.
-        for number in list(self._flying):
-            self._keep(number, None)
-
-    def _read_line(self, line: bytes, where: str) -> None:
+    def _replay(self, line: bytes, where: str) -> None:
         try:
-            step, number, amount, key = _decode(line)
-            if step not in _STEPS:
-                raise RunTooNew(f"{where} holds a step that is not known here, {step!r}: update pbclient.")
-            self._apply(step, number, amount, key)
+            step = _decode(line)
+            if step.name not in _STEPS:
+                raise RunTooNew(f"{where} holds an unknown step, {step.name!r}: update pbclient.")
+            self._apply(step)
         except (ValueError, RecursionError) as error:
             raise RunBroken(
                 f"{where} is damaged ({error}), so what the run has spent is not known: "
-                "put the file back from a copy, or start anew in another folder."
+                "put the file back from a copy, or name another folder."
             ) from error
 
-    def _apply(self, step: str, number: int, amount: int | None, key: str) -> None:
-        if step == "hold":
-            self._open(number, amount or 0, key)
-        elif step == "settle":
-            self._take(number)
-            self._settle(amount or 0, key)
-        elif step == "keep":
-            self._failed.add(self._keep(number, amount).key)
-        elif step == "release":
-            self._failed.add(self._take(number).key)
+    def _apply(self, step: _Step) -> None:
+        if step.name == "hold":
+            self._open(step.number, step.amount)
+        elif step.name == "settle":
+            self._settle(step.number, step.amount, step.key)
+        elif step.name == "keep":
+            self._keep(step.number, step.amount)
+        elif step.name == "release":
+            self._end(step.number)
         else:
-            self._take(number)
-
-    def _open(self, number: int, amount: int, key: str) -> None:
-        if number != self._attempts + 1:
-            raise ValueError(f"hold {number} follows hold {self._attempts}")
-        self._attempts = number
-        self._flying[number] = _Hold(amount, key)
-        self._held += amount
-        if key and key in self._failed:
-            self._failed.discard(key)
             self._retries += 1
 
-    def _settle(self, amount: int, key: str) -> None:
-        self._settled += amount
+    def _open(self, hold: int, amount: int) -> None:
+        if hold != self._attempts + 1:
+            raise ValueError(f"hold {hold} follows hold {self._attempts}")
+        self._attempts = hold
+        self._flying[hold] = amount
+        self._flying_sum += amount
+
+    def _settle(self, hold: int, amount: int, key: str) -> None:
+        self._end(hold)
+        self._settled_sum += amount
         self._calls += 1
         self._bought[key] = self._bought.get(key, 0) + amount
 
-    def _keep(self, number: int, amount: int | None) -> _Hold:
-        hold = self._take(number)
-        kept = hold if amount is None else _Hold(amount, hold.key)
-        self._kept[number] = kept
-        self._kept_sum += kept.amount
-        return kept
+    def _keep(self, hold: int, amount: int) -> None:
+        self._end(hold)
+        self._kept[hold] = amount
+        self._kept_sum += amount
 
-    def _take(self, number: int) -> _Hold:
-        hold = self._flying.pop(number, None)
-        if hold is not None:
-            self._held -= hold.amount
-            return hold
-        hold = self._find(number)
-        del self._kept[number]
-        self._kept_sum -= hold.amount
-        return hold
+    def _end(self, hold: int) -> None:
+        amount = self._amount(hold)
+        if self._flying.pop(hold, None) is not None:
+            self._flying_sum -= amount
+        else:
+            del self._kept[hold]
+            self._kept_sum -= amount
 
-    def _find(self, number: int) -> _Hold:
-        hold = self._flying.get(number) or self._kept.get(number)
-        if hold is None:
-            raise ValueError(f"there is no hold {number} that is still open")
-        return hold
+    def _amount(self, hold: int) -> int:
+        amount = self._flying.get(hold)
+        if amount is None:
+            amount = self._kept.get(hold)
+        if amount is None:
+            raise ValueError(f"hold {hold} is not open")
+        return amount
 
 
 class Ledger(Balance):
     """ledger.jsonl, open for writing by the holder of the folder's lock.
 
-    A `StorageFailed` from any method leaves balance and file as they were before it.
+    A method that raises `StorageFailed` has changed neither the balance nor the file.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._file: LineFile | None = None
+        self._in_step = False
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -189,43 +181,42 @@ class Ledger(Balance):
         ledger._file = LineFile.open(path)
         return ledger
 
-    def hold(self, amount: int, key: str = "") -> int:
-        """Hold `amount` for a request that may leave once this returns; the number is never used again.
-
-        With the request's `key`, `retries` and `unsettled` know of it.
-        """
+    def hold(self, amount: int) -> int:
+        """Hold `amount` for a request that may leave once this returns: a number never used before."""
         number = self._attempts + 1
-        self._write("hold", number, _whole(amount), key)
+        self._write(_Step("hold", number, _whole(amount)))
         return number
 
-    def settle(self, number: int, amount: int, key: str) -> int:
+    def settle(self, hold: int, amount: int, key: str) -> int:
         """The answer to `key` is stored and cost `amount`. Returns by how much that exceeds the hold.
 
-        A kept hold can be settled, too: its bill has become known.
+        A hold that was kept can be settled, too: its bill has become known.
         """
-        hold = self._find(number)
-        self._write("settle", number, _whole(amount), key)
-        return max(0, amount - hold.amount)
+        expected = self._amount(hold)
+        self._write(_Step("settle", hold, _whole(amount), key))
+        return max(0, amount - expected)
 
-    def release(self, number: int) -> None:
+    def release(self, hold: int) -> None:
         """The request was provably not billed."""
-        self._find(number)
-        self._write("release", number)
+        self._amount(hold)
+        self._write(_Step("release", hold))
 
-    def keep(self, number: int, amount: int | None = None) -> None:
-        """Nobody knows the bill: the hold, or `amount` if no more can be due, stays spent."""
-        self._find(number)
-        self._write("keep", number, None if amount is None else _whole(amount))
+    def keep(self, hold: int, amount: int | None = None) -> None:
+        """Nobody knows the bill: the hold, or `amount` where that is the most it can be, stays spent."""
+        held = self._amount(hold)
+        self._write(_Step("keep", hold, held if amount is None else _whole(amount)))
+
+    def retry(self) -> None:
+        """An attempt has failed and is about to be followed by another."""
+        self._write(_Step("retry"))
 
     def release_holds(self) -> int:
-        """Free all that is kept, because the operator says it was not billed. Returns the amount.
+        """Release all that is kept, on the operator's word that it was not billed. Returns the sum.
 
-        Holds in flight in this life stay.
+        Holds in flight stay. A kill on the way leaves some released and some kept.
         """
-        kept, freed = list(self._kept), self._kept_sum
-        self._append("".join(_line("free", number, None, "") for number in kept))
-        for number in kept:
-            self._apply("free", number, None, "")
+        freed = self._kept_sum
+        self._write(*(_Step("release", hold) for hold in self._kept))
         return freed
 
     def close(self) -> None:
@@ -239,38 +230,42 @@ class Ledger(Balance):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self, step: str, number: int, amount: int | None = None, key: str = "") -> None:
-        # File first: what is on file and not counted yet can only make the next life more careful.
-        self._append(_line(step, number, amount, key))
-        self._apply(step, number, amount, key)
-
-    def _append(self, lines: str) -> None:
-        if self._file is None:
+    def _write(self, *steps: _Step) -> None:
+        if self._file is None or self._in_step:
             raise ValueError("the ledger is not open for writing")
-        self._file.append(lines.encode("ascii"))
+        # A KeyboardInterrupt between file and balance would part the two: nothing is written after it.
+        self._in_step = True
+        try:
+            self._file.append("".join(map(_line, steps)).encode("ascii"))
+        except StorageFailed:
+            self._in_step = False
+            raise
+        for step in steps:
+            self._apply(step)
+        self._in_step = False
 
 
-def _line(step: str, number: int, amount: int | None, key: str) -> str:
-    fields: dict[str, Any] = {"step": step, "hold": number}
-    if amount is not None:
-        fields["amount"] = amount
-    if key:
-        fields["key"] = key
+def _line(step: _Step) -> str:
+    fields: dict[str, str | int] = {"step": step.name}
+    if step.name != "retry":
+        fields["hold"] = step.number
+        if step.name != "release":
+            fields["amount"] = step.amount
+    if step.key:
+        fields["key"] = step.key
     return _encode(fields) + "\n"
 
 
-def _decode(line: bytes) -> tuple[str, int, int | None, str]:
+def _decode(line: bytes) -> _Step:
     fields = json.loads(line.decode("utf-8"))
-    if not isinstance(fields, dict) or not isinstance(step := fields.get("step"), str):
+    if not isinstance(fields, dict) or not isinstance(name := fields.get("step"), str):
         raise ValueError("it is not a step")
-    if step not in _STEPS:
-        return step, 0, None, ""
-    number, amount, key = fields.get("hold"), fields.get("amount"), fields.get("key", "")
-    if amount is None and step in ("hold", "settle"):
-        raise ValueError("it names no amount")
-    if not isinstance(key, str):
+    if name == "retry" or name not in _STEPS:
+        return _Step(name)
+    amount = 0 if name == "release" else _whole(fields.get("amount"))
+    if not isinstance(key := fields.get("key", ""), str):
         raise ValueError("its key is not a string")
-    return step, _whole(number), None if amount is None else _whole(amount), key
+    return _Step(name, _whole(fields.get("hold")), amount, key)
 
 
 def _whole(value: object) -> int:

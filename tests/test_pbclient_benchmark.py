@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pbclient import benchmark
 from pbclient.benchmark import DATA_SETS, data_set, environment_class, kept_ids, multiple_choice, skip_row
-from pbclient.errors import InputError
+from pbclient.errors import DataError
 
 
 def installed(name: str) -> ast.AST:
@@ -86,7 +86,7 @@ def test_data_set_is_found_by_acronym_or_stem(name: str) -> None:
 
 
 def test_unknown_data_set_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"no data set 'RODD'.*ROD, VSOD, MVP-N, IN-C, QD, CIT, COCO"):
+    with pytest.raises(DataError, match=r"no data set 'RODD'.*ROD, VSOD, MVP-N, IN-C, QD, CIT, COCO"):
         data_set("RODD")
 
 

@@ -1,0 +1,342 @@
+"""The data folder in its published layout: which samples the benchmark keeps, and their rows.
+
+Rows are untrusted and many: each is checked once when the folder is opened, only its place in
+its file is kept, and it is read again when its episode starts. Frames are
+`pbclient/frames.py`'s business; what a row means is the environment's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from reprlib import repr as shortly
+from string import Formatter
+from typing import Any, Self
+
+from pbclient.benchmark import DATA_SETS, DataSet, data_set, kept_ids, skip_row
+from pbclient.errors import DataError
+from pbclient.frames import FrameStore, is_inside
+
+MAX_LINE_BYTES = 4 * 1024 * 1024
+# The environments make lists of this many numbers, and an episode may take this many turns.
+MAX_FRAMES = 20_000
+MAX_OPTIONS = 1_000
+MAX_PIXEL = 1_000_000
+
+_BOM = b"\xef\xbb\xbf"
+_LFS_POINTER = b"version https://git-lfs"
+
+
+type _Check = tuple[str, Callable[[Any], bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample: its data set and id, and where its row is; `mark` tells whether it is still the same."""
+
+    dataset: str
+    id: str
+    offset: int
+    length: int
+    mark: bytes
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """An open data folder: the kept samples of each data set in file order, their rows and frames.
+
+    `digest` depends on the kept rows and their order, and on nothing else.
+    """
+
+    folder: Path
+    samples: Mapping[str, tuple[Sample, ...]]
+    digest: str
+    frames: FrameStore
+
+    def row(self, sample: Sample) -> dict[str, Any]:
+        """The row of a sample, read again. Raises `DataError` when the file has changed."""
+        path = self.folder / data_set(sample.dataset).file_name
+        try:
+            with path.open("rb") as file:
+                file.seek(sample.offset)
+                line = file.read(sample.length)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if _mark(line) != sample.mark:
+            raise DataError(f"{path} has changed since the run began: start the run again.")
+        return _parsed(line)
+
+    def close(self) -> None:
+        """Let go of the frames."""
+        self.frames.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_data(folder: Path, datasets: Sequence[str] | None = None) -> DataFolder:
+    """Check a data folder and find its samples: of the named data sets, or of all that are there."""
+    named = {data_set(name) for name in datasets or ()}
+    chosen = _chosen(folder, named)
+    digest = hashlib.sha256()
+    samples = {each.acronym: tuple(_kept(folder, each, digest.update)) for each in chosen}
+    return DataFolder(folder, samples, digest.hexdigest(), FrameStore(folder))
+
+
+def _chosen(folder: Path, named: set[DataSet]) -> list[DataSet]:
+    """The data sets to open, in table order."""
+    try:
+        present = _present(folder)
+        if not present:
+            raise DataError(_nothing_here(folder))
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    missing = [each for each in DATA_SETS if each in named and each not in present]
+    if missing:
+        raise DataError(
+            f"{folder} holds no {missing[0].file_name}, which --dataset {missing[0].acronym} needs: "
+            f"download it, or choose from what is there ({', '.join(each.acronym for each in present)})."
+        )
+    return [each for each in present if not named or each in named]
+
+
+def _present(folder: Path) -> list[DataSet]:
+    return [each for each in DATA_SETS if _is_there(folder / each.file_name)]
+
+
+def _is_there(path: Path) -> bool:
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path} is a link to a file that is not there: download it again.")
+    return path.is_file()
+
+
+def _nothing_here(folder: Path) -> str:
+    """Why this is no data folder, and which may be meant."""
+    wanted = "the folder that holds the *_preprocessed.jsonl files"
+    if not folder.exists():
+        return f"There is no data folder {folder}: give {wanted}."
+    if not folder.is_dir():
+        return f"{folder} is not a folder: give {wanted}."
+    # The published data is in test/; where there is such a folder, it is meant.
+    children = sorted(folder.iterdir(), key=lambda child: (child.name != "test", child.name))
+    below = next((child for child in children if child.is_dir() and _present(child)), None)
+    if below is not None:
+        return f"{folder} is one level too high: give {below}, {wanted}."
+    above = folder.resolve().parent
+    if _present(above):
+        return f"{folder} is one level too low: give {above}, {wanted}."
+    names = ", ".join(each.file_name for each in DATA_SETS)
+    return f"{folder} holds none of the data files ({names}): give {wanted}."
+
+
+def _kept(folder: Path, each: DataSet, feed: Callable[[bytes], None]) -> Iterator[Sample]:
+    """The samples of one file that the benchmark keeps; what they hold is fed to the digest."""
+    path = folder / each.file_name
+    ids = kept_ids(each.acronym)
+    lines: dict[int, int] = {}
+    feed(each.acronym.encode() + b"\n")
+    for number, offset, line in _lines(path):
+        try:
+            row = _parsed(line)
+            if skip_row(row) or (found := _id(row)) not in ids:
+                continue
+            _check_row(each.acronym, row)
+            feed(_canonical(row) + b"\n")
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}.") from None
+        first = lines.setdefault(found, number)
+        if first != number:
+            raise DataError(f"{path}: lines {first} and {number} have the same id {found}: remove one.")
+        yield Sample(each.acronym, str(found), offset, len(line), _mark(line))
+    if not lines:
+        raise DataError(f"{path} holds no sample that the benchmark keeps: download it again.")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Number, place and bytes of every line that is not blank."""
+    try:
+        with path.open("rb") as file:
+            offset = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
+            file.seek(offset)
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(line) > MAX_LINE_BYTES:
+                    raise DataError(f"{path}, line {number}: more than {MAX_LINE_BYTES >> 20} MiB is no row.")
+                if line.strip():
+                    yield number, offset, line
+                offset += len(line)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(_broken(line, error)) from None
+    if not isinstance(row, dict):
+        raise DataError(f"a row must be a JSON object, not {type(row).__name__}")
+    return row
+
+
+def _broken(line: bytes, error: Exception) -> str:
+    if line.startswith(_LFS_POINTER):
+        return "this is a Git LFS pointer and not the data: run git lfs pull"
+    reason = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
+    if not line.endswith(b"\n"):
+        return f"the file ends in the middle of a row ({reason}): the download is incomplete, start it again"
+    return f"not valid JSON ({reason})"
+
+
+def _canonical(row: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError("a text holds half a surrogate pair, which cannot be sent") from None
+    except RecursionError:
+        raise DataError("a value is nested too deeply") from None
+
+
+def _mark(line: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=8).digest()
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read: {error.strerror or error}.")
+
+
+def _whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_frame(value: Any) -> bool:
+    return _whole(value, 0, MAX_FRAMES)
+
+
+def _is_number(value: Any) -> bool:
+    # No comparison holds for NaN.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_PIXEL
+
+
+def _is_list(value: Any, holds: Callable[[Any], bool], most: int) -> bool:
+    return isinstance(value, list) and len(value) <= most and all(map(holds, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_crop(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_number(value.get(edge)) for edge in _EDGES)
+
+
+_EDGES = ("top", "left", "height", "width")
+
+_TEXT: _Check = ("a text", _is_text)
+_TEXTS: _Check = (
+    f"a list of 1 to {MAX_OPTIONS} texts",
+    lambda value: _is_list(value, _is_text, MAX_OPTIONS) and value != [],
+)
+_FRAME: _Check = (f"a whole number from 0 to {MAX_FRAMES}", _is_frame)
+_COUNT: _Check = (f"a whole number from 1 to {MAX_FRAMES}", lambda value: _whole(value, 1, MAX_FRAMES))
+_NUMBER: _Check = (f"a number of at most {MAX_PIXEL}", _is_number)
+# These are only written into paths, so a text serves as well.
+_NAME: _Check = (
+    "a frame's number or name",
+    lambda value: _is_frame(value) or _is_text(value),
+)
+_MAYBE_NAME: _Check = (
+    "a frame's number or name, or null",
+    lambda value: value is None or _is_frame(value) or _is_text(value),
+)
+_NAMES: _Check = (
+    f"a list of at most {MAX_FRAMES} frame numbers or names",
+    lambda value: _is_list(value, _NAME[1], MAX_FRAMES),
+)
+_FLAG: _Check = ("true or false", lambda value: isinstance(value, bool) or _whole(value, 0, 1))
+_CROP: _Check = (f"an object with the numbers {', '.join(_EDGES)}", _is_crop)
+
+# What the environments read of every row, and what single ones read besides or otherwise.
+_COMMON_FIELDS: Mapping[str, _Check] = {
+    "image_template": _TEXT,
+    "first_image": _FRAME,
+    "num_images": _COUNT,
+    "reference_image": _MAYBE_NAME,
+    "prompt": _TEXT,
+    "options": _TEXTS,
+    "categories": _TEXTS,
+    "answer": _TEXT,
+}
+_OWN_FIELDS: Mapping[str, Mapping[str, _Check]] = {
+    "ROD": {},
+    "VSOD": {"strong_occlusions": _FLAG},
+    "MVP-N": {"valid_images": _NAMES, "first_image": _NAME},
+    "IN-C": {"quality_answer": _TEXT},
+    "QD": {},
+    "CIT": {"step_size": _FRAME, "max_steps": _COUNT},
+    "COCO": {
+        "direction": _TEXT,
+        "granularity": _COUNT,
+        "horizontal_step": _NUMBER,
+        "vertical_step": _NUMBER,
+        "crop": _CROP,
+    },
+}
+_FIELDS = {acronym: {**_COMMON_FIELDS, **own} for acronym, own in _OWN_FIELDS.items()}
+
+# What the environments fill into the path; that of COCO takes it as it is.
+_PLACES: Mapping[str, frozenset[str] | None] = {
+    "ROD": frozenset({"image"}),
+    "VSOD": frozenset({"image"}),
+    "MVP-N": frozenset({"image", "informative"}),
+    "IN-C": frozenset({"level"}),
+    "QD": frozenset({"image"}),
+    "CIT": frozenset({"image"}),
+    "COCO": None,
+}
+
+
+def _id(row: Mapping[str, Any]) -> int:
+    found = row.get("id")
+    if "id" not in row:
+        raise DataError("field 'id' is missing")
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise DataError(f"field 'id' must be a whole number, not {shortly(found)}")
+    return found
+
+
+def _check_row(acronym: str, row: Mapping[str, Any]) -> None:
+    """Refuse a row that the environment of this data set could not read."""
+    for field, (wanted, holds) in _FIELDS[acronym].items():
+        if field not in row:
+            raise DataError(f"field {field!r} is missing")
+        if not holds(row[field]):
+            raise DataError(f"field {field!r} must be {wanted}, not {shortly(row[field])}")
+    if row["answer"] not in row["categories"]:
+        raise DataError(f"field 'answer' is none of the categories: {shortly(row['answer'])}")
+    _check_template(row["image_template"], _PLACES[acronym])
+
+
+def _check_template(template: str, places: frozenset[str] | None) -> None:
+    """Refuse what `str.format` must not be given: it follows attributes and indexes."""
+    filled = template if places is None else "".join(_filled(template, places))
+    if not is_inside(filled):
+        raise DataError(f"field 'image_template' leads out of the data folder: {shortly(template)}")
+
+
+def _filled(template: str, places: frozenset[str]) -> Iterator[str]:
+    try:
+        for text, place, width, conversion in Formatter().parse(template):
+            if place is not None and (place not in places or width or conversion):
+                raise ValueError("unknown place")
+            yield text if place is None else f"{text}0"
+    except ValueError:
+        allowed = " and ".join(f"{{{place}}}" for place in sorted(places))
+        raise DataError(f"field 'image_template' may hold {allowed} only: {shortly(template)}") from None

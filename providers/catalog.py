@@ -1,0 +1,140 @@
+"""What can be named after `--provider`: whose key it needs and which model is asked by default.
+
+The default models are current vision models with a published price. Any other name that
+LiteLLM knows is taken too; its list is read from the JSON files beside LiteLLM's code, since
+importing LiteLLM takes seconds. What a call costs is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+PRICES = "model_prices_and_context_window_backup.json"
+ENDPOINTS = "provider_endpoints_support_backup.json"
+
+
+class UnknownProviderError(LookupError):
+    """LiteLLM has no provider of this name; the message says which names come near."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostedProvider:
+    """One provider. Any one of `key_variables` holds the key; none are needed when it is empty."""
+
+    name: str
+    key_variables: tuple[str, ...]
+    default_model: str | None = None
+    note: str = ""
+
+    def key(self, environ: Mapping[str, str]) -> str | None:
+        """The key in the environment, if there is one."""
+        return next((environ[name] for name in self.key_variables if environ.get(name)), None)
+
+
+HOSTED: tuple[HostedProvider, ...] = (
+    HostedProvider("anthropic", ("ANTHROPIC_API_KEY",), "claude-haiku-5-5"),
+    HostedProvider(
+        "azure", ("AZURE_API_KEY",), note="the model is your deployment's name; set AZURE_API_BASE too"
+    ),
+    HostedProvider(
+        "bedrock", (), note="AWS credentials as boto3 finds them; install boto3 (pip install boto3)"
+    ),
+    HostedProvider("dashscope", ("DASHSCOPE_API_KEY",), "qwen3.8-flash"),
+    HostedProvider("deepseek", ("DEEPSEEK_API_KEY",), "deepseek-flash"),
+    HostedProvider("fireworks_ai", ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"), "qwen3p7-plus"),
+    HostedProvider("gemini", ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "gemini-3.8-flash"),
+    HostedProvider("groq", ("GROQ_API_KEY",), "qwen/qwen3.8-27b"),
+    HostedProvider("mistral", ("MISTRAL_API_KEY",), "mistral-small-2603"),
+    HostedProvider(
+        "openai", ("OPENAI_API_KEY",), "gpt-6-luna", "with --base-url any OpenAI-compatible server, without a key"
+    ),
+    HostedProvider("openrouter", ("OPENROUTER_API_KEY",), "google/gemini-3.8-flash"),
+    HostedProvider("together_ai", ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"), "zai-org/GLM-5.3-Flash"),
+    HostedProvider("vertex_ai", (), "gemini-3.8-flash", "Google credentials; set VERTEXAI_PROJECT"),
+    HostedProvider("xai", ("XAI_API_KEY",), "grok-4.7"),
+)  # fmt: skip
+
+# What people call a provider by: its models or its maker.
+MAKERS = {"claude": "anthropic", "google": "gemini", "gpt": "openai", "grok": "xai", "vllm": "hosted_vllm"}
+
+# Servers that people run themselves: they ask for no key.
+KEYLESS = frozenset({"hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat"})
+
+
+def lookup(name: str) -> HostedProvider:
+    """The provider of this name. Raises `UnknownProviderError` for a name that LiteLLM does not know."""
+    for entry in HOSTED:
+        if entry.name == name:
+            return entry
+    if name not in known_names():
+        raise UnknownProviderError(_unknown(name))
+    return HostedProvider(name, () if name in KEYLESS else (_prefix(name) + "_API_KEY",))
+
+
+def known_names() -> frozenset[str]:
+    """Every provider with a chat endpoint that LiteLLM knows."""
+    return _litellm_names() | {entry.name for entry in HOSTED}
+
+
+def endpoint(name: str, base_url: str | None, environ: Mapping[str, str]) -> str | None:
+    """The server that will be asked, in one spelling; None is the provider's own.
+
+    LiteLLM takes a server from the environment when it is told none. It is read here, so that
+    what is recorded is what was asked.
+    """
+    variables = (f"{_prefix(name)}_BASE_URL", f"{_prefix(name)}_API_BASE")
+    named = base_url or next((environ[variable] for variable in variables if environ.get(variable)), None)
+    return _normalised(named) if named else None
+
+
+def _normalised(url: str) -> str:
+    """Without what does not name the server: user, password, query, default port, trailing slash."""
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"A base URL looks like http://host:port/v1, not {parts.path or parts.scheme!r}.")
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    place = host if parts.port in (None, default) else f"{host}:{parts.port}"
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    return urlunsplit((parts.scheme, place, path, "", ""))
+
+
+def _prefix(name: str) -> str:
+    return name.upper().replace("-", "_")
+
+
+def _unknown(name: str) -> str:
+    first = [entry.name for entry in HOSTED]
+    near = [MAKERS[name.lower()]] if name.lower() in MAKERS else []
+    near += get_close_matches(name.lower(), [*first, *sorted(known_names())], n=2, cutoff=0.7)
+    said = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else f"try {', '.join(first)}."
+    return f"There is no provider {name!r}: {said}"
+
+
+@cache
+def _litellm_names() -> frozenset[str]:
+    spec = find_spec("litellm")
+    if spec is None or not spec.submodule_search_locations:
+        return frozenset()
+    return frozenset(_names_in(Path(spec.submodule_search_locations[0])))
+
+
+def _names_in(folder: Path) -> Iterator[str]:
+    prices = json.loads((folder / PRICES).read_text(encoding="utf-8"))
+    for row in prices.values():
+        name = row.get("litellm_provider")
+        # `vertex_ai-anthropic_models` and the like are families of rows, and no routes.
+        if row.get("mode") in ("chat", "responses") and isinstance(name, str) and "vertex_ai-" not in name:
+            yield name
+    # Providers without a price of their own (OpenRouter, local servers) are only in this file.
+    endpoints = json.loads((folder / ENDPOINTS).read_text(encoding="utf-8"))
+    for name, row in endpoints["providers"].items():
+        if row.get("endpoints", {}).get("chat_completions") and "/" not in name and name != "vllm":
+            yield name  # `vllm` is a library in this process; its server is `hosted_vllm`

@@ -1,0 +1,170 @@
+"""What a provider's refusal means: from the HTTP status and the words of the body.
+
+Each vendor has its own shape and its own wording, and one status means many things: a table of
+phrases, in the order in which they are tried, decides; the status decides where no phrase does.
+Neither LiteLLM's classes nor broken connections are looked at here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from providers.errors import (
+    AccessDenied,
+    AttemptTimedOut,
+    AuthenticationFailed,
+    BadRequest,
+    ContextExceeded,
+    ImagesUnsupported,
+    ModelNotFound,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+    RequestRefused,
+    ServerFault,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """The body of a refusal: `message` for people, `raw` for phrases, the rest where it is said."""
+
+    message: str
+    raw: str
+    code: str = ""
+    parameter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    kind: type[ProviderError]
+    statuses: frozenset[int]
+    phrases: re.Pattern[str]
+
+
+def _rule(kind: type[ProviderError], statuses: Iterable[int], *phrases: str) -> _Rule:
+    return _Rule(kind, frozenset(statuses), re.compile("|".join(phrases)))
+
+
+# The phrases are looked for in the lower-case body. What is about an image's size or format is
+# no word on whether the model sees, so the rule on images must not match it.
+_RULES = (
+    _rule(
+        QuotaExhausted,
+        (400, 402, 403, 429),
+        r"insufficient[ _](?:quota|credits?|balance|funds)",
+        r"credit balance is too low",
+        r"billing_(?:hard_limit|not_active|error)",
+        r"requires more credits|out of credits|used all available credits|spending limit",
+        r"key limit exceeded",
+        r'"quotaid"\s*:\s*"[^"]*perday',  # Google: what is used up comes back tomorrow
+    ),
+    _rule(
+        AuthenticationFailed,
+        (400, 403),
+        r"api_key_invalid|api key not valid|api key expired|(?:invalid|incorrect) (?:x-)?api[ -]key",
+    ),
+    _rule(
+        RequestRefused,
+        (400, 403, 422, 451),
+        r"content_policy_violation|responsibleaipolicyviolation|data_inspection_failed",
+        r'"(?:content_filter|invalid_prompt)"',
+        r"content filtering policy|content management policy|safety system|usage polic",
+        r"requires moderation|(?:input|prompt|request) was flagged|prohibited_content",
+    ),
+    _rule(
+        ContextExceeded,
+        (400, 413, 422, 500),
+        r"context_length_exceeded|exceed_context_size|maximum context length|context window",
+        r"prompt is too long|exceeds? (?:the )?context limit|available context size",
+        r"input token count.{0,40}exceeds|longer than the model's context|too many input tokens",
+    ),
+    _rule(
+        ImagesUnsupported,
+        (400, 404, 415, 422, 500, 501),
+        r"(?:not|n't) support (?:image|vision|multimodal|multi-modal)s?"
+        r"(?! ?(?:format|type|size|file|larger|bigger|above|over|with|url|exceed|in |of ))",
+        r"(?:image|vision|multimodal) inputs? (?:is|are) not (?:supported|enabled)",
+        r"(?<!these )images are not supported|vision is not (?:supported|enabled|available)",
+        r"support image input|is not a multimodal model|at most 0 image",
+        r"image_url is only supported by certain models|unknown variant `image_url`",
+        r"unknown part type: image|content must be a string",
+    ),
+    _rule(
+        ModelNotFound,
+        (400, 403, 422),
+        r"model_not_found|is not a valid model|\binvalid model\b|unknown model",
+        r"\bmodel\b.{0,80}(?:does not exist|not found)",
+    ),
+)
+
+_BY_STATUS: Mapping[int, type[ProviderError]] = {
+    401: AuthenticationFailed,
+    402: QuotaExhausted,
+    403: AccessDenied,
+    404: ModelNotFound,
+    405: ModelNotFound,
+    408: AttemptTimedOut,
+    409: ServerFault,
+    410: ModelNotFound,
+    425: ServerFault,
+    429: RateLimited,
+}
+
+# A gateway gave up waiting: behind it the model may have worked, and the work may be billed.
+GAVE_UP = frozenset({408, 504, 524})
+
+
+def kind_of(status: int, body: ErrorBody) -> type[ProviderError]:
+    """What a refusal with this status and body means."""
+    words = body.raw.lower()
+    for rule in _RULES:
+        if status in rule.statuses and rule.phrases.search(words):
+            return rule.kind
+    return _BY_STATUS.get(status) or (ServerFault if status >= 500 else BadRequest)
+
+
+def read_body(text: str) -> ErrorBody:
+    """Any vendor's error body; text that is no JSON is its own message."""
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return ErrorBody(message=text, raw=text)
+    # Google wraps its error in a list when it was asked to stream.
+    parsed = parsed[0] if isinstance(parsed, list) and parsed else parsed
+    if not isinstance(parsed, dict):
+        return ErrorBody(message=text, raw=text)
+    error = parsed.get("error")
+    fields = error if isinstance(error, dict) else parsed
+    said = [part for part in _messages(parsed, error, fields) if part]
+    return ErrorBody(
+        message="; ".join(dict.fromkeys(said)) or text,
+        raw=text,
+        code=" ".join(str(fields[name]) for name in ("code", "type", "status") if fields.get(name)),
+        parameter=str(fields.get("param") or ""),
+    )
+
+
+def _messages(parsed: dict[str, Any], error: object, fields: dict[str, Any]) -> Iterator[str]:
+    if isinstance(error, str):
+        yield error
+    yield _text(fields.get("message"))
+    metadata = fields.get("metadata")
+    if isinstance(metadata, dict):
+        yield _text(metadata.get("raw"))  # OpenRouter: what the provider behind it said
+    detail = parsed.get("detail")
+    if isinstance(detail, list):
+        for item in detail:
+            if isinstance(item, dict):
+                place = ".".join(str(step) for step in item.get("loc", ()) if step != "body")
+                yield f"{place}: {item.get('msg', '')}"
+    else:
+        yield _text(detail)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value) if value else ""

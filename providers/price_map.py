@@ -1,0 +1,99 @@
+"""LiteLLM's bundled price map, read as a file: what the map says of a model, unjudged.
+
+LiteLLM is never imported here (that takes seconds); the file lies beside its code. Which name
+a model goes by in the map follows LiteLLM's own lookup, but only as far as the name is sure
+to mean the same price. What the numbers mean for a bill is not decided here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+type Row = Mapping[str, Any]
+
+FILE = "model_prices_and_context_window_backup.json"
+# Not models: the key to the columns, and rules by which LiteLLM guesses abilities.
+NOT_MODELS = ("sample_spec", "fallback_generalizations")
+
+# Providers whose rows carry a family of names (`vertex_ai-anthropic_models`, `bedrock_converse`).
+FAMILIES = ("vertex_ai", "bedrock", "fireworks_ai")
+
+# OpenRouter passes these vendors' own prices on, and no row of the map is its own. Open weights
+# are left out: there it chooses among sellers with different prices.
+RESOLD = {"openai": "openai", "anthropic": "anthropic", "google": "gemini", "x-ai": "xai"}
+
+SNAPSHOT = re.compile(r"(?:-\d{4}-\d{2}-\d{2}|-\d{8}|-\d{3})$")
+
+
+def find(provider: str, model: str) -> Row | None:
+    """The row of `model` as `provider` sells it, or None."""
+    for name in _names(provider, model):
+        row = _rows().get(name.lower())
+        if row is not None and _sells(provider, row):
+            return row
+    return _resold(model.removeprefix("openrouter/")) if provider == "openrouter" else None
+
+
+def find_public(model: str) -> Row | None:
+    """The row of a public model name, whoever serves it: for a server that is no provider of the map."""
+    vendor, _, name = model.partition("/")
+    return _rows().get(model.lower()) or (find(vendor, name) if name else None)
+
+
+def supports_vision(provider: str, model: str) -> bool | None:
+    """Whether the map says that the model takes images; None where it says nothing."""
+    row = find(provider, model)
+    if row is None:
+        return None
+    flag = row.get("supports_vision")
+    if isinstance(flag, bool):
+        return flag
+    modalities = row.get("supported_modalities")
+    return "image" in modalities if isinstance(modalities, list) else None
+
+
+def _names(provider: str, model: str) -> Iterator[str]:
+    """The keys that may hold the model, the most particular first."""
+    bare = model.removeprefix(f"{provider}/")
+    for name in (bare, _tuned(bare), SNAPSHOT.sub("", bare)):
+        yield f"{provider}/{name}"
+        yield name
+
+
+def _tuned(model: str) -> str:
+    """`ft:gpt-4o-2024-08-06:org::id` is priced as `ft:gpt-4o-2024-08-06`."""
+    return ":".join(model.split(":")[:2]) if model.startswith("ft:") else model
+
+
+def _sells(provider: str, row: Row) -> bool:
+    seller = row["litellm_provider"]
+    return seller == provider or (provider in FAMILIES and str(seller).startswith(provider))
+
+
+def _resold(model: str) -> Row | None:
+    # A suffix such as `:online` or `:nitro` changes what is bought.
+    vendor, _, name = model.partition("/")
+    if vendor not in RESOLD or ":" in name:
+        return None
+    return find(RESOLD[vendor], name.replace(".", "-") if vendor == "anthropic" else name)
+
+
+@cache
+def _rows() -> Mapping[str, Row]:
+    """Every row by its key in lower case; none where LiteLLM is not installed."""
+    spec = find_spec("litellm")
+    if spec is None or not spec.submodule_search_locations:
+        return {}
+    text = (Path(spec.submodule_search_locations[0]) / FILE).read_text(encoding="utf-8")
+    rows: dict[str, Row] = json.loads(text)
+    return {
+        key.lower(): row
+        for key, row in rows.items()
+        if key not in NOT_MODELS and isinstance(row.get("litellm_provider"), str)
+    }
