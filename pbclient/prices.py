@@ -34,6 +34,9 @@ SEARCHES = re.compile(r"(?:^|/)gpt-\S*-search|(?:^|/)sonar|gemini-\S*-search")
 REGIONAL = ("regional_endpoint_uplift_multiplier",)
 REGIONAL_ENDPOINTS = ("regional_processing_uplift_multiplier_eu", "regional_processing_uplift_multiplier_us")
 
+# Rows for what answers in text; the others bill by the image, the second or the page.
+CHAT = ("chat", "responses", "completion")
+
 AMOUNT = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 THRESHOLD = re.compile(r"(?:input|output)_cost_per_token_above_([0-9]+)(k?)_tokens")
 
@@ -93,7 +96,7 @@ def price_of(
     """
     if stated is not None:
         return _stated(stated)
-    if provider in OWN_MACHINE:
+    if provider in OWN_MACHINE or (provider == "openrouter" and model.endswith(":free")):
         return Price.free()
     row = price_map.find(provider, model)
     if row is None and base_url is not None:
@@ -107,7 +110,7 @@ def price_of(
     return price
 
 
-_STATE_IT = "state it with --price IN,OUT in dollars per million input and output tokens"
+_STATE_IT = "state it with --price IN,OUT in dollars per million input and output tokens (0,0 if it is free)"
 
 
 def hold(price: Price, input_bound: int, images: int, max_tokens: int) -> int:
@@ -169,7 +172,7 @@ def _stated(text: str) -> Price:
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(AMOUNT.fullmatch(part) for part in parts):
         raise InputError(
-            f"--price takes two amounts, IN,OUT, in dollars per million tokens (such as 2.50,10), not {text!r}."
+            f"--price takes IN,OUT, two amounts in dollars per million tokens such as 2.50,10, not {text!r}."
         )
     into, out = (owed(Decimal(part) / MILLION) for part in parts)
     return Price.flat(into, out, source=f"--price {text}")
@@ -177,9 +180,12 @@ def _stated(text: str) -> Price:
 
 def _parse(row: price_map.Row, model: str, *, regional: bool) -> Price | None:
     """A row of the price map, or None where it does not say what every token costs."""
+    if row.get("mode", "chat") not in CHAT:
+        return None
     scale = _uplift(row, regional)
     tiers = _ranges(row, scale) if "tiered_pricing" in row else _thresholds(row, scale)
-    if not tiers or not all(_believable(rates, model) for rates in tiers):
+    # The map also writes 0 where no price is known: nobody is promised a free call on its word.
+    if not tiers or not all(rates.input and rates.output for rates in tiers):
         return None
     return Price(
         tiers,
@@ -187,11 +193,6 @@ def _parse(row: price_map.Row, model: str, *, regional: bool) -> Price | None:
         request=(_rate(row, "input_cost_per_request", scale) or 0) + _search(row, model),
         source="LiteLLM's price map",
     )
-
-
-def _believable(rates: Rates, model: str) -> bool:
-    """The map writes 0 where a price is not known, too; only a name that says so is free."""
-    return model.endswith(":free") or (rates.input > 0 and rates.output > 0)
 
 
 def _uplift(row: price_map.Row, regional: bool) -> Decimal:
@@ -212,7 +213,8 @@ def _thresholds(row: price_map.Row, scale: Decimal) -> tuple[Rates, ...]:
     # xAI bills the dearer tier from the threshold on, the others beyond it.
     reached = 1 if row["litellm_provider"] == "xai" else 0
     suffixes = {0: ""} | {
-        int(number) * (1000 if kilo else 1) - reached: f"_above_{number}{kilo}_tokens" for number, kilo in found
+        int(number) * (1000 if kilo else 1) - reached: f"_above_{number}{kilo}_tokens"
+        for number, kilo in found
     }
     tiers: list[Rates] = []
     for above, suffix in sorted(suffixes.items()):
@@ -225,7 +227,10 @@ def _thresholds(row: price_map.Row, scale: Decimal) -> tuple[Rates, ...]:
 
 def _ranges(row: price_map.Row, scale: Decimal) -> tuple[Rates, ...]:
     """Rates by the range in which the request's input tokens fall (Alibaba's `tiered_pricing`)."""
-    ranges = sorted(row["tiered_pricing"], key=lambda tier: tier["range"][0])
+    ranges = row["tiered_pricing"]
+    if not all("range" in tier for tier in ranges):
+        return ()
+    ranges = sorted(ranges, key=lambda tier: tier["range"][0])
     starts = [0, *(int(tier["range"][0]) for tier in ranges[1:])]
     tiers = [_rates(tier, start, scale) for start, tier in zip(starts, ranges, strict=False)]
     return tuple(rates for rates in tiers if rates is not None) if all(tiers) else ()

@@ -53,11 +53,11 @@ HOSTED: tuple[HostedProvider, ...] = (
     HostedProvider("groq", ("GROQ_API_KEY",), "qwen/qwen3.8-27b"),
     HostedProvider("mistral", ("MISTRAL_API_KEY",), "mistral-small-2603"),
     HostedProvider(
-        "openai", ("OPENAI_API_KEY",), "gpt-6-luna", "with --base-url any OpenAI-compatible server, without a key"
+        "openai", ("OPENAI_API_KEY",), "gpt-6-luna", "at a base URL: any OpenAI-compatible server"
     ),
     HostedProvider("openrouter", ("OPENROUTER_API_KEY",), "google/gemini-3.8-flash"),
     HostedProvider("together_ai", ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"), "zai-org/GLM-5.3-Flash"),
-    HostedProvider("vertex_ai", (), "gemini-3.8-flash", "Google credentials; set VERTEXAI_PROJECT"),
+    HostedProvider("vertex_ai", (), "gemini-3.8-flash", "Google credentials; set VERTEXAI_PROJECT; needs google-auth"),
     HostedProvider("xai", ("XAI_API_KEY",), "grok-4.7"),
 )  # fmt: skip
 

@@ -21,7 +21,7 @@ from providers.errors import AttemptTimedOut, ProviderError
 from providers.litellm_answers import read_answer
 from providers.litellm_errors import Asked, translate
 from providers.litellm_options import arguments
-from providers.litellm_quiet import Clients, load, unlogged
+from providers.litellm_quiet import Clients, load, own_settings, unlogged
 from providers.types import Json, Message, Request, Response
 
 _clients = Clients()
@@ -103,7 +103,7 @@ class Hosted:
             "timeout": self.timeout,
             "num_retries": 0,
             "max_retries": 0,
-            **arguments(self._route, request.params, self._litellm.types.utils.all_litellm_params),
+            **arguments(self._route, request.params, own_settings()),
         }
 
     async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:
@@ -111,7 +111,8 @@ class Hosted:
         deadline = asyncio.timeout(self.timeout)
         try:
             async with deadline:
-                return read_answer(await self._litellm.acompletion(**arguments), asked.who)
+                raw = await self._litellm.acompletion(**arguments)
+                return read_answer(raw, asked.who, self._route)
         except ProviderError as error:
             return error.with_traceback(None)
         except Exception as error:

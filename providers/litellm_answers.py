@@ -23,8 +23,8 @@ _GOOD_ENDS = frozenset(
 _ENDINGS: Mapping[str, Finish] = {"length": "length", "content_filter": "refusal", "stop": "stop"}
 
 
-def read_answer(raw: Any, who: str) -> Response:
-    """The answer in `raw`. Raises `MalformedResponse` when there is none."""
+def read_answer(raw: Any, who: str, route: str) -> Response:
+    """The answer in `raw`, which came by LiteLLM's `route`. Raises `MalformedResponse` when there is none."""
     if not raw.choices:
         raise MalformedResponse(f"{who} sent no choices.", billed=True)
     choice = raw.choices[0]
@@ -36,7 +36,7 @@ def read_answer(raw: Any, who: str) -> Response:
     if finish == "stop":
         _check_end(choice, text, who)
     usage = getattr(raw, "usage", None)
-    return Response(text, finish, _usage(usage), _cost(usage), _model(raw))
+    return Response(text, finish, usage=_usage(usage), cost=_cost(usage), model=_model(raw, route))
 
 
 def _check_end(choice: Any, text: str, who: str) -> None:
@@ -90,6 +90,6 @@ def _amount(value: object) -> float | None:
     return float(value) if math.isfinite(value) and value >= 0 else None
 
 
-def _model(raw: Any) -> str | None:
+def _model(raw: Any, route: str) -> str | None:
     served = getattr(raw, "model", None)
-    return str(served) if served else None
+    return str(served).removeprefix(f"{route}/") if served else None

@@ -36,6 +36,7 @@ from providers.errors import (
     RateLimited,
     RequestRefused,
     ServerFault,
+    Unusable,
 )
 from providers.rejected_option import rejected_option
 from providers.retry_after import retry_after, retry_after_in_body
@@ -116,6 +117,9 @@ _UNREADABLE = re.compile(
     r"|Invalid response object|provider returned (?:a response with no )?'choices'"
 )
 
+_PREFIX = re.compile(r"^(?:litellm\.\w+: |\w+Error: |\w+(?:Exception|Error) - )+")
+_ADVICE = re.compile(r" To drop these| To drop unsupported|Traceback|File an issue|\n")
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -138,6 +142,10 @@ def translate(error: Exception, asked: Asked, now: float) -> ProviderError:
     refusal = next((found for link in chain if (found := _refusal(link))), None)
     if refusal is not None:
         return _refused(*refusal, asked, now)
+    missing = next((link for link in chain if isinstance(link, ImportError)), None)
+    if missing is not None:
+        said = one_line(str(missing), asked.secrets)
+        return Unusable(f"{asked.who} needs a Python package that is not installed: {said}.")
     return _not_connected(chain, names, asked) or _unreadable(chain, names, asked) or _by_class(error, asked)
 
 
@@ -182,13 +190,13 @@ def _unreadable(chain: list[BaseException], names: list[list[str]], asked: Asked
     succeeded = any(getattr(link, "status_code", None) == 200 for link in chain)
     if not (reading or fell_over or succeeded or _UNREADABLE.search(told)):
         return None
-    said = one_line(told.split("Traceback")[0].split("File an issue")[0], asked.secrets)
+    said = one_line(_words(told), asked.secrets)
     return MalformedResponse(f"{asked.who} sent a success that holds no answer: {said}", billed=True)
 
 
 def _by_class(error: Exception, asked: Asked) -> ProviderError:
     kind = kind_of_class(type(error))
-    words = re.split(r" To drop these| To drop unsupported|\n", str(error))[0]
+    words = _words(str(error))
     sentence = f"{asked.who} failed: {one_line(words, asked.secrets)}"
     name = type(error).__name__
     if name == "UnsupportedParamsError":
@@ -196,6 +204,11 @@ def _by_class(error: Exception, asked: Asked) -> ProviderError:
         if rejected is not None:
             return ParameterRejected(sentence, rejected[0], instead=rejected[1])
     return kind(sentence, billed=name not in _SAID_BEFORE_SENDING, status=_status(error))
+
+
+def _words(told: str) -> str:
+    """LiteLLM's message without the names of its classes and its advice."""
+    return _ADVICE.split(_PREFIX.sub("", told), maxsplit=1)[0]
 
 
 def kind_of_class(kind: type[BaseException]) -> type[ProviderError]:

@@ -18,8 +18,8 @@ from providers.types import Json
 TRANSLATED = frozenset(
     {
         "frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "n",
-        "parallel_tool_calls", "presence_penalty", "reasoning_effort", "response_format", "seed", "stop",
-        "temperature", "thinking", "tool_choice", "tools", "top_logprobs", "top_p",
+        "presence_penalty", "reasoning_effort", "response_format", "seed", "stop", "temperature",
+        "thinking", "top_logprobs", "top_p",
     }
 )  # fmt: skip
 
@@ -35,6 +35,8 @@ GOOGLE_FIELDS = frozenset(
 )  # fmt: skip
 
 GOOGLE = frozenset({"gemini", "vertex_ai"})
+# LiteLLM translates it for Google, but leaves `{"type": "json_object"}` out for Anthropic.
+SWALLOWED = frozenset({"response_format"})
 # Their bodies are LiteLLM's arguments as they are; everybody else takes `extra_body`.
 PLAIN = frozenset({"anthropic", "bedrock", "cohere", "cohere_chat", "ollama", "ollama_chat", "replicate"})
 
@@ -52,7 +54,7 @@ def arguments(route: str, params: Mapping[str, Json], own: Collection[str]) -> d
     if route in GOOGLE:
         return {**known, **_google(given)}
     if route in PLAIN:
-        return {**known, **_plain(given, own)}
+        return dict(_plain({**known, **given}, own))
     extra = {"usage": {"include": True}, **given} if route == "openrouter" else given
     return {**known, "extra_body": extra} if extra else known
 
@@ -64,8 +66,8 @@ def _google(given: dict[str, Any]) -> dict[str, Any]:
     return {"extra_body": body} if body else {}
 
 
-def _plain(given: dict[str, Any], own: Collection[str]) -> dict[str, Any]:
+def _plain(given: Mapping[str, Any], own: Collection[str]) -> Mapping[str, Any]:
     for name in given:
-        if name in own:
+        if (name in own and name not in TRANSLATED) or name in SWALLOWED:
             raise ParameterRejected(f"LiteLLM keeps {name!r} to itself: it cannot be sent.", name)
     return given

@@ -7,6 +7,7 @@ try again behind our back and leave sessions open. What a call says is not looke
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import sys
@@ -29,6 +30,8 @@ def load() -> Any:
         import litellm
         from litellm.litellm_core_utils import core_helpers
         from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+
+        litellm.Message(content="")  # its model is built at first use, and warns
     litellm.suppress_debug_info = True
     litellm.drop_params = False
     for name in LOGGERS:
@@ -40,6 +43,19 @@ def load() -> Any:
     # They come from its answers' models at any later time.
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
     return litellm
+
+
+@cache
+def own_settings() -> frozenset[str]:
+    """The names of arguments that LiteLLM keeps to itself: they are not sent as options."""
+    litellm = load()
+    from litellm.constants import DEFAULT_CHAT_COMPLETION_PARAM_VALUES
+
+    signature = inspect.signature(litellm.acompletion).parameters
+    more = ("api_base", "custom_llm_provider", "extra_body", "extra_query", "headers", "organization")
+    return frozenset(
+        (*litellm.types.utils.all_litellm_params, *DEFAULT_CHAT_COMPLETION_PARAM_VALUES, *signature, *more)
+    )
 
 
 def unlogged() -> None:

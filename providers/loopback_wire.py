@@ -192,6 +192,7 @@ def _write_openai(ask: Ask, answer: Answer, number: int) -> dict[str, Json]:
         "object": "chat.completion",
         "created": 1_700_000_000,
         "model": ask.model,
+        "service_tier": "default",
         "choices": [{"index": 0, "message": message, "finish_reason": finish}],
         "usage": counted,
     }

@@ -43,7 +43,7 @@ def find(provider: str, model: str) -> Row | None:
 def find_public(model: str) -> Row | None:
     """The row of a public model name, whoever serves it: for a server that is no provider of the map."""
     vendor, _, name = model.partition("/")
-    return _rows().get(model.lower()) or (find(vendor, name) if name else None)
+    return _rows().get(model.lower()) or _resold(model) or (find(vendor, name) if name else None)
 
 
 def supports_vision(provider: str, model: str) -> bool | None:

@@ -66,11 +66,10 @@ class RunFolder:
     def read(cls, path: Path) -> Self:
         """Open without a lock. Raises `NotARun`, `RunTooNew`, `RunBroken` or `StorageFailed`."""
         with storage(path, "read"):
-            found = (path / "run.json").exists() if path.is_dir() else None
-        if found is None:
-            raise NotARun(f"There is no run folder at {path}: name a folder that `run` has made.")
-        if not found:
-            raise NotARun(f"{path} holds no run (it has no run.json): name a folder that `run` has made.")
+            missing = not (path / "run.json").exists()
+            what = "is a file" if path.is_file() else "is not a run folder (it has no run.json)"
+        if missing:
+            raise NotARun(f"{path} {what}: name a folder that `pbclient run` has made.")
         return cls(path, _load(path), None, True)
 
     @property

@@ -63,6 +63,7 @@ def test_differences(change, expected):
 
 def test_the_whole_value_and_odd_keys_have_paths():
     assert differences(1, True) == [Difference("$", "1", "true")]
+    assert differences(0.0, -0.0) == [Difference("$", "0.0", "-0.0")]
     assert differences({"": 1, "a.b": {"c-d": 1}}, {"": 2, "a.b": {"c-d": 2}}) == [
         Difference('[""]', "1", "2"),
         Difference('["a.b"].c-d', "1", "2"),
