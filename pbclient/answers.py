@@ -29,7 +29,10 @@ def stats_lines(cache_dir: Path | None) -> list[str]:
     """Where the answers are, how many, how large and how old."""
     with _store(cache_dir) as store:
         stats = store.stats()
-    lines = [f"{cache_dir or default_cache_dir()}", f"{stats.entries} answers, {stats.bytes / 1e6:.1f} MB on disk"]
+    lines = [
+        f"{cache_dir or default_cache_dir()}",
+        f"{stats.entries} answers, {stats.bytes / 1e6:.1f} MB on disk",
+    ]
     if stats.oldest is not None and stats.newest is not None:
         lines.append(f"from {_day(stats.oldest)} to {_day(stats.newest)}")
     return lines

@@ -29,7 +29,7 @@ class RunBooks:
         paid = self.ledger.claim(reply.key) if reply.key else None
         if paid is not None:
             return {"cached": False, "cost": dollars(paid), "saved": 0.0}
-        worth = cost(self.price, reply.usage) if reply.usage else 0
+        worth = cost(self.price, reply.usage, reply.images) if reply.usage else 0
         return {"cached": True, "cost": 0.0, "saved": dollars(worth)}
 
     def recorded(self, episode: Mapping[str, Any]) -> None:

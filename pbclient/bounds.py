@@ -1,4 +1,4 @@
-"""The most that one call can cost, known before it is made.
+"""The most that one call can cost, known before it is made, and what it did cost.
 
 Text is bounded by its bytes, images by the provider's own rule from their pixels as sent,
 output by the limit that is always sent. What is held against it is `budget`'s business.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pbclient.prices import Price, hold
-from providers import Request
+from pbclient.money import owed
+from pbclient.prices import Price, cost, hold
+from providers import Request, Response
 from providers.image_tokens import bound as image_bound
 from providers.text_tokens import template_bound, text_bound
 
@@ -39,11 +40,22 @@ class Bounds:
                     images += 1
         return hold(self.price, tokens, images, output_limit(request))
 
+    def bill(self, request: Request, response: Response) -> int | None:
+        """Picodollars: what the provider says, else its usage at the price; None when it says neither."""
+        if response.cost is not None:
+            return owed(response.cost)
+        return cost(self.price, response.usage, images_of(request)) if response.usage else None
+
     def image(self, width: int, height: int) -> int:
         """The most tokens that an image of so many pixels is billed for."""
         if self.image_tokens is not None:
             return self.image_tokens
         return image_bound(self.provider, self.model, width, height)
+
+
+def images_of(request: Request) -> int:
+    """How many images the request carries."""
+    return sum(not isinstance(part, str) for message in request.messages for part in message.parts)
 
 
 def output_limit(request: Request) -> int:

@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pbclient.errors import FrameError, PbclientError
 from pbclient.money import dollars
@@ -34,7 +34,7 @@ class Purse:
     ledger: Ledger
     limit: int | None
     _in_flight: int = 0
-    _queue: list[tuple[int, int, int, str, asyncio.Future[int]]] = field(default_factory=list)
+    _queue: list[tuple[int, int, int, asyncio.Future[int]]] = field(default_factory=list)
     _order: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
@@ -50,11 +50,11 @@ class Purse:
         """
         rank = -min(request.turn, 1)
         if self._covers(amount) and not self._outranked(rank):
-            return self._grant(amount, request.key)
+            return self._grant(amount)
         if self._in_flight == 0:
             raise self._exhausted(amount)
         place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (rank, next(self._order), amount, request.key, place))
+        heapq.heappush(self._queue, (rank, next(self._order), amount, place))
         try:
             with waits_for("money"):
                 return await place
@@ -85,20 +85,20 @@ class Purse:
     def _outranked(self, rank: int) -> bool:
         return bool(self._queue) and self._queue[0][0] <= rank
 
-    def _grant(self, amount: int, key: str) -> int:
-        hold = self.ledger.hold(amount, key)
+    def _grant(self, amount: int) -> int:
+        hold = self.ledger.hold(amount)
         self._in_flight += 1
         return hold
 
     def _returned(self) -> None:
         self._in_flight -= 1
         while self._queue:
-            _, _, amount, key, place = self._queue[0]
+            _, _, amount, place = self._queue[0]
             if place.done():
                 heapq.heappop(self._queue)
             elif self._covers(amount):
                 heapq.heappop(self._queue)
-                place.set_result(self._grant(amount, key))
+                place.set_result(self._grant(amount))
             elif self._in_flight == 0:
                 heapq.heappop(self._queue)
                 place.set_exception(self._exhausted(amount))
@@ -124,7 +124,7 @@ class Held:
     inner: Provider
     purse: Purse
     bound: Callable[[Request], Awaitable[int]]
-    bill: Callable[[Response], int | None]
+    bill: Callable[[Request, Response], int | None]
     overrun: Callable[[int, int], None] = lambda bill, hold: None
     _raised: tuple[int, int] = (1, 1)
 
@@ -139,14 +139,14 @@ class Held:
     async def _spend(self, request: Request, hold: int, bound: int) -> Response:
         try:
             with waits_for("the model"):
-                response = await self.inner.complete(request)
+                response = await self.inner.complete(replace(request, hold=hold))
         except BaseException as error:
             if _provably_free(error):
                 self.purse.release(hold)
             else:
                 self.purse.keep(hold)
             raise
-        bill = self.bill(response)
+        bill = self.bill(request, response)
         if bill is None:  # an answer that does not say what it cost may have cost all of it
             bill = bound
         self._compare(bill, bound)

@@ -34,21 +34,21 @@ class Cached:
     identity: Mapping[str, Json]
     run: str
     warn: Callable[[str], None]
-    ours: Callable[[Response], None]
+    ours: Callable[[Request, Response], None]
 
     async def complete(self, request: Request) -> Response:
         key = digest(describe(self.identity, request))
-        found = self._look_up(key)
+        found = self._look_up(key, request)
         if found is not None:
             return found
         async with self.locks.hold(key):
             # Whoever held the key before us, here or in another process, has stored its answer.
-            found = self._look_up(key)
+            found = self._look_up(key, request)
             if found is not None:
                 return found
             return await self.inner.complete(replace(request, key=key))
 
-    def _look_up(self, key: str) -> Response | None:
+    def _look_up(self, key: str, request: Request) -> Response | None:
         try:
             entry = self.store.get(key)
             if entry is MISS:
@@ -57,8 +57,9 @@ class Cached:
         except (CorruptEntry, ValueError) as error:
             self.warn(f"Cache entry {key[:12]} is corrupt and counts as a miss ({error})")
             return None
-        if bought_by(entry.answer) == self.run:
-            self.ours(found)
+        run, hold = bought_by(entry.answer)
+        if run == self.run:
+            self.ours(replace(request, key=key, hold=hold), found)
         return found
 
 
@@ -74,7 +75,7 @@ class Storing:
     async def complete(self, request: Request) -> Response:
         response = await self.inner.complete(request)
         asked = describe(self.identity, request)
-        await self.store.put(request.key, asked, pack(response, self.run))
+        await self.store.put(request.key, asked, pack(response, self.run, request.hold))
         return replace(response, key=request.key)
 
 
@@ -98,4 +99,8 @@ class Offline:
         if found is None:
             return "the cache holds no request at all."
         key, _, differences = found
-        return f"the nearest stored request ({key[:12]}) differs in " + "; ".join(map(str, differences[:5])) + "."
+        return (
+            f"the nearest stored request ({key[:12]}) differs in "
+            + "; ".join(map(str, differences[:5]))
+            + "."
+        )

@@ -42,7 +42,9 @@ def _sentence(error: Exception) -> str | None:
     return None
 
 
-@click.group(cls=_Sentences, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Sentences, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="pbclient")
 def main() -> None:
     """Evaluate multimodal models on ProactiveBench: at a bounded price, with nothing paid twice."""

@@ -83,7 +83,17 @@ def _own_options(params: Mapping[str, Json]) -> None:
         "temperature": "--temperature",
         "model": "--model",
     }
-    fixed = {"messages", "stream", "n", "api_key", "api_base", "base_url", "timeout", "num_retries", "max_retries"}
+    fixed = {
+        "messages",
+        "stream",
+        "n",
+        "api_key",
+        "api_base",
+        "base_url",
+        "timeout",
+        "num_retries",
+        "max_retries",
+    }
     for name in params:
         if name in ours:
             raise InputError(f"--param {name}: give it as {ours[name]}.")

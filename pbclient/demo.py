@@ -15,11 +15,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from pbclient.benchmark import DATA_SETS
 from pbclient.config import RunConfig
 from pbclient.evaluate import RunResult, evaluate
 from pbclient.samples import builtin_folder
 from pbclient.tables import plain
-from providers.loopback import Ask, LoopbackServer
+from providers.loopback import LoopbackServer
+from providers.loopback_wire import Ask
 
 type Say = Callable[[str], None]
 
@@ -39,7 +41,8 @@ def show(say: Say) -> None:
 
 async def _show(folder: Path, say: Say) -> None:
     data = builtin_folder()
-    say(f"Built-in samples: {data}\n\nFour baselines, which need no model (acc %, ps):")
+    say(f"Built-in samples: {data}\n\nFour baselines, which need no model (acc % and ps):")
+    say(" " * 14 + "".join(f"{dataset.acronym:>9}" for dataset in DATA_SETS))
     for name in BASELINES:
         say(_one_line(name, await evaluate(_baseline(name, data, folder))))
     say("\nThe same through LiteLLM and real HTTP, against a model server on this machine:")
@@ -79,6 +82,4 @@ def _glance(ask: Ask) -> str:
 
 def _one_line(name: str, result: RunResult) -> str:
     figures: dict[str, Any] = result.summary["datasets"]
-    cells = [f"{key} {row['acc']:5.1f} {row['ps']:4.1f}" for key, row in figures.items()]
-    average = result.summary["average"]
-    return f"  {name:<15}" + "  ".join(cells) + f"  | {average['acc']:5.1f} {average['ps']:4.1f}"
+    return f"{name:<14}" + "".join(f" {row['acc']:3.0f} {row['ps']:4.1f}" for row in figures.values())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any, cast
 
 from providers.types import Json, Message, Part, Request, Response, Usage
 
 SCHEMA = 1
+_PROVENANCE = ("run", "hold")
 
 
 def describe(identity: Mapping[str, Json], request: Request) -> dict[str, Json]:
@@ -33,8 +35,8 @@ def _part(part: Part) -> Json:
     return {"text": part} if isinstance(part, str) else {"image": dict(part.identity)}
 
 
-def pack(response: Response, run: str) -> dict[str, Json]:
-    """A response as JSON, with the id of the run that bought it."""
+def pack(response: Response, run: str, hold: int) -> dict[str, Json]:
+    """A response as JSON, with the id of the run that bought it and the hold that covered it."""
     usage: Json = asdict(response.usage) if response.usage else None
     return {
         "text": response.text,
@@ -43,20 +45,25 @@ def pack(response: Response, run: str) -> dict[str, Json]:
         "cost": response.cost,
         "model": response.model,
         "run": run,
+        "hold": hold,
     }
 
 
-def bought_by(answer: Json) -> Json:
-    """The id of the run that bought a stored answer."""
-    return answer.get("run") if isinstance(answer, dict) else None
+def bought_by(answer: Json) -> tuple[Json, int]:
+    """The id of the run that bought a stored answer, and its hold there."""
+    if not isinstance(answer, dict):
+        return None, 0
+    hold = answer.get("hold")
+    return answer.get("run"), hold if isinstance(hold, int) else 0
 
 
 def unpack(answer: Json) -> Response:
     """The response that `pack` packed. Raises `ValueError` when it is none."""
     try:
-        fields = dict(answer)  # type: ignore[arg-type]  # anything else raises TypeError, caught below
+        fields: dict[str, Any] = dict(cast("dict[str, Any]", answer))
         usage = fields.pop("usage")
-        fields.pop("run", None)
+        for name in _PROVENANCE:
+            fields.pop(name, None)
         response = Response(**fields, usage=Usage(**usage) if usage else None)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"not a stored answer: {error}") from None

@@ -147,4 +147,6 @@ def _benchmark[T](step: Callable[[], T]) -> T:
     except Exception as error:
         # Whatever the package's asserts and look-ups raise is about this one sample.
         said = " ".join(str(error).split())[:300]
-        raise EnvironmentFailed(f"The benchmark's environment failed: {type(error).__name__}: {said}") from error
+        raise EnvironmentFailed(
+            f"The benchmark's environment failed: {type(error).__name__}: {said}"
+        ) from error

@@ -1,9 +1,9 @@
 """What this package raises. Each message is one sentence that names the thing and the fix.
 
-    PbclientError
-    |- InputError        the user's to mend: an option, a key, a file, a row (exit code 2)
-    |  `- DataError      the data folder or a row in it
-    `- FrameError        one frame cannot be shown: the episode fails, the run goes on
+PbclientError
+|- InputError        the user's to mend: an option, a key, a file, a row (exit code 2)
+|  `- DataError      the data folder or a row in it
+`- FrameError        one frame cannot be shown: the episode fails, the run goes on
 """
 
 from __future__ import annotations

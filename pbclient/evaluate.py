@@ -48,7 +48,7 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0 all resolved, 2 nothing could be asked, 3 stopped by the budget, 4 unresolved, 130 interrupted."""
+        """0 all resolved, 2 nothing could be asked, 3 out of budget, 4 some unresolved, 130 interrupted."""
         outcomes = self.outcomes
         if self.interrupted:
             return 130

@@ -21,16 +21,15 @@ from pbclient.budget import Held, Purse
 from pbclient.cached import Cached, Offline, Storing
 from pbclient.gate import Gate
 from pbclient.limiter import Bucket, Limited, Slots
-from pbclient.money import dollars, owed
+from pbclient.money import dollars
 from pbclient.parameters import Adapting
 from pbclient.pictures import Pictures
 from pbclient.plan import Plan
 from pbclient.players import BaselinePlayer, ModelPlayer, Player, Reply
-from pbclient.prices import cost
 from pbclient.progress import Progress
 from pbclient.retrying import Retrying
 from pbclient.scores import LedgerTotals
-from providers import Json, Provider, Response, TransientError, Unusable
+from providers import Json, Provider, Request, Response, TransientError, Unusable
 from runs import Ledger, RunFolder
 
 
@@ -107,7 +106,6 @@ class _Builder:
         gate = Gate(Storing(provider, self.store, plan.identity, self._run), self._shut)
         purse = Purse(self.ledger, plan.limit)
         slots = Slots(config.concurrency)
-        bounds = Bounds(config.provider, plan.model, plan.price, config.image_tokens)
         self.progress.money = lambda: (
             dollars(self.ledger.settled),
             dollars(self.ledger.kept + self.ledger.held),
@@ -115,7 +113,7 @@ class _Builder:
         )
         self.progress.wire = lambda: (self.ledger.calls, slots.running)
         limited = Limited(
-            Held(gate, purse, bounds.of, self._bill, self._overrun),
+            Held(gate, purse, self.bounds.of, self.bounds.bill, self._overrun),
             slots,
             Bucket(config.rpm) if config.rpm else None,
             Bucket(config.tpm) if config.tpm else None,
@@ -141,20 +139,19 @@ class _Builder:
         return adapting
 
     @property
+    def bounds(self) -> Bounds:
+        plan = self.plan
+        return Bounds(plan.config.provider, plan.model, plan.price, plan.config.image_tokens)
+
+    @property
     def _run(self) -> str:
         return str(self.folder.manifest["id"])
 
-    def _recovered(self, response: Response) -> None:
+    def _recovered(self, request: Request, response: Response) -> None:
         # Killed between storing this answer and settling it: the bill is known after all.
-        number = self.ledger.unsettled(response.key or "")
-        bill = self._bill(response)
-        if number is not None and bill is not None:
-            self.ledger.settle(number, bill, response.key or "")
-
-    def _bill(self, response: Response) -> int | None:
-        if response.cost is not None:
-            return owed(response.cost)
-        return cost(self.plan.price, response.usage) if response.usage else None
+        bill = self.bounds.bill(request, response)
+        if bill is not None and self.ledger.is_kept(request.hold):
+            self.ledger.settle(request.hold, bill, request.key)
 
     def _overrun(self, bill: int, bound: int) -> None:
         self.progress.say(
@@ -163,6 +160,7 @@ class _Builder:
         )
 
     def _retried(self, error: TransientError, wait: float) -> None:
+        self.ledger.retry()
         self.progress.retries += 1
 
     def _shut(self, error: Unusable) -> None:

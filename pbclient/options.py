@@ -34,7 +34,9 @@ def _params(context: click.Context, option: click.Parameter, given: tuple[str, .
         try:
             params[name] = json.loads(value)
         except ValueError:
-            raise click.BadParameter(f"{value!r} is not JSON; text needs quotes: {name}='\"{value}\"'.") from None
+            raise click.BadParameter(
+                f"{value!r} is not JSON; text needs quotes: {name}='\"{value}\"'."
+            ) from None
     return params
 
 
@@ -42,19 +44,29 @@ RUN_OPTIONS = (
     click.option("--provider", required=True, help="Who answers; `pbclient providers` lists them."),
     click.option("--model", help="Its name at the provider; a current vision model by default."),
     click.option("--base-url", help="Any server that speaks the provider's protocol."),
-    click.option("--data", type=FOLDER, help="The published test/ folder; $PBCLIENT_DATA or built-in samples."),
-    click.option("--dataset", "datasets", multiple=True, help="ROD, VSOD, MVP-N, IN-C, QD, CIT or COCO; repeatable."),
+    click.option(
+        "--data", type=FOLDER, help="The published test/ folder; $PBCLIENT_DATA or built-in samples."
+    ),
+    click.option(
+        "--dataset", "datasets", multiple=True, help="ROD, VSOD, MVP-N, IN-C, QD, CIT or COCO; repeatable."
+    ),
     click.option("--hint", is_flag=True, help="Add the benchmark's hint to each question."),
     click.option("--reference", is_flag=True, help="Show the unoccluded reference image only."),
     click.option("--limit", type=int, help="Samples per data set, from the seeded order."),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the order of episodes."),
-    click.option("--repeat", type=int, default=1, show_default=True, help="How often each episode is played."),
+    click.option(
+        "--repeat", type=int, default=1, show_default=True, help="How often each episode is played."
+    ),
     click.option("--max-tokens", type=int, help="Output limit of a call; by default what suits the model."),
     click.option("--temperature", type=float, default=0.0, show_default=True, help="Dropped where rejected."),
-    click.option("--param", "params", multiple=True, callback=_params, help="NAME=JSON, sent as it is; repeatable."),
+    click.option(
+        "--param", "params", multiple=True, callback=_params, help="NAME=JSON, sent as it is; repeatable."
+    ),
     click.option("--max-cost", default="5", show_default=True, callback=_dollars, help="Dollars, or none."),
     click.option("--price", help="IN,OUT in dollars per million tokens, for a model of unknown price."),
-    click.option("--image-tokens", type=int, help="Most tokens that one image can cost; a published rule otherwise."),
+    click.option(
+        "--image-tokens", type=int, help="Most tokens that one image can cost; a published rule otherwise."
+    ),
     click.option("--concurrency", type=int, default=64, show_default=True, help="Most calls at once."),
     click.option("--rpm", type=int, help="Most requests a minute."),
     click.option("--tpm", type=int, help="Most tokens a minute."),

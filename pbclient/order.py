@@ -25,7 +25,9 @@ def seeded[T](
     return [(sample, number) for number in range(repeat) for _, _, sample in placed]
 
 
-def _spread[T](dataset: str, found: Sequence[T], seed: int, limit: int | None) -> Iterator[tuple[float, str, T]]:
+def _spread[T](
+    dataset: str, found: Sequence[T], seed: int, limit: int | None
+) -> Iterator[tuple[float, str, T]]:
     # A string seed is hashed by random itself with sha512: stable across processes and machines.
     rng = random.Random(f"{seed}/{dataset}")
     shuffled = list(found)

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pbclient.config import DEFAULT_MAX_COST, RunConfig
+from pbclient.config import RunConfig
 from pbclient.dataset import DataFolder, Sample, open_data
 from pbclient.episode import Rules
 from pbclient.errors import InputError
@@ -25,7 +25,8 @@ from pbclient.money import allowed
 from pbclient.order import seeded
 from pbclient.players import View, baselines
 from pbclient.prices import Price, describe, price_of
-from providers import Hosted, Json, catalog, price_map
+from providers import Json, catalog, price_map
+from providers.hosted import Hosted
 
 BASELINE = "baseline"
 DATA_VARIABLE = "PBCLIENT_DATA"
@@ -59,10 +60,7 @@ class Plan:
     @property
     def counts(self) -> dict[str, int]:
         """How many episodes each data set will have."""
-        counts = dict.fromkeys(self.data.samples, 0)
-        for sample, _ in self.order:
-            counts[sample.dataset] += 1
-        return counts
+        return dict(self.manifest["planned"])
 
     def cache_dir(self, run_folder: Path) -> Path:
         """Where answers are kept; `--no-cache` shares none but still loses none of this run's."""
@@ -93,12 +91,13 @@ def prepare(config: RunConfig, say: Say) -> Iterator[Plan]:
     """Resolve and check `config`; `say` hears of every choice that the user did not make."""
     policy, model, api_key = _who_answers(config, say)
     identity = _identity(config, model)
-    price = _price(config, model, policy)
     params = {} if policy else _params(config, model)
+    price = _price(config, model, policy, params)
     with open_data(_data_folder(config, say), config.datasets or None) as data:
         order = seeded(data.samples, seed=config.seed, limit=config.limit, repeat=config.repeat)
         out = config.out or _new_folder(config.provider, model)
         manifest = _manifest(config, model, identity, params, price, data)
+        manifest["planned"] = _counts(data, order)
         yield Plan(
             config, model, policy, identity, api_key, params, price, data, order,
             Rules(config.hint, config.reference), out, manifest,
@@ -129,8 +128,8 @@ def _who_answers(config: RunConfig, say: Say) -> tuple[Policy | None, str, str |
 
 
 def _key(config: RunConfig, entry: catalog.HostedProvider) -> str | None:
-    key = next((os.environ[name] for name in entry.key_variables if os.environ.get(name)), None)
-    if key is None and not config.offline and not config.base_url and entry.key_variables:
+    key = entry.key(os.environ)
+    if key is None and not config.offline and not _endpoint(config) and entry.key_variables:
         names = " or ".join(entry.key_variables)
         raise InputError(f"{config.provider} needs a key: set the environment variable {names}.")
     return key
@@ -142,11 +141,20 @@ def _identity(config: RunConfig, model: str) -> dict[str, Json]:
     return dict(Hosted(config.provider, model, base_url=config.base_url).identity)
 
 
-def _price(config: RunConfig, model: str, policy: Policy | None) -> Price:
+def _endpoint(config: RunConfig) -> str | None:
+    try:
+        return catalog.endpoint(config.provider, config.base_url, os.environ)
+    except ValueError as error:
+        raise InputError(f"--base-url: {error}") from None
+
+
+def _price(config: RunConfig, model: str, policy: Policy | None, params: Mapping[str, Json]) -> Price:
     if policy is not None:
         return Price.free()
     try:
-        return price_of(config.provider, model, base_url=config.base_url, stated=config.price)
+        return price_of(
+            config.provider, model, base_url=_endpoint(config), stated=config.price, options=params.keys()
+        )
     except InputError:
         # Offline nothing can be spent, and what the cache saved may stay unknown.
         if config.offline and config.price is None:
@@ -184,6 +192,13 @@ def _data_folder(config: RunConfig, say: Say) -> Path:
 
     say("Data: the built-in samples, drawn for trying things out (--data DIR names the published data).")
     return builtin_folder()
+
+
+def _counts(data: DataFolder, order: list[tuple[Sample, int]]) -> dict[str, int]:
+    counts = dict.fromkeys(data.samples, 0)
+    for sample, _ in order:
+        counts[sample.dataset] += 1
+    return counts
 
 
 def _new_folder(provider: str, model: str) -> Path:

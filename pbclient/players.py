@@ -35,6 +35,7 @@ class Reply:
     finish: Finish = "stop"
     usage: Usage | None = None
     key: str | None = None
+    images: int = 0
     model: str | None = None
 
 
@@ -60,7 +61,9 @@ class ModelPlayer:
         question = multiple_choice(state["prompt"], state["options"])
         request = Request((Message("user", (picture, question)),), self.params, view.repeat, view.turn)
         response = await self.provider.complete(request)
-        return Reply(response.text, response.finish, response.usage, response.key, response.model)
+        return Reply(
+            response.text, response.finish, response.usage, response.key, images=1, model=response.model
+        )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ def score_again(path: Path) -> dict[str, Any]:
     its own turns.
     """
     folder = RunFolder.read(path)
-    summary = summarize(folder.manifest, _checked(folder), totals(folder.manifest, Balance.read(folder.ledger)))
+    summary = summarize(
+        folder.manifest, _checked(folder), totals(folder.manifest, Balance.read(folder.ledger))
+    )
     replace_file(folder.summary, [dump(summary)])
     return summary
 

@@ -76,7 +76,7 @@ def notes(summary: Summary) -> list[str]:
 
 def _rows(summary: Summary) -> list[tuple[str, ...]]:
     entries = summary["datasets"]
-    everything = {"n": _total(summary, "n"), "resolved": _total(summary, "resolved"), **summary["average"]}
+    everything = {**summary["average"], "n": _total(summary, "n"), "resolved": _total(summary, "resolved")}
     return [_row(name, entry) for name, entry in [*entries.items(), ("average", everything)]]
 
 

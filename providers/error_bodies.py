@@ -86,7 +86,7 @@ _RULES = (
     _rule(
         ImagesUnsupported,
         (400, 404, 415, 422, 500, 501),
-        r"(?:not|n't) support (?:image|vision|multimodal|multi-modal)s?"
+        r"(?:not|n't) support (?:image|vision|multimodal|multi-modal)s?\b"
         r"(?! ?(?:format|type|size|file|larger|bigger|above|over|with|url|exceed|in |of ))",
         r"(?:image|vision|multimodal) inputs? (?:is|are) not (?:supported|enabled)",
         r"(?<!these )images are not supported|vision is not (?:supported|enabled|available)",

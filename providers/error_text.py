@@ -19,7 +19,7 @@ _KEYS = (
     re.compile(r"(?i)\b(?:bearer|basic)\s+[\w\-.~+/]{6,}=*"),
     re.compile(r"(?i)(?<=[?&])(?:key|api[_-]?key|access[_-]?token)=[^&\s\"']+"),
     # Vendors' own prefixes, also when the middle is starred out: sk-proj-****abcd.
-    re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|r8|hf|fw|pplx|nvapi|tgp|csk)[-_][\w*.\-]{6,}"),
+    re.compile(r"\b(?:sk|pk|rk|gsk|xai|r8|hf|fw|pplx|nvapi|tgp|csk)[-_][\w*.\-]{6,}"),
     re.compile(r"\bAIza[\w\-*]{10,}"),
     re.compile(r"\beyJ[\w\-]{10,}\.[\w\-.]+"),
     re.compile(r"(?i)(?<=api[_-]key)(?:[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]{6,}"),

@@ -52,7 +52,7 @@ def largest(width: int, height: int) -> int:
 def openai_tiles(width: int, height: int, *, base: int, tile: int) -> int:
     """Tiles of 512 pixels after the image is fitted into 2048 and its short side into 768.
 
-    Source: developers.openai.com/api/docs/guides/images-vision, "Tile-based image tokenization".
+    Source: developers.openai.com/api/docs/guides/images-vision (its section on calculating costs).
     The page says "scaled so that the shortest side is 768", and smaller images are not enlarged:
     a 128x64 image bills one tile (measured, community.openai.com/t/1262691).
     """
@@ -64,7 +64,7 @@ def openai_tiles(width: int, height: int, *, base: int, tile: int) -> int:
 def openai_patches(width: int, height: int, *, percent: int, most: int | None) -> int:
     """Patches of 32 pixels, at most `most` of them, times the model's multiplier.
 
-    Source: developers.openai.com/api/docs/guides/images-vision, "Patch-based image tokenization".
+    Source: developers.openai.com/api/docs/guides/images-vision (its section on calculating costs).
     A larger image is shrunk until it has no more patches than `most`: that is the bound, without
     the last few that the shrinking may lose. From GPT-5.6 on the default detail is the original
     size, which no patch budget shrinks ("Using GPT-5.6", "Set image detail intentionally").
@@ -90,7 +90,7 @@ def anthropic(width: int, height: int, *, edge: int, most: int | None) -> int:
 def gemini_tiles(width: int, height: int) -> int:
     """258 tokens for a small image, else 258 for each tile, up to Gemini 2.5.
 
-    Source: ai.google.dev/gemini-api/docs/image-understanding, "Token calculation": the crop unit
+    Source: ai.google.dev/gemini-api/docs/image-understanding: the crop unit
     is the short side / 1.5. Vertex AI's page also keeps it from growing above 768 pixels.
     """
     if width <= 384 and height <= 384:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
 
-type Json = None | bool | int | float | str | list[Json] | dict[str, Json]
+type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "refusal"]
@@ -63,8 +63,9 @@ class Request:
 
     `params` are the sampling options as sent (`max_tokens` is always among them).
     `repeat` numbers independent draws of one question; `turn` is how many turns of its
-    episode are already answered, which is what a queue may order by; `key` is what a cache
-    around the provider calls the request. None of the three is sent.
+    episode are already answered, which is what a queue may order by. `key` and `hold` are
+    filled in on the way by the cache and the purse that a request passes: its name and the
+    number of the hold that covers it. None of the four is sent.
     """
 
     messages: tuple[Message, ...]
@@ -72,6 +73,7 @@ class Request:
     repeat: int = 0
     turn: int = 0
     key: str = ""
+    hold: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,9 @@ def test_the_limit_does_not_grow_while_it_is_not_used():
 def test_errors_reach_the_slots_and_the_caller():
     async def main():
         slots = Slots(64, now)
-        limited = Limited(Slow([None, RateLimited("slow down", status=429), ServerFault("oops", status=503)]), slots)
+        limited = Limited(
+            Slow([None, RateLimited("slow down", status=429), ServerFault("oops", status=503)]), slots
+        )
         ends = [(await ask_all(limited, 1))[0] for _ in range(3)]
         return slots, ends
 

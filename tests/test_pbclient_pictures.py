@@ -131,7 +131,8 @@ UNTOUCHED: dict[str, Callable[[Image.Image, Path], None]] = {
     "upright.png": lambda image, path: image.save(path, "PNG", exif=exif(1), pnginfo=text("Title", "a cup")),
     "lossy.webp": lambda image, path: image.save(path, "WEBP"),
     "lossless.webp": lambda image, path: image.save(path, "WEBP", lossless=True),
-    "grey.gif": lambda image, path: image.convert("L").save(path, "GIF"),
+    # With every shade there is, or it would be written with a palette.
+    "grey.gif": lambda image, path: Image.linear_gradient("L").save(path, "GIF"),
 }
 
 DRAWN: dict[str, Callable[[Image.Image, Path], None]] = {

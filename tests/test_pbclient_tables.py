@@ -94,8 +94,9 @@ def test_a_run_in_which_nothing_happened_has_a_table() -> None:
 
 
 def test_the_widest_table_fits_80_columns() -> None:
-    widest = entry(75570, 99.96, 13.0, spread=3.0, failed=7)
-    lines = rendered(summary({"MVP-N": widest, "average": widest})).splitlines()
+    # The whole benchmark ten times over, nearly all of it right, at the longest episodes there are.
+    widest = entry(75570, 99.96, 13.0, spread=3.0, failed=75)
+    lines = rendered(summary({"MVP-N": widest}, {**widest, "over": ["MVP-N"]})).splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert sum("[97.0, 100.0]" in line and "[11.7, 14.3]" in line for line in lines) == 2
 
@@ -170,7 +171,7 @@ data set     n  resolved      acc % [95 % CI]       ps [95 % CI]
 ROD         88        88   12.5 [ 7.5,  17.5]  0.70 [0.63, 0.77]
 IN-C      2000      2000   98.0 [95.0, 100.0]  12.2 [11.0, 13.5]
 
-average      1         1   40.0 [35.0,  45.0]  0.50 [0.45, 0.55]
+average   2088      2088   40.0 [35.0,  45.0]  0.50 [0.45, 0.55]
 
 $0.00 settled, $0.00 held of $5.00 · saved $0.31
 0 calls, 123 hits, 0 retries"""
@@ -182,7 +183,7 @@ ROD         88        84   12.5 [ 7.5,  17.5]  [11.9,  16.5]  0.70 [0.63, 0.77]
 IN-C      2000      2000   98.0 [95.0, 100.0]              -  12.2 [11.0, 13.5]
 COCO        10         0                    -  [ 0.0, 100.0]                  -
 
-average      1         1   55.2 [50.2,  60.2]              -  6.47 [5.83, 7.12]
+average   2098      2084   55.2 [50.2,  60.2]  [36.7,  71.3]  6.47 [5.83, 7.12]
 
 $1.24 settled, $0.0034 held of $5.00 · saved $0.00
 0 calls, 123 hits, 0 retries
@@ -194,7 +195,7 @@ WHOLE_PLAIN = """\
 data set     n  resolved      acc % [95 % CI]  bounds       ps [95 % CI]
 ROD         88        88   12.5 [ 7.5,  17.5]       -  0.70 [0.63, 0.77]
 IN-C      2000      2000   98.0 [95.0, 100.0]       -  12.2 [11.0, 13.5]
-average      1         1   40.0 [35.0,  45.0]       -  0.50 [0.45, 0.55]
+average   2088      2088   40.0 [35.0,  45.0]       -  0.50 [0.45, 0.55]
 
 $0.00 settled, $0.00 held of $5.00; saved $0.31
 0 calls, 123 hits, 0 retries"""
@@ -204,7 +205,7 @@ data set     n  resolved      acc % [95 % CI]         bounds       ps [95 % CI]
 ROD         88        84   12.5 [ 7.5,  17.5]  [11.9,  16.5]  0.70 [0.63, 0.77]
 IN-C      2000      2000   98.0 [95.0, 100.0]              -  12.2 [11.0, 13.5]
 COCO        10         0                    -  [ 0.0, 100.0]                  -
-average      1         1   55.2 [50.2,  60.2]              -  6.47 [5.83, 7.12]
+average   2098      2084   55.2 [50.2,  60.2]  [36.7,  71.3]  6.47 [5.83, 7.12]
 
 $1.24 settled, $0.0034 held of $5.00; saved $0.00
 0 calls, 123 hits, 0 retries

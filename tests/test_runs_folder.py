@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,11 @@ def test_a_manifest_that_cannot_be_used(
 ) -> None:
     path.mkdir(parents=True)
     (path / "run.json").write_bytes(content)
-    for action in (lambda: RunFolder.start(path, manifest()), lambda: RunFolder.read(path)):
+    actions: list[Callable[[], RunFolder]] = [
+        lambda: RunFolder.start(path, manifest()),
+        lambda: RunFolder.read(path),
+    ]
+    for action in actions:
         with pytest.raises(kind, match=sentence) as caught:
             action()
         assert str(path / "run.json") in str(caught.value)
