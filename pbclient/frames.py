@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from io import FileIO
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from pbclient.errors import DataError, FrameError
@@ -67,9 +67,10 @@ class FrameStore:
                 return _all(file, path)
             file.close()
             return None
-        if self._archives is None:
+        archives = self._archives
+        if archives is None or archives.size(path) > limit:
             return None
-        return self._archives.read(path) if self._archives.size(path) <= limit else None
+        return archives.read(path)
 
     def close(self) -> None:
         """Let go of the archives."""
@@ -229,17 +230,21 @@ def _check_readable(member: _Member, where: str) -> None:
 
 def is_inside(relative: str) -> bool:
     """Whether this is a path that, as far as its text says, stays inside the data folder."""
-    path = PurePosixPath(relative)
-    inside = path.parts and not path.is_absolute() and ".." not in path.parts
-    plain = not set(relative) & {"\0", "\\"} and not PureWindowsPath(relative).drive
-    return bool(inside and plain and len(relative) <= _LONGEST_PATH)
+    foreign = "\0" in relative or "\\" in relative or relative[1:2] == ":"
+    absolute = relative.startswith("/")
+    climbs = ".." in relative.split("/")
+    return bool(_parts(relative)) and not (foreign or absolute or climbs) and len(relative) <= _LONGEST_PATH
+
+
+def _parts(relative: str) -> list[str]:
+    return [part for part in relative.split("/") if part not in ("", ".")]
 
 
 def _checked(relative: str) -> str:
     """The path without empty and `.` parts."""
     if not is_inside(relative):
         raise FrameError(f"The frame {relative!r:.200} is not a path inside the data folder: mend the row.")
-    return str(PurePosixPath(relative))
+    return "/".join(_parts(relative))
 
 
 def _check_file(file: FileIO, path: str) -> None:

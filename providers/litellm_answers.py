@@ -30,8 +30,8 @@ def read_answer(raw: Any, who: str, route: str) -> Response:
     choice = raw.choices[0]
     text = choice.message.content or ""
     finish: Finish = _ENDINGS.get(choice.finish_reason, "stop")
-    refusal = getattr(choice.message, "refusal", None) or _extra(choice.message).get("refusal")
-    if refusal:
+    refusal = _extra(choice.message).get("refusal")
+    if refusal is not None and (refusal or not text):
         text, finish = str(refusal), "refusal"
     if finish == "stop":
         _check_end(choice, text, who)

@@ -19,14 +19,14 @@ Shape = Literal["openai", "anthropic", "gemini"]
 Ending = Literal["stop", "length", "content_filter", "refusal"]
 
 ErrorKind = Literal[
-    "rate_limited",
+    "rate_limit",
     "insufficient_quota",
     "payment_required",
     "server_error",
     "unavailable",
     "overloaded",
-    "unauthorized",
-    "forbidden",
+    "authentication",
+    "permission",
     "model_not_found",
     "bad_request",
     "unsupported_parameter",
@@ -261,7 +261,7 @@ class _Words:
 _INVALID = "invalid_request_error"
 
 _WORDS: dict[ErrorKind, _Words] = {
-    "rate_limited": _Words(
+    "rate_limit": _Words(
         429,
         "Rate limit reached for requests.",
         "requests",
@@ -287,7 +287,7 @@ _WORDS: dict[ErrorKind, _Words] = {
         503, "The engine is unavailable.", "server_error", None, "api_error", "UNAVAILABLE"
     ),
     "overloaded": _Words(529, "Overloaded", "server_error", None, "overloaded_error", "UNAVAILABLE"),
-    "unauthorized": _Words(
+    "authentication": _Words(
         401,
         "Incorrect API key provided.",
         _INVALID,
@@ -295,7 +295,7 @@ _WORDS: dict[ErrorKind, _Words] = {
         "authentication_error",
         "UNAUTHENTICATED",
     ),
-    "forbidden": _Words(
+    "permission": _Words(
         403,
         "Your account may not use this model.",
         _INVALID,

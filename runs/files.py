@@ -100,7 +100,7 @@ class LineFile:
         """Write `lines` (each ends with a newline) wholly, or raise and leave nothing of them."""
         if self._torn:
             raise StorageFailed(f"{self.path} ends in a torn line: run the same command again to mend it.")
-        start = os.fstat(self._fd).st_size
+        start = os.lseek(self._fd, 0, os.SEEK_END)
         try:
             left = memoryview(lines)
             while left:

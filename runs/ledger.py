@@ -3,7 +3,7 @@
 A *hold* is recorded before a request leaves and ends in one of three ways: it is *settled* (the
 answer is stored and this is its bill), *released* (provably not billed) or *kept* (nobody knows
 whether it was billed, so it stays spent). A hold that a dead process left is kept as well, until
-the operator frees it. Each step is one line, on file before the method returns; the same code
+the operator releases it. Each step is one line, on file before the method returns; the same code
 applies a line when it is written and when it is replayed.
 
 A torn last line is a step that never returned: a torn hold was not sent, a hold with a torn
@@ -22,34 +22,26 @@ from typing import Final, NamedTuple, Self
 from runs.errors import RunBroken, RunTooNew, StorageFailed
 from runs.files import LineFile, read_lines
 
-_STEPS: Final = ("hold", "settle", "release", "keep", "free")
-_PRICED: Final = ("hold", "settle", "keep")
+_STEPS: Final = ("hold", "settle", "release", "keep", "retry")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class _Step(NamedTuple):
-    """One line. `number` names the hold that it is about."""
+    """One line. `number` names the hold, which every step but a retry is about."""
 
     name: str
-    number: int
+    number: int = 0
     amount: int = 0
     key: str = ""
-
-
-class _Hold(NamedTuple):
-    amount: int
-    key: str
 
 
 class Balance:
     """What a ledger adds up to. `read` is for those who only look: it neither locks nor writes."""
 
     def __init__(self) -> None:
-        self._flying: dict[int, _Hold] = {}
-        self._kept: dict[int, _Hold] = {}
+        self._flying: dict[int, int] = {}
+        self._kept: dict[int, int] = {}
         self._bought: dict[str, int] = {}
-        self._answered: set[str] = set()
-        self._failed: set[str] = set()
         self._settled_sum = self._flying_sum = self._kept_sum = 0
         self._attempts = self._calls = self._retries = 0
 
@@ -61,8 +53,8 @@ class Balance:
             if line.endswith(b"\n"):
                 balance._replay(line, f"Line {number} of {path}")
         # Whatever is still in flight at the end was left there by a process that is gone.
-        for number, hold in list(balance._flying.items()):
-            balance._keep(number, hold.amount)
+        for hold, amount in list(balance._flying.items()):
+            balance._keep(hold, amount)
         return balance
 
     @property
@@ -97,11 +89,7 @@ class Balance:
 
     @property
     def retries(self) -> int:
-        """Attempts on a key whose attempt before was released or kept, over all lives.
-
-        The holds say it by themselves, so no kill can part the two. What a dead life left in
-        flight and what the operator freed are no failed attempts.
-        """
+        """Failed attempts over all lives that were tried again."""
         return self._retries
 
     def purchases(self) -> Mapping[str, int]:
@@ -112,20 +100,16 @@ class Balance:
         """Take what this run paid for `key` out of `purchases`: whoever books the call claims it."""
         return self._bought.pop(key, None)
 
-    def unsettled(self, key: str) -> int | None:
-        """The hold to settle when an answer to `key` turns up that this run stored and nobody settled.
-
-        Of several that are kept it is the smallest: whichever of them bought the answer, what is
-        counted then covers the others. Once the key was settled, the answer may be that one's.
-        """
-        if not key or key in self._answered:
-            return None
-        kept = ((hold.amount, number) for number, hold in self._kept.items() if hold.key == key)
-        return min(kept, default=(0, None))[1]
+    def is_kept(self, hold: int) -> bool:
+        """Whether the bill of `hold` is unknown; if its answer turns up after all, settle it."""
+        return hold in self._kept
 
     def _replay(self, line: bytes, where: str) -> None:
         try:
-            self._apply(_decode(line, where))
+            step = _decode(line)
+            if step.name not in _STEPS:
+                raise RunTooNew(f"{where} holds an unknown step, {step.name!r}: update pbclient.")
+            self._apply(step)
         except (ValueError, RecursionError) as error:
             raise RunBroken(
                 f"{where} is damaged ({error}), so what the run has spent is not known: "
@@ -134,53 +118,49 @@ class Balance:
 
     def _apply(self, step: _Step) -> None:
         if step.name == "hold":
-            self._open(step.number, _Hold(step.amount, step.key))
+            self._open(step.number, step.amount)
         elif step.name == "settle":
             self._settle(step.number, step.amount, step.key)
         elif step.name == "keep":
-            self._failed.add(self._keep(step.number, step.amount))
+            self._keep(step.number, step.amount)
         elif step.name == "release":
-            self._failed.add(self._end(step.number))
-        else:
             self._end(step.number)
-
-    def _open(self, number: int, hold: _Hold) -> None:
-        if number != self._attempts + 1:
-            raise ValueError(f"hold {number} follows hold {self._attempts}")
-        self._attempts = number
-        self._flying[number] = hold
-        self._flying_sum += hold.amount
-        if hold.key and hold.key in self._failed:
-            self._failed.remove(hold.key)
+        else:
             self._retries += 1
 
-    def _settle(self, number: int, amount: int, key: str) -> None:
-        self._end(number)
+    def _open(self, hold: int, amount: int) -> None:
+        if hold != self._attempts + 1:
+            raise ValueError(f"hold {hold} follows hold {self._attempts}")
+        self._attempts = hold
+        self._flying[hold] = amount
+        self._flying_sum += amount
+
+    def _settle(self, hold: int, amount: int, key: str) -> None:
+        self._end(hold)
         self._settled_sum += amount
         self._calls += 1
         self._bought[key] = self._bought.get(key, 0) + amount
-        self._answered.add(key)
 
-    def _keep(self, number: int, amount: int) -> str:
-        key = self._end(number)
-        self._kept[number] = _Hold(amount, key)
+    def _keep(self, hold: int, amount: int) -> None:
+        self._end(hold)
+        self._kept[hold] = amount
         self._kept_sum += amount
-        return key
 
-    def _end(self, number: int) -> str:
-        hold = self._find(number)
-        if self._flying.pop(number, None) is not None:
-            self._flying_sum -= hold.amount
+    def _end(self, hold: int) -> None:
+        amount = self._amount(hold)
+        if self._flying.pop(hold, None) is not None:
+            self._flying_sum -= amount
         else:
-            del self._kept[number]
-            self._kept_sum -= hold.amount
-        return hold.key
+            del self._kept[hold]
+            self._kept_sum -= amount
 
-    def _find(self, number: int) -> _Hold:
-        hold = self._flying.get(number) or self._kept.get(number)
-        if hold is None:
-            raise ValueError(f"hold {number} is not open")
-        return hold
+    def _amount(self, hold: int) -> int:
+        amount = self._flying.get(hold)
+        if amount is None:
+            amount = self._kept.get(hold)
+        if amount is None:
+            raise ValueError(f"hold {hold} is not open")
+        return amount
 
 
 class Ledger(Balance):
@@ -201,41 +181,42 @@ class Ledger(Balance):
         ledger._file = LineFile.open(path)
         return ledger
 
-    def hold(self, amount: int, key: str = "") -> int:
-        """Hold `amount` for a request that may leave once this returns: a number never used before.
-
-        `retries` and `unsettled` know of the holds that name the `key` of their request.
-        """
+    def hold(self, amount: int) -> int:
+        """Hold `amount` for a request that may leave once this returns: a number never used before."""
         number = self._attempts + 1
-        self._write(_Step("hold", number, _whole(amount), key))
+        self._write(_Step("hold", number, _whole(amount)))
         return number
 
-    def settle(self, number: int, amount: int, key: str) -> int:
+    def settle(self, hold: int, amount: int, key: str) -> int:
         """The answer to `key` is stored and cost `amount`. Returns by how much that exceeds the hold.
 
         A hold that was kept can be settled, too: its bill has become known.
         """
-        held = self._find(number).amount
-        self._write(_Step("settle", number, _whole(amount), key))
-        return max(0, amount - held)
+        expected = self._amount(hold)
+        self._write(_Step("settle", hold, _whole(amount), key))
+        return max(0, amount - expected)
 
-    def release(self, number: int) -> None:
+    def release(self, hold: int) -> None:
         """The request was provably not billed."""
-        self._find(number)
-        self._write(_Step("release", number))
+        self._amount(hold)
+        self._write(_Step("release", hold))
 
-    def keep(self, number: int, amount: int | None = None) -> None:
+    def keep(self, hold: int, amount: int | None = None) -> None:
         """Nobody knows the bill: the hold, or `amount` where that is the most it can be, stays spent."""
-        held = self._find(number).amount
-        self._write(_Step("keep", number, held if amount is None else _whole(amount)))
+        held = self._amount(hold)
+        self._write(_Step("keep", hold, held if amount is None else _whole(amount)))
+
+    def retry(self) -> None:
+        """An attempt has failed and is about to be followed by another."""
+        self._write(_Step("retry"))
 
     def release_holds(self) -> int:
-        """Free all that is kept, on the operator's word that it was not billed. Returns the sum.
+        """Release all that is kept, on the operator's word that it was not billed. Returns the sum.
 
-        Holds in flight stay. A kill on the way leaves some freed and some kept.
+        Holds in flight stay. A kill on the way leaves some released and some kept.
         """
         freed = self._kept_sum
-        self._write(*(_Step("free", number) for number in self._kept))
+        self._write(*(_Step("release", hold) for hold in self._kept))
         return freed
 
     def close(self) -> None:
@@ -265,21 +246,23 @@ class Ledger(Balance):
 
 
 def _line(step: _Step) -> str:
-    fields: dict[str, str | int] = {"step": step.name, "hold": step.number}
-    if step.name in _PRICED:
-        fields["amount"] = step.amount
+    fields: dict[str, str | int] = {"step": step.name}
+    if step.name != "retry":
+        fields["hold"] = step.number
+        if step.name != "release":
+            fields["amount"] = step.amount
     if step.key:
         fields["key"] = step.key
     return _encode(fields) + "\n"
 
 
-def _decode(line: bytes, where: str) -> _Step:
+def _decode(line: bytes) -> _Step:
     fields = json.loads(line.decode("utf-8"))
     if not isinstance(fields, dict) or not isinstance(name := fields.get("step"), str):
         raise ValueError("it is not a step")
-    if name not in _STEPS:
-        raise RunTooNew(f"{where} holds an unknown step, {name!r}: update pbclient.")
-    amount = _whole(fields.get("amount")) if name in _PRICED else 0
+    if name == "retry" or name not in _STEPS:
+        return _Step(name)
+    amount = 0 if name == "release" else _whole(fields.get("amount"))
     if not isinstance(key := fields.get("key", ""), str):
         raise ValueError("its key is not a string")
     return _Step(name, _whole(fields.get("hold")), amount, key)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbclient import dataset
@@ -309,6 +309,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)  # files and decoders take their time
 @given(st.sampled_from(list(STEMS)), st.data())
 def test_any_value_in_any_field_is_refused_or_read_back(
     tmp_path_factory: pytest.TempPathFactory, acronym: str, data: st.DataObject
@@ -323,6 +324,7 @@ def test_any_value_in_any_field_is_refused_or_read_back(
         assert json.dumps(opened.row(sample)) == json.dumps(whole)
 
 
+@settings(deadline=None)  # files and decoders take their time
 @given(st.data())
 def test_any_bytes_are_refused_or_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     content = bytearray((json.dumps(row("ROD", 1)) + "\n" + json.dumps(row("ROD", 2)) + "\n").encode())

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbclient import frames
@@ -238,6 +238,7 @@ with zipfile.ZipFile(_GOOD, "w", zipfile.ZIP_DEFLATED) as _archive:
     _archive.writestr("y", b"9876543210" * 9)
 
 
+@settings(deadline=None)  # files and decoders take their time
 @given(st.data())
 def test_broken_archives_raise_our_errors_only(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

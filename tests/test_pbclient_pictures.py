@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import skimage.data
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
@@ -440,6 +440,7 @@ def test_equal_pictures_are_encoded_once_while_they_are_kept(tmp_path: Path, sma
         assert sent(made, "a.png", cropped(1, 1, 60, 60)) is not second
 
 
+@settings(deadline=None)  # files and decoders take their time
 @given(st.sampled_from(["baseline.jpg", "colour.png", "lossy.webp", "colour.gif", "tagged.tif"]), st.data())
 def test_any_bytes_are_sent_or_refused(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject

@@ -39,7 +39,9 @@ class Scripted:
         return Response("A", "stop")
 
 
-def ask(provider: Scripted, policy: RetryPolicy | None = None) -> tuple[Response | ProviderError, list[float]]:
+def ask(
+    provider: Scripted, policy: RetryPolicy | None = None
+) -> tuple[Response | ProviderError, list[float]]:
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -56,7 +58,9 @@ def ask(provider: Scripted, policy: RetryPolicy | None = None) -> tuple[Response
     return run(main()), waits
 
 
-@pytest.mark.parametrize("kind", [RateLimited, ServerFault, ConnectionFailed, AttemptTimedOut, MalformedResponse])
+@pytest.mark.parametrize(
+    "kind", [RateLimited, ServerFault, ConnectionFailed, AttemptTimedOut, MalformedResponse]
+)
 def test_transient_errors_are_tried_again(kind):
     provider = Scripted(kind("once"), kind("twice"))
     answer, waits = ask(provider)
@@ -64,7 +68,9 @@ def test_transient_errors_are_tried_again(kind):
     assert (provider.attempts, len(waits)) == (3, 2)
 
 
-@pytest.mark.parametrize("kind", [BadRequest, RequestRefused, AuthenticationFailed, ModelNotFound, QuotaExhausted])
+@pytest.mark.parametrize(
+    "kind", [BadRequest, RequestRefused, AuthenticationFailed, ModelNotFound, QuotaExhausted]
+)
 def test_what_can_never_succeed_is_asked_once(kind):
     provider = Scripted(kind("no"))
     answer, waits = ask(provider)

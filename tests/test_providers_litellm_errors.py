@@ -49,7 +49,8 @@ def foreign() -> Iterator[type[BaseException]]:
 def test_no_exception_is_unmapped() -> None:
     lines = [kind for name, _ in TABLE if (kind := resolve(name)) is not None]
     unmapped = {kind.__name__ for kind in foreign() if not issubclass(kind, tuple(lines))}
-    assert unmapped == set()
+    # A webhook's bad signature is no model's answer.
+    assert unmapped <= {"InvalidWebhookSignatureError"}
 
 
 def test_every_line_of_the_table_is_real_and_reached() -> None:
