@@ -72,6 +72,12 @@ class FrameStore:
             return None
         return archives.read(path)
 
+    def head(self, relative: str, length: int) -> bytes:
+        """The first bytes of a frame, unchecked: for those who only look at its header."""
+        path = _checked(relative)
+        file = self._open(path)
+        return self._indexed().head(path, length) if file is None else _all(file, path, length)
+
     def close(self) -> None:
         """Let go of the archives."""
         with self._lock:
@@ -151,16 +157,17 @@ class _Archives:
     def read(self, path: str) -> bytes:
         """The bytes of a member, which are what the archive says they are."""
         member = self._find(path)
-        archive = self._files[member.archive].name
-        where = f"The frame {path!r} in {archive}"
-        _check_readable(member, where)
-        try:
-            data = self._unpacked(member)
-        except (OSError, OverflowError, struct.error, zlib.error) as error:
-            raise FrameError(f"{where} is broken ({error}): download the archive again.") from error
+        where = self._where(path, member)
+        # One byte more than was promised is enough to see a member that lies about its size.
+        data = self._unpacked(member, where, member.packed_size, member.size + 1)
         if len(data) != member.size or zlib.crc32(data) != member.crc:
             raise FrameError(f"{where} is broken: download the archive again.")
         return data
+
+    def head(self, path: str, length: int) -> bytes:
+        """The first bytes of a member, or fewer; what is wrong behind them is not seen."""
+        member = self._find(path)
+        return self._unpacked(member, self._where(path, member), min(member.packed_size, length), length)
 
     def close(self) -> None:
         for file in self._files:
@@ -181,7 +188,20 @@ class _Archives:
             f"{len(self._files)} zip archives: download the data again."
         )
 
-    def _unpacked(self, member: _Member) -> bytes:
+    def _where(self, path: str, member: _Member) -> str:
+        return f"The frame {path!r} in {self._files[member.archive].name}"
+
+    def _unpacked(self, member: _Member, where: str, packed_length: int, length: int) -> bytes:
+        _check_readable(member, where)
+        try:
+            packed = self._packed(member, packed_length)
+            if member.method == _STORED:
+                return packed
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, length)
+        except (OSError, OverflowError, struct.error, zlib.error) as error:
+            raise FrameError(f"{where} is broken ({error}): download the archive again.") from error
+
+    def _packed(self, member: _Member, length: int) -> bytes:
         # Reads at a position leave no trace in the open file, so threads need no lock.
         descriptor = self._files[member.archive].fileno()
         header = os.pread(descriptor, _LOCAL_HEADER.size, member.offset)
@@ -189,11 +209,7 @@ class _Archives:
         if magic != b"PK\x03\x04":
             raise zlib.error("no member starts where the archive says")
         start = member.offset + _LOCAL_HEADER.size + name + extra
-        packed = os.pread(descriptor, member.packed_size, start)
-        if member.method == _STORED:
-            return packed
-        # One byte more than was promised is enough to see a member that lies about its size.
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, member.size + 1)
+        return os.pread(descriptor, length, start)
 
 
 def _zip_files(folder: Path) -> list[Path]:
@@ -261,11 +277,11 @@ def _size(file: FileIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def _all(file: FileIO, path: str) -> bytes:
-    """All of a file, which is closed."""
+def _all(file: FileIO, path: str, length: int | None = None) -> bytes:
+    """All of a file, or its first `length` bytes; it is closed."""
     try:
         with file:
-            return file.read(_size(file))
+            return file.read(_size(file) if length is None else length)
     except OSError as error:
         raise _unreadable(path, error) from error
 

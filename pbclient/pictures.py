@@ -36,6 +36,8 @@ MAX_PIXELS = 50_000_000
 KEPT_BYTES = 32 * 1024 * 1024
 # Up to here reading and hashing take less of the event loop's time than a thread would.
 INLINE_BYTES = 256 * 1024
+# The size of nearly every picture stands in so many bytes from its start.
+HEAD_BYTES = 8 * 1024
 WORKERS = 2
 
 # Raster formats whose plugins run no program and fetch no file; that of JPEG opens MPO too.
@@ -79,6 +81,14 @@ class Pictures:
             encoded = await loop.run_in_executor(self._pool, self._encoded, picture)
             self._kept.put(key, encoded)
         return encoded
+
+    def size(self, relative: str, transform: Transform) -> tuple[int, int]:
+        """Width and height of what would be sent, from the header alone. Raises `FrameError`."""
+        try:
+            return _size(relative, self._frames.head(relative, HEAD_BYTES), transform)
+        except FrameError:
+            # Long metadata may stand before the size.
+            return _size(relative, self._frames.read(relative), transform)
 
     def close(self) -> None:
         """End the threads; what they have not begun is dropped."""
@@ -203,6 +213,12 @@ def _change(relative: str, data: bytes, transform: Transform) -> _Change | None:
         if isinstance(result, _Change):
             return result
         raise _RefusedError("is changed in a way that is unknown here: install proactivebench 0.1.1")
+
+
+def _size(relative: str, data: bytes, transform: Transform) -> tuple[int, int]:
+    change = _change(relative, data, transform)
+    with _naming(relative):
+        return _Recorder(data).size if change is None else change.size
 
 
 @contextmanager

@@ -87,9 +87,12 @@ def default_cache_dir() -> Path:
 
 
 @contextmanager
-def prepare(config: RunConfig, say: Say) -> Iterator[Plan]:
-    """Resolve and check `config`; `say` hears of every choice that the user did not make."""
-    policy, model, api_key = _who_answers(config, say)
+def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]:
+    """Resolve and check `config`; `say` hears of every choice that the user did not make.
+
+    Who only looks and never asks (`asks=False`) needs no key.
+    """
+    policy, model, api_key = _who_answers(config, say, asks and not config.offline)
     identity = _identity(config, model)
     params = {} if policy else _params(config, model)
     price = _price(config, model, policy, params)
@@ -104,7 +107,7 @@ def prepare(config: RunConfig, say: Say) -> Iterator[Plan]:
         )  # fmt: skip
 
 
-def _who_answers(config: RunConfig, say: Say) -> tuple[Policy | None, str, str | None]:
+def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None, str, str | None]:
     """The baseline's policy or None, the model's name, and the key when one is needed."""
     if config.provider == BASELINE:
         policies = baselines(config.seed)
@@ -116,7 +119,7 @@ def _who_answers(config: RunConfig, say: Say) -> tuple[Policy | None, str, str |
         entry = catalog.lookup(config.provider)
     except LookupError as error:
         raise InputError(str(error)) from None
-    key = _key(config, entry)
+    key = _key(config, entry, asks)
     model = config.model or entry.default_model
     if model is None:
         raise InputError(f"{config.provider} has no default model: name one with --model.")
@@ -127,9 +130,9 @@ def _who_answers(config: RunConfig, say: Say) -> tuple[Policy | None, str, str |
     return None, model, key
 
 
-def _key(config: RunConfig, entry: catalog.HostedProvider) -> str | None:
+def _key(config: RunConfig, entry: catalog.HostedProvider, asks: bool) -> str | None:
     key = entry.key(os.environ)
-    if key is None and not config.offline and not _endpoint(config) and entry.key_variables:
+    if key is None and asks and not _endpoint(config) and entry.key_variables:
         names = " or ".join(entry.key_variables)
         raise InputError(f"{config.provider} needs a key: set the environment variable {names}.")
     return key

@@ -57,7 +57,7 @@ HOSTED: tuple[HostedProvider, ...] = (
     ),
     HostedProvider("openrouter", ("OPENROUTER_API_KEY",), "google/gemini-3.8-flash"),
     HostedProvider("together_ai", ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY"), "zai-org/GLM-5.3-Flash"),
-    HostedProvider("vertex_ai", (), "gemini-3.8-flash", "Google credentials; set VERTEXAI_PROJECT; needs google-auth"),
+    HostedProvider("vertex_ai", (), "gemini-3.8-flash", "needs google-auth and VERTEXAI_PROJECT"),
     HostedProvider("xai", ("XAI_API_KEY",), "grok-4.7"),
 )  # fmt: skip
 

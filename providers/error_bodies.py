@@ -160,10 +160,14 @@ def _messages(parsed: dict[str, Any], error: object, fields: dict[str, Any]) -> 
     if isinstance(detail, list):
         for item in detail:
             if isinstance(item, dict):
-                place = ".".join(str(step) for step in item.get("loc", ()) if step != "body")
-                yield f"{place}: {item.get('msg', '')}"
+                yield f"{_path(item.get('loc'))}: {item.get('msg', '')}"
     else:
         yield _text(detail)
+
+
+def _path(steps: object) -> str:
+    """`["body", "top_k"]` as `top_k`."""
+    return ".".join(str(step) for step in steps if step != "body") if isinstance(steps, list) else ""
 
 
 def _text(value: object) -> str:

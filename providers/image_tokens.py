@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from math import ceil
 
 type Rule = Callable[[int, int], int]
@@ -22,6 +22,7 @@ type Rule = Callable[[int, int], int]
 FULL, MINI, NANO, O4_MINI, MINI_4_1 = 120, 162, 246, 172, 162
 
 
+@lru_cache(maxsize=4096)
 def bound(provider: str, model: str, width: int, height: int) -> int:
     """The most input tokens that `model` bills for an image of this size.
 

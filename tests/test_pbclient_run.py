@@ -94,7 +94,7 @@ def test_only_what_changes_the_answer_is_asked_again(samples, tmp_path):
 
 def test_another_endpoint_image_byte_or_repeat_misses_and_another_place_hits(samples, tmp_path):
     common = {**BASE, "cache_dir": tmp_path / "answers", "datasets": ("ROD",)}
-    moved, touched = tmp_path / "moved", tmp_path / "touched"
+    moved, touched = tmp_path / "data" / "moved", tmp_path / "data" / "touched"
     write_samples(moved)
     write_samples(touched)
     for frame in (touched).rglob("*.jpg"):
