@@ -57,6 +57,7 @@ class Pictures:
     def __init__(self, frames: FrameStore, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._frames = frames
         self._kept = _Kept(kept_bytes)
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="pictures")
         # Pillow warns of large and odd files; both are dealt with here, and `catch_warnings` is
         # not safe in threads.
@@ -83,12 +84,11 @@ class Pictures:
         return encoded
 
     def size(self, relative: str, transform: Transform) -> tuple[int, int]:
-        """Width and height of what would be sent, from the header alone. Raises `FrameError`."""
-        try:
-            return _size(relative, self._frames.head(relative, HEAD_BYTES), transform)
-        except FrameError:
-            # Long metadata may stand before the size.
-            return _size(relative, self._frames.read(relative), transform)
+        """Width and height of what would be sent, from the file's header at most. Raises `FrameError`."""
+        recorder = _Outline(lambda: self._whole_size(relative))
+        with _naming(relative):
+            change = _recorded(recorder, transform)
+            return recorder.size if change is None else change.size
 
     def close(self) -> None:
         """End the threads; what they have not begun is dropped."""
@@ -99,6 +99,15 @@ class Pictures:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _whole_size(self, relative: str) -> tuple[int, int]:
+        if relative not in self._sizes:
+            try:
+                self._sizes[relative] = _size(self._frames.head(relative, HEAD_BYTES))
+            except Exception:
+                # Long metadata may stand before the size.
+                self._sizes[relative] = _size(self._frames.read(relative))
+        return self._sizes[relative]
 
     def _read(self, relative: str) -> tuple[bytes, str]:
         data = self._frames.read(relative)
@@ -184,8 +193,7 @@ class _Recorder:
 
     @property
     def size(self) -> tuple[int, int]:
-        with _opened(self._data) as image:
-            return image.size
+        return _size(self._data)
 
     def crop(self, box: Sequence[float]) -> _Change:
         left, top, right, bottom = box
@@ -203,22 +211,36 @@ class _Recorder:
         raise _RefusedError(f"is changed by {name!r}, which is unknown here: install proactivebench 0.1.1")
 
 
+class _Outline(_Recorder):
+    """The same when the bytes are not at hand: its size is found out only if it matters."""
+
+    def __init__(self, measure: Callable[[], tuple[int, int]]) -> None:
+        super().__init__(b"")
+        self._measure = measure
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._measure()
+
+
 def _change(relative: str, data: bytes, transform: Transform) -> _Change | None:
     """What a transform does, found out without decoding."""
-    recorder = _Recorder(data)
     with _naming(relative):
-        result = transform(recorder)
-        if result is recorder:
-            return None
-        if isinstance(result, _Change):
-            return result
-        raise _RefusedError("is changed in a way that is unknown here: install proactivebench 0.1.1")
+        return _recorded(_Recorder(data), transform)
 
 
-def _size(relative: str, data: bytes, transform: Transform) -> tuple[int, int]:
-    change = _change(relative, data, transform)
-    with _naming(relative):
-        return _Recorder(data).size if change is None else change.size
+def _recorded(recorder: _Recorder, transform: Transform) -> _Change | None:
+    result = transform(recorder)
+    if result is recorder:
+        return None
+    if isinstance(result, _Change):
+        return result
+    raise _RefusedError("is changed in a way that is unknown here: install proactivebench 0.1.1")
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    with _opened(data) as image:
+        return image.size
 
 
 @contextmanager
