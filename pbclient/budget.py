@@ -12,6 +12,8 @@ import heapq
 import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import ceil
 
 from pbclient.errors import FrameError, PbclientError
 from pbclient.money import dollars
@@ -33,14 +35,18 @@ class Purse:
 
     ledger: Ledger
     limit: int | None
-    _in_flight: int = 0
+    # What each call in flight is counted at: its hold, or more once holds have proved too small.
+    _in_flight: dict[int, int] = field(default_factory=dict)
+    _reserved: int = 0
     _queue: list[tuple[int, int, int, asyncio.Future[int]]] = field(default_factory=list)
     _order: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
     def free(self) -> int | None:
         """What no settlement and no hold claims yet; None without a limit."""
-        return None if self.limit is None else self.limit - self.ledger.spent_or_held
+        if self.limit is None:
+            return None
+        return self.limit - self.ledger.settled - self.ledger.kept - self._reserved
 
     async def hold(self, amount: int, request: Request) -> int:
         """The id of a hold of `amount`; raises `BudgetExhausted` when it can never be covered.
@@ -51,7 +57,7 @@ class Purse:
         rank = -min(request.turn, 1)
         if self._covers(amount) and not self._outranked(rank):
             return self._grant(amount)
-        if self._in_flight == 0:
+        if not self._in_flight:
             raise self._exhausted(amount)
         place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._queue, (rank, next(self._order), amount, place))
@@ -66,17 +72,22 @@ class Purse:
     def settle(self, hold: int, amount: int, key: str) -> None:
         """The answer to `key` is stored and cost `amount`."""
         self.ledger.settle(hold, amount, key)
-        self._returned()
+        self._returned(hold)
 
     def release(self, hold: int) -> None:
         """The call was provably not billed."""
         self.ledger.release(hold)
-        self._returned()
+        self._returned(hold)
 
     def keep(self, hold: int) -> None:
         """The call may have been billed: its hold stays, in full."""
         self.ledger.keep(hold)
-        self._returned()
+        self._returned(hold)
+
+    def raise_in_flight(self, ratio: Fraction) -> None:
+        """Count every call in flight at `ratio` times its hold: another one's bill exceeded its own."""
+        self._in_flight = {hold: ceil(amount * ratio) for hold, amount in self._in_flight.items()}
+        self._reserved = sum(self._in_flight.values())
 
     def _covers(self, amount: int) -> bool:
         # What costs nothing is never refused, however little is left.
@@ -87,11 +98,12 @@ class Purse:
 
     def _grant(self, amount: int) -> int:
         hold = self.ledger.hold(amount)
-        self._in_flight += 1
+        self._in_flight[hold] = amount
+        self._reserved += amount
         return hold
 
-    def _returned(self) -> None:
-        self._in_flight -= 1
+    def _returned(self, hold: int) -> None:
+        self._reserved -= self._in_flight.pop(hold)
         while self._queue:
             _, _, amount, place = self._queue[0]
             if place.done():
@@ -99,7 +111,7 @@ class Purse:
             elif self._covers(amount):
                 heapq.heappop(self._queue)
                 place.set_result(self._grant(amount))
-            elif self._in_flight == 0:
+            elif not self._in_flight:
                 heapq.heappop(self._queue)
                 place.set_exception(self._exhausted(amount))
             else:
@@ -117,21 +129,21 @@ class Held:
     """A provider whose every call is covered by a hold.
 
     `bound` gives the most that a request can cost, `bill` what a response did cost, both in
-    picodollars. `overrun` hears of a bill above its hold (bill, hold): the bound was not one,
-    so all later holds are raised by the largest ratio seen.
+    picodollars. A bill above its hold shows that the bound was none: all later holds are
+    raised by the largest ratio seen (`raised`), and `overrun` hears of the bill, the hold and
+    the new ratio.
     """
 
     inner: Provider
     purse: Purse
     bound: Callable[[Request], Awaitable[int]]
     bill: Callable[[Request, Response], int | None]
-    overrun: Callable[[int, int], None] = lambda bill, hold: None
-    _raised: tuple[int, int] = (1, 1)
+    overrun: Callable[[int, int, Fraction], None] = lambda bill, hold, ratio: None
+    raised: Fraction = Fraction(1)
 
     async def complete(self, request: Request) -> Response:
         bound = await self.bound(request)
-        more, than = self._raised
-        hold = await self.purse.hold(-(-bound * more // than), request)
+        hold = await self.purse.hold(ceil(bound * self.raised), request)
         # From here on money may be spent: the call is finished and settled even when whoever
         # asked is cancelled (Ctrl-C); a second cancellation ends it, and keeps the hold.
         return await finish(self._spend(request, hold, bound))
@@ -154,10 +166,11 @@ class Held:
         return response
 
     def _compare(self, bill: int, bound: int) -> None:
-        more, than = self._raised
-        if bill * than > bound * more:
-            self.overrun(bill, bound * more // than)
-            self._raised = (bill, max(bound, 1))
+        if bill <= bound * self.raised:
+            return
+        before, self.raised = self.raised, Fraction(bill, max(bound, 1))
+        self.purse.raise_in_flight(self.raised / before)
+        self.overrun(bill, ceil(bound * before), self.raised)
 
 
 def _provably_free(error: BaseException) -> bool:

@@ -97,7 +97,7 @@ async def _play_all(
     async with _all_or_first_error() as group:
         for number in range(workers):
             task = group.create_task(_work(number, owed, plan, episodes, line, progress))
-            interrupts.tasks.append(task)
+            interrupts.watch(task)
 
 
 async def _work(

@@ -16,9 +16,15 @@ class Interrupts:
     """
 
     count: int = 0
-    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+    _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    def watch(self, task: asyncio.Task[Any]) -> None:
+        """Cancel `task` with the others, or at once when it comes too late."""
+        self._tasks.append(task)
+        for _ in range(self.count):
+            task.cancel()
 
     def __call__(self) -> None:
         self.count += 1
-        for task in self.tasks:
+        for task in self._tasks:
             task.cancel()

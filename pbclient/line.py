@@ -8,10 +8,10 @@ wire: a paid answer is on disk before anything else can happen to it.
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 from cache import KeyLocks, Store
@@ -76,21 +76,28 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         yield Line(BaselinePlayer(plan.policy), NoBooks(), limit=plan.limit)
         return
     async with AsyncExitStack() as stack:
-        store = stack.enter_context(Store(plan.cache_dir(folder.path)))
+        answers = plan.cache_dir(folder.path)
+        store = stack.enter_context(Store(answers))
+        locks = stack.enter_context(KeyLocks(answers))
         pictures = stack.enter_context(Pictures(plan.data.frames))
         ledger = stack.enter_context(Ledger.open(folder.ledger))
         if plan.config.release_holds:
             freed = ledger.release_holds()
             progress.say(f"Released ${dollars(freed):.4f} of holds left by calls whose end is unknown.")
-        builder = _Builder(plan, folder, progress, store, ledger)
-        gate, inner = await builder.wire(stack) if not plan.config.offline else (None, builder.offline())
-        player = ModelPlayer(builder.cached(inner), pictures, plan.params)
+        fitting = _Fitting(plan, folder, progress, store, ledger)
+        gate, wire = None, fitting.offline()
+        if not plan.config.offline:
+            provider = plan.connect()
+            stack.push_async_callback(provider.aclose)
+            gate = fitting.gate(provider)
+            wire = fitting.paid(gate)
+        player = ModelPlayer(fitting.cached(wire, locks), pictures, plan.params)
         yield Line(player, RunBooks(ledger, plan.price), gate, ledger, plan.limit)
 
 
 @dataclass(frozen=True)
-class _Builder:
-    """Puts the wrappers round a provider, and ties what they notice to the run."""
+class _Fitting:
+    """Fits the wrappers round a provider, and ties what they notice to the run."""
 
     plan: Plan
     folder: RunFolder
@@ -98,44 +105,28 @@ class _Builder:
     store: Store
     ledger: Ledger
 
-    async def wire(self, stack: AsyncExitStack) -> tuple[Gate, Provider]:
-        """Everything between the cache and the wire."""
-        config, plan = self.plan.config, self.plan
-        provider = plan.connect()
-        stack.push_async_callback(provider.aclose)
-        gate = Gate(Storing(provider, self.store, plan.identity, self._run), self._shut)
-        purse = Purse(self.ledger, plan.limit)
-        slots = Slots(config.concurrency)
-        self.progress.money = lambda: (
-            dollars(self.ledger.settled),
-            dollars(self.ledger.kept + self.ledger.held),
-            None if plan.limit is None else dollars(plan.limit),
-        )
-        self.progress.wire = lambda: (self.ledger.calls, slots.running)
-        limited = Limited(
-            Held(gate, purse, self.bounds.of, self.bounds.bill, self._overrun),
-            slots,
-            Bucket(config.rpm) if config.rpm else None,
-            Bucket(config.tpm) if config.tpm else None,
-        )
-        return gate, Retrying(limited, rng=random.Random(), noticed=self._retried)
-
     def offline(self) -> Provider:
         return Offline(self.store, self.plan.identity)
 
-    def cached(self, inner: Provider) -> Provider:
-        locks = KeyLocks(self.plan.cache_dir(self.folder.path))
-        adapting = Adapting(
-            Cached(
-                inner, self.store, locks, self.plan.identity, self._run, self.progress.say, self._recovered
-            ),
-            self.store,
-            self.plan.identity,
-            self._dropped,
-        )
+    def gate(self, provider: Provider) -> Gate:
+        return Gate(Storing(provider, self.store, self.plan.identity, self._run), self._shut)
+
+    def paid(self, inner: Provider) -> Provider:
+        """Retries, slots and money."""
+        config, purse, slots = self.plan.config, Purse(self.ledger, self.plan.limit), self._slots()
+        held = Held(inner, purse, self.bounds.of, self.bounds.bill, self._overrun, self._raised())
+        requests = Bucket(config.rpm) if config.rpm else None
+        tokens = Bucket(config.tpm) if config.tpm else None
+        return Retrying(Limited(held, slots, requests, tokens), noticed=self._retried)
+
+    def cached(self, inner: Provider, locks: KeyLocks) -> Provider:
+        """The cache, and before it what the model is known to reject."""
+        identity, say = self.plan.identity, self.progress.say
+        cached = Cached(inner, self.store, locks, identity, self._run, say, self._recovered)
+        adapting = Adapting(cached, self.store, identity, self._dropped)
         adapting.recall()
         if adapting.changes:
-            self._record_dropped(adapting.changes)
+            self.folder.update(dropped=dict(adapting.changes))
         return adapting
 
     @property
@@ -147,16 +138,32 @@ class _Builder:
     def _run(self) -> str:
         return str(self.folder.manifest["id"])
 
+    def _slots(self) -> Slots:
+        slots = Slots(self.plan.config.concurrency)
+        limit = None if self.plan.limit is None else dollars(self.plan.limit)
+        self.progress.money = lambda: (
+            dollars(self.ledger.settled),
+            dollars(self.ledger.kept + self.ledger.held),
+            limit,
+        )
+        self.progress.wire = lambda: (self.ledger.calls, slots.running)
+        return slots
+
     def _recovered(self, request: Request, response: Response) -> None:
         # Killed between storing this answer and settling it: the bill is known after all.
         bill = self.bounds.bill(request, response)
         if bill is not None and self.ledger.is_kept(request.hold):
             self.ledger.settle(request.hold, bill, request.key)
 
-    def _overrun(self, bill: int, bound: int) -> None:
+    def _raised(self) -> Fraction:
+        """By how much an earlier life of the run had to raise its holds."""
+        return Fraction(self.folder.manifest.get("holds_raised", 1))
+
+    def _overrun(self, bill: int, hold: int, ratio: Fraction) -> None:
+        self.folder.update(holds_raised=str(ratio))
         self.progress.say(
-            f"WARNING: a call cost ${dollars(bill):.6f} although its bound was ${dollars(bound):.6f}. "
-            "From here on every hold for this model is raised by that ratio; the limit stays."
+            f"WARNING: a call cost ${dollars(bill):.6f} although its hold was ${dollars(hold):.6f}. "
+            f"From here on every hold for this model is {float(ratio):.2f} times its bound; the limit stays."
         )
 
     def _retried(self, error: TransientError, wait: float) -> None:
@@ -169,7 +176,4 @@ class _Builder:
     def _dropped(self, name: str, instead: str | None, why: str) -> None:
         what = f"is sent as {instead}" if instead else "is dropped"
         self.progress.say(f"The model rejects the option {name}, which {what} from now on ({why}).")
-        self._record_dropped({**self.folder.manifest.get("dropped", {}), name: instead})
-
-    def _record_dropped(self, changes: Mapping[str, str | None]) -> None:
-        self.folder.update(dropped=dict(changes))
+        self.folder.update(dropped={**self.folder.manifest.get("dropped", {}), name: instead})

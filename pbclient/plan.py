@@ -101,6 +101,8 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
         out = config.out or _new_folder(config.provider, model)
         manifest = _manifest(config, model, identity, params, price, data)
         manifest["planned"] = _counts(data, order)
+        if not price.is_free:
+            say(_limit_line(config))
         yield Plan(
             config, model, policy, identity, api_key, params, price, data, order,
             Rules(config.hint, config.reference), out, manifest,
@@ -195,6 +197,12 @@ def _data_folder(config: RunConfig, say: Say) -> Path:
 
     say("Data: the built-in samples, drawn for trying things out (--data DIR names the published data).")
     return builtin_folder()
+
+
+def _limit_line(config: RunConfig) -> str:
+    if config.max_cost is None:
+        return "Limit: none (--max-cost none): the run may cost whatever it costs."
+    return f"Limit: ${config.max_cost:.2f} for the whole run (--max-cost changes it)."
 
 
 def _counts(data: DataFolder, order: list[tuple[Sample, int]]) -> dict[str, int]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -143,7 +144,7 @@ async def ask(held: Held, *turns: int) -> list[Response | BaseException]:
 
 
 def test_those_who_wait_are_served_from_what_settles(tmp_path):
-    till, ledger, held = purse_with(tmp_path, 150, cost=10)
+    _till, ledger, held = purse_with(tmp_path, 150, cost=10)
     with ledger:
         ends = run(ask(held, *[0] * 6))
     # Each call holds 100 and settles 10: one after the other until less than a hold is left.
@@ -152,7 +153,7 @@ def test_those_who_wait_are_served_from_what_settles(tmp_path):
 
 
 def test_the_last_call_is_refused_only_when_nothing_in_flight_can_cover_it(tmp_path):
-    till, ledger, held = purse_with(tmp_path, 250, cost=100)
+    _till, ledger, held = purse_with(tmp_path, 250, cost=100)
     with ledger:
         ends = run(ask(held, 0, 0, 0, 0))
     assert [type(end) for end in ends] == [Response, Response, BudgetExhausted, BudgetExhausted]
@@ -167,14 +168,14 @@ def test_started_episodes_are_served_before_new_ones(tmp_path):
 
 
 def test_no_limit_holds_and_settles_all_the_same(tmp_path):
-    till, ledger, held = purse_with(tmp_path, None, cost=70)
+    _till, ledger, held = purse_with(tmp_path, None, cost=70)
     with ledger:
         run(ask(held, *[0] * 50))
     assert (ledger.settled, ledger.kept, ledger.calls) == (3500, 0, 50)
 
 
 def test_what_costs_nothing_runs_when_the_money_is_gone(tmp_path):
-    till, ledger, held = purse_with(tmp_path, 0, cost=0)
+    _till, ledger, held = purse_with(tmp_path, 0, cost=0)
 
     async def nothing(request: Request) -> int:
         return 0
@@ -186,20 +187,39 @@ def test_what_costs_nothing_runs_when_the_money_is_gone(tmp_path):
 
 
 def test_a_bill_above_its_hold_is_said_and_raises_all_later_holds(tmp_path):
-    till, ledger, held = purse_with(tmp_path, 10_000, cost=150)
+    _till, ledger, held = purse_with(tmp_path, 10_000, cost=150)
     said = []
-    held.overrun = lambda bill, hold: said.append((bill, hold))
+    held.overrun = lambda bill, hold, ratio: said.append((bill, hold, ratio))
     with ledger:
         run(ask(held, 0))
         run(ask(held, 0))
-        assert said == [(150, 100)]
+        assert said == [(150, 100, Fraction(3, 2))]
         holds = [line for line in (tmp_path / "ledger.jsonl").read_text().splitlines() if "hold" in line]
     assert "150" in holds[1]
     assert "100" in holds[0]
 
 
+def test_calls_in_flight_are_counted_higher_once_a_bill_exceeded_its_hold(tmp_path):
+    _till, ledger, held = purse_with(tmp_path, 900, cost=200)
+
+    async def main() -> list[Response | BaseException]:
+        early = asyncio.create_task(held.complete(Request((), {}, key="early")))
+        await asyncio.sleep(0.5)
+        flying = [asyncio.create_task(held.complete(Request((), {}, key=f"flying {n}"))) for n in range(2)]
+        await asyncio.sleep(0.6)
+        # early has settled 200 instead of 100; the two in flight now count 200 each: 300 are left.
+        assert held.purse.free == 300
+        later = await ask(held, 0, 0)
+        await asyncio.gather(early, *flying)
+        return later
+
+    with ledger:
+        assert [type(end) for end in run(main())] == [Response, BudgetExhausted]
+    assert ledger.settled == 800
+
+
 def test_a_bill_that_nobody_names_is_the_whole_hold(tmp_path):
-    till, ledger, held = purse_with(tmp_path, None, cost=3)
+    _till, ledger, held = purse_with(tmp_path, None, cost=3)
     held.bill = lambda request, response: None
     with ledger:
         run(ask(held, 0))
@@ -208,7 +228,7 @@ def test_a_bill_that_nobody_names_is_the_whole_hold(tmp_path):
 
 def test_the_first_cancellation_finishes_what_was_sent_and_the_second_ends_it(tmp_path):
     async def main(times: int) -> tuple[int, int]:
-        till, ledger, held = purse_with(tmp_path / str(times), None, cost=7, seconds=10.0)
+        _till, ledger, held = purse_with(tmp_path / str(times), None, cost=7, seconds=10.0)
         with ledger:
             task = asyncio.create_task(held.complete(Request((), {}, key="k")))
             for _ in range(times):

@@ -16,6 +16,7 @@ from test_pbclient_run import client, config, finished, lines
 from pbclient import Progress, RunConfig, evaluate
 from pbclient.samples import write_samples
 from providers.loopback import Fault, LoopbackServer, LoopbackThread, full_usage
+from runs import RunBusy
 
 PRICE_IN, PRICE_OUT = 1e-6, 20e-6
 OPTIONS = {"price": "1,20", "max_tokens": 500, "image_tokens": 100}
@@ -110,7 +111,7 @@ def test_a_second_process_on_one_run_folder_is_refused(data, tmp_path):
             first = asyncio.create_task(evaluate(each))
             while not (tmp_path / "run" / "run.json").exists():
                 await asyncio.sleep(0)
-            with pytest.raises(Exception, match="run"):
+            with pytest.raises(RunBusy, match="run"):
                 await evaluate(each)
             return await first
 

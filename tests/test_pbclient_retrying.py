@@ -5,7 +5,7 @@ import random
 import pytest
 from virtual_time import run
 
-from pbclient.retrying import RetryPolicy, Retrying
+from pbclient.retrying import Retrying, RetryPolicy
 from providers import (
     AttemptTimedOut,
     AuthenticationFailed,

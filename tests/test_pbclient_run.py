@@ -21,6 +21,7 @@ from package_loop import ask_by_looks, by_looks, package_loop
 from pbclient import RunConfig, evaluate
 from pbclient.samples import write_samples
 from providers.loopback import Fault, LoopbackServer, LoopbackThread
+from runs import ConfigDiffers
 
 
 def config(server: LoopbackServer, data: Path, out: Path, **options) -> RunConfig:
@@ -311,7 +312,7 @@ def test_bad_requests_fail_their_episode_alone_and_are_owed(samples, tmp_path):
         async with LoopbackServer(ask_by_looks) as server:
             return await evaluate(config(server, samples, tmp_path / "run", datasets=("QD",)))
 
-    with pytest.raises(Exception, match="endpoint"):
+    with pytest.raises(ConfigDiffers, match="endpoint"):
         asyncio.run(again())  # another port is another endpoint: another run
 
 
@@ -333,7 +334,7 @@ def test_a_rejected_option_is_dropped_said_and_recorded(samples, tmp_path):
                 results.append(server.calls - before)
             return results
 
-    first, second = asyncio.run(main())
+    _first, second = asyncio.run(main())
     assert second == 0
     for name in ("one", "two"):
         manifest = json.loads((tmp_path / name / "run.json").read_text())
