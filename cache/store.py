@@ -12,33 +12,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import queue
 import sqlite3
-import threading
 import time
-import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 import diskcache
 from diskcache.core import DBNAME
 
+from cache.disk import MAX_KEY, MAX_ROW, MAX_VALUE, NEVER_A_FILE, Disk, Unreadable
 from cache.errors import CacheError, CorruptEntry, unusable
 from cache.keys import Json, canonical, digest
+from cache.writer import Write, Writer, uninterrupted
 
-# diskcache's own modes are 0 to 4; 4 is pickle. A mode of our own is read by nothing else.
-MODE_JSON = 74
-MAX_KEY = 128
-# JSON grows some twentyfold when it is read, so this is what one entry may cost in memory, divided by 20.
-MAX_VALUE = 16 * 2**20
-# What does not compress grows a little.
-MAX_ROW = MAX_VALUE + 2**20
 BUSY_SECONDS = 60.0
 
 # Every setting that diskcache knows, so that none is taken from the file. A NORMAL commit reaches the
@@ -49,12 +40,11 @@ SETTINGS: Final[dict[str, int | str]] = {
     "eviction_policy": "none",
     "cull_limit": 0,
     "statistics": 0,
-    "disk_min_file_size": 2**62,
+    "disk_min_file_size": NEVER_A_FILE,
     "sqlite_mmap_size": 0,
     "sqlite_trusted_schema": 0,
 }
 _COUNTERS = ("count", "size", "hits", "misses")
-_SYNCHRONOUS_FULL = 2
 
 _ROW = f"""
     SELECT rowid, typeof(key), substr(CAST(key AS BLOB), 1, {MAX_KEY + 1}),
@@ -101,51 +91,6 @@ class Problem:
     reason: str
 
 
-class _Unreadable(Exception):
-    """A row that this cache did not write; the text says what is wrong with it."""
-
-
-class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """What diskcache asks how a row is spelled. Neither writes pickle nor reads it.
-
-    Every method of diskcache's that can unpickle, open or remove a file is replaced.
-    """
-
-    def __init__(self, directory: str, **_settings: object) -> None:
-        # What the file's Settings table says of a disk does not count.
-        super().__init__(directory, min_file_size=SETTINGS["disk_min_file_size"])
-
-    def put(self, key: object) -> tuple[str, bool]:
-        if type(key) is not str or not key.isascii() or not 0 < len(key) <= MAX_KEY:
-            raise CacheError(f"a cache key is 1 to {MAX_KEY} ASCII characters, not {key!r:.60}")
-        return key, True
-
-    def get(self, key: object, raw: object) -> str:
-        if raw != 1 or type(key) is not str:
-            raise _Unreadable("its key is not text")
-        return key
-
-    def store(
-        self, value: bytes, read: bool, key: object = diskcache.UNKNOWN
-    ) -> tuple[int, int, None, bytes]:
-        if type(value) is not bytes or read:
-            raise CacheError("a cache value is JSON, encoded")
-        return 0, MODE_JSON, None, zlib.compress(value, 1)
-
-    def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
-        if mode != MODE_JSON or filename is not None or type(value) is not bytes or read:
-            raise _Unreadable("it is not compressed JSON in a row of its own")
-        return _decompress(value)
-
-    def filename(self, key: object = None, value: object = None) -> NoReturn:
-        raise CacheError("this cache keeps no files")
-
-    def remove(self, file_path: object) -> None:
-        # diskcache calls this with the file name of a row that is overwritten; only a row that
-        # somebody planted has one, and it may lead anywhere.
-        pass
-
-
 _DISK = Disk("")
 
 
@@ -160,7 +105,7 @@ class Store:
         self._directory = directory.absolute()
         self._clock = clock
         self._cache = _open(self._directory)
-        self._writer = _Writer(self._cache, self._directory)
+        self._writer = Writer(self._cache, self._directory)
 
     def __enter__(self) -> Self:
         return self
@@ -178,7 +123,7 @@ class Store:
         try:
             payload, stored = self._cache.get(key, default=MISS, tag=True)
             return MISS if payload is MISS else _entry(payload, stored)
-        except _Unreadable as error:
+        except Unreadable as error:
             raise CorruptEntry(key, str(error)) from error
         except sqlite3.Error as error:
             if "decode" in str(error):  # text in the row that is not UTF-8, so not ours
@@ -196,8 +141,8 @@ class Store:
             raise CacheError(f"this answer takes {len(payload)} bytes; the cache keeps up to {MAX_VALUE}")
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
-        self._writer.submit(_Write(key, payload, float(self._clock()), loop, written))
-        await _uninterrupted(written)
+        self._writer.submit(Write(key, payload, float(self._clock()), loop, written))
+        await uninterrupted(written)
 
     def stats(self) -> Stats:
         """Count and measure what is stored."""
@@ -251,115 +196,6 @@ class Store:
                 yield connection
         except (sqlite3.Error, OSError) as error:
             raise unusable(self._directory, error) from error
-
-
-class _Write(NamedTuple):
-    key: str
-    payload: bytes
-    stored: float
-    loop: asyncio.AbstractEventLoop
-    written: asyncio.Future[None]
-
-
-class _Writer:
-    """The one thread that writes: what queues up while it works becomes the next transaction."""
-
-    def __init__(self, cache: Any, directory: Path) -> None:
-        self._cache = cache
-        self._directory = directory
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._closed = False
-        self._pid = os.getpid()
-
-    def submit(self, write: _Write) -> None:
-        """Queue a write; its future is settled when it is on disk, or cannot be."""
-        if os.getpid() != self._pid:  # the thread stayed in the parent: nobody would ever answer
-            raise CacheError("a cache opened before a fork must be opened again in the child")
-        with self._lock:
-            if self._closed:
-                raise CacheError("the cache is closed")
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="cache-writer", daemon=True)
-                self._thread.start()
-            self._queue.put(write)
-
-    def close(self) -> None:
-        if os.getpid() != self._pid:
-            return
-        with self._lock:
-            self._closed = True
-            self._queue.put(None)
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while batch := self._next_batch():
-            _settle(batch, self._commit(batch))
-        self._cache.close()
-
-    def _next_batch(self) -> list[_Write]:
-        """Everything queued, waiting for at least one; nothing when the store is closed."""
-        batch: list[_Write] = []
-        write = self._queue.get()
-        while write is not None:
-            batch.append(write)
-            try:
-                write = self._queue.get_nowait()
-            except queue.Empty:
-                return batch
-        if batch:
-            self._queue.put(None)
-        return batch
-
-    def _commit(self, batch: list[_Write]) -> CacheError | None:
-        try:
-            self._cache.reset("sqlite_synchronous", _SYNCHRONOUS_FULL, update=False)
-            with self._cache.transact():
-                for write in batch:
-                    self._cache.set(write.key, write.payload, tag=write.stored)
-        except Exception as error:
-            # A commit that failed may have left its transaction open: start afresh.
-            self._cache.close()
-            failure = unusable(self._directory, error)
-            failure.__cause__ = error
-            return failure
-        return None
-
-
-def _settle(batch: list[_Write], error: CacheError | None) -> None:
-    """Tell every event loop that waits for a part of `batch`."""
-    waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
-    for write in batch:
-        waiting[write.loop].append(write.written)
-    for loop, futures in waiting.items():
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(_resolve, futures, error)
-
-
-def _resolve(futures: list[asyncio.Future[None]], error: CacheError | None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            # Each waiter raises its own: a traceback belongs to one task.
-            own = CacheError(str(error))
-            own.__cause__ = error.__cause__
-            future.set_exception(own)
-
-
-async def _uninterrupted(written: asyncio.Future[None]) -> None:
-    """Wait for `written` to the end, then pass on a cancellation that came meanwhile."""
-    try:
-        await asyncio.shield(written)
-    except asyncio.CancelledError as cancelled:
-        while not written.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([written])
-        raise cancelled from written.exception()
 
 
 def _open(directory: Path) -> Any:
@@ -444,7 +280,7 @@ def _read(connection: sqlite3.Connection, rowid: int) -> tuple[str, Entry | Corr
         key = _DISK.get(text if kind == "text" and key_bytes.isascii() else None, raw)
         _DISK.put(key)
         return key, _entry(_DISK.fetch(mode, has_file or None, value, False), stored)
-    except (_Unreadable, CacheError) as error:
+    except (Unreadable, CacheError) as error:
         return text, CorruptEntry(text, str(error))
 
 
@@ -466,18 +302,6 @@ def _remove_if_wrong(connection: sqlite3.Connection, rowid: int) -> None:
         connection.execute("DELETE FROM Cache WHERE rowid = ?", (rowid,))
 
 
-def _decompress(value: bytes) -> bytes:
-    """Undo zlib, up to `MAX_VALUE`: a few kilobytes may claim to be gigabytes."""
-    inflater = zlib.decompressobj()
-    try:
-        payload = inflater.decompress(value, MAX_VALUE + 1)
-    except zlib.error as error:
-        raise _Unreadable(f"it cannot be decompressed: {error}") from error
-    if len(payload) > MAX_VALUE or not inflater.eof or inflater.unused_data:
-        raise _Unreadable("it is cut off, too large or followed by something else")
-    return payload
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
@@ -490,7 +314,7 @@ def _entry(payload: bytes, stored: object) -> Entry:
     try:
         value = _DECODER.decode(payload.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
-        raise _Unreadable(f"it is not JSON: {error}") from error
+        raise Unreadable(f"it is not JSON: {error}") from error
     if type(value) is not dict or value.keys() != {"asked", "answer"} or type(stored) is not float:
-        raise _Unreadable("it is JSON, but not an answer")
+        raise Unreadable("it is JSON, but not an answer")
     return Entry(value["asked"], value["answer"], stored)

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 import cache
 from cache import MISS, CacheError, CorruptEntry, Entry, Stats, Store, canonical, digest
-from cache.store import MAX_VALUE, MODE_JSON, SETTINGS
+from cache.disk import MAX_VALUE, MODE_JSON
+from cache.store import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 ASKED = {"model": "m", "messages": ["look"]}

@@ -1,0 +1,82 @@
+"""How a row is spelled: compressed JSON under a text key, and nothing else.
+
+diskcache asks this class for every value and key that it writes or reads. Rows are untrusted:
+every method of diskcache's that can unpickle, open or remove a file is replaced. What the JSON
+says, and when it is written, is `cache.store`'s business.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NoReturn
+
+import diskcache
+
+from cache.errors import CacheError
+
+# diskcache's own modes are 0 to 4; 4 is pickle. A mode of our own is read by nothing else.
+MODE_JSON = 74
+MAX_KEY = 128
+# JSON grows some twentyfold when it is read, so this is what one entry may cost in memory, divided by 20.
+MAX_VALUE = 16 * 2**20
+# What does not compress grows a little.
+MAX_ROW = MAX_VALUE + 2**20
+# diskcache moves larger values into files of their own: ours all stay in their rows.
+NEVER_A_FILE = 2**62
+
+
+class Unreadable(Exception):
+    """A row that this cache did not write; the text says what is wrong with it."""
+
+
+class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """What diskcache asks how a row is spelled. Neither writes pickle nor reads it.
+
+    Every method of diskcache's that can unpickle, open or remove a file is replaced.
+    """
+
+    def __init__(self, directory: str, **_settings: object) -> None:
+        # What the file's Settings table says of a disk does not count.
+        super().__init__(directory, min_file_size=NEVER_A_FILE)
+
+    def put(self, key: object) -> tuple[str, bool]:
+        if type(key) is not str or not key.isascii() or not 0 < len(key) <= MAX_KEY:
+            raise CacheError(f"a cache key is 1 to {MAX_KEY} ASCII characters, not {key!r:.60}")
+        return key, True
+
+    def get(self, key: object, raw: object) -> str:
+        if raw != 1 or type(key) is not str:
+            raise Unreadable("its key is not text")
+        return key
+
+    def store(
+        self, value: bytes, read: bool, key: object = diskcache.UNKNOWN
+    ) -> tuple[int, int, None, bytes]:
+        if type(value) is not bytes or read:
+            raise CacheError("a cache value is JSON, encoded")
+        return 0, MODE_JSON, None, zlib.compress(value, 1)
+
+    def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
+        if mode != MODE_JSON or filename is not None or type(value) is not bytes or read:
+            raise Unreadable("it is not compressed JSON in a row of its own")
+        return decompress(value)
+
+    def filename(self, key: object = None, value: object = None) -> NoReturn:
+        raise CacheError("this cache keeps no files")
+
+    def remove(self, file_path: object) -> None:
+        # diskcache calls this with the file name of a row that is overwritten; only a row that
+        # somebody planted has one, and it may lead anywhere.
+        pass
+
+
+def decompress(value: bytes) -> bytes:
+    """Undo zlib, up to `MAX_VALUE`: a few kilobytes may claim to be gigabytes."""
+    inflater = zlib.decompressobj()
+    try:
+        payload = inflater.decompress(value, MAX_VALUE + 1)
+    except zlib.error as error:
+        raise Unreadable(f"it cannot be decompressed: {error}") from error
+    if len(payload) > MAX_VALUE or not inflater.eof or inflater.unused_data:
+        raise Unreadable("it is cut off, too large or followed by something else")
+    return payload
