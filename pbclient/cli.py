@@ -75,6 +75,20 @@ def run(as_json: bool, **options: Any) -> None:
 
 
 @main.command()
+@run_options
+@click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
+def estimate(as_json: bool, **options: Any) -> None:
+    """What a run with these options will cost, and what it will show; asks nobody, needs no key."""
+    import json
+
+    from pbclient.estimate import estimate as estimated
+    from pbclient.estimate_table import lines
+
+    found = estimated(config_from(options))
+    _print_lines([json.dumps(found.to_json(), indent=2)] if as_json else list(lines(found)))
+
+
+@main.command()
 @click.argument("folder", metavar="RUN", type=FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def score(folder: Path, as_json: bool) -> None:

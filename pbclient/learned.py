@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,13 @@ class Record:
             return None
         return Tokens(self.input / self.calls, self.output / self.calls, self.reasoning > 0)
 
+    def share(self) -> float:
+        """Probably correct; drawn towards one half, so that a few episodes never promise certainty.
+
+        A. Agresti, B. A. Coull, The American Statistician 52 (1998) 119-126.
+        """
+        return (self.correct + 2) / (self.episodes + 4)
+
     def add(self, run: str, episode: Mapping[str, Any]) -> None:
         """A resolved episode. Raises `KeyError`, `TypeError` or `ValueError` when it is not one."""
         turns = episode["turns"]
@@ -84,7 +92,7 @@ class Learned:
 
     def turns(self, dataset: str) -> Record | None:
         """Where to look for the turns of an episode: the model's own record before the others'."""
-        return self.own.get(dataset) or self.others.get(dataset)
+        return self.own.get(dataset, self.others.get(dataset))
 
     def tokens(self, dataset: str) -> Tokens | None:
         """What a call of this model needs in this data set."""
@@ -161,10 +169,10 @@ def _is_of(plan: Plan, sample: Sample | None, episode: Mapping[str, Any]) -> boo
 
 
 def _add(records: dict[str, Record], run: str, episode: Mapping[str, Any]) -> None:
-    try:
-        records.setdefault(episode["dataset"], Record()).add(run, episode)
-    except (KeyError, TypeError, ValueError):
-        return
+    record = records.get(episode["dataset"], Record())
+    with suppress(KeyError, TypeError, ValueError):
+        record.add(run, episode)
+        records[episode["dataset"]] = record
 
 
 def _counts(usage: Mapping[str, Any]) -> tuple[int, int, int]:

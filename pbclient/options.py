@@ -13,16 +13,43 @@ import click
 if TYPE_CHECKING:
     from pbclient.config import RunConfig
 
-FOLDER = click.Path(path_type=Path)
+MOST_DOLLARS = 10**9  # more is a slip of the hand
+
+
+class _Text(click.types.StringParamType):
+    """A text that says something: an empty one is a shell variable that was never set."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_not_empty(value), param, ctx)
+
+
+class _Folder(click.Path):
+    """A path; the empty one would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_not_empty(value), param, ctx)
+
+
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise click.BadParameter("the value is empty: give one, or leave the option out.")
+    return value
+
+
+TEXT = _Text()
+FOLDER = _Folder(path_type=Path)
 
 
 def _dollars(context: click.Context, option: click.Parameter, text: str) -> Decimal | None:
     if text.lower() == "none":
         return None
     try:
-        return Decimal(text.removeprefix("$"))
+        amount = Decimal(text.removeprefix("$"))
+        if not 0 <= amount <= MOST_DOLLARS:
+            raise InvalidOperation
     except InvalidOperation:
         raise click.BadParameter(f"{text!r} is no number of dollars; give one such as 25, or none.") from None
+    return amount
 
 
 def _params(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
@@ -33,7 +60,9 @@ def _params(context: click.Context, option: click.Parameter, given: tuple[str, .
             raise click.BadParameter(f"{text!r} is not of the form NAME=JSON, such as top_p=0.9.")
         try:
             params[name] = json.loads(value)
-        except ValueError:
+            # Python reads NaN, 1e999 and half a surrogate pair; none of them can be sent.
+            json.dumps(params[name], allow_nan=False, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):
             raise click.BadParameter(
                 f"{value!r} is not JSON; text needs quotes: {name}='\"{value}\"'."
             ) from None
@@ -41,9 +70,9 @@ def _params(context: click.Context, option: click.Parameter, given: tuple[str, .
 
 
 RUN_OPTIONS = (
-    click.option("--provider", required=True, help="Who answers; `pbclient providers` lists them."),
-    click.option("--model", help="Its name at the provider; a current vision model by default."),
-    click.option("--base-url", help="Any server that speaks the provider's protocol."),
+    click.option("--provider", type=TEXT, required=True, help="Who answers; `pbclient providers` lists them."),
+    click.option("--model", type=TEXT, help="Its name at the provider; a current vision model by default."),
+    click.option("--base-url", type=TEXT, help="Any server that speaks the provider's protocol."),
     click.option(
         "--data", type=FOLDER, help="The published test/ folder; $PBCLIENT_DATA or built-in samples."
     ),
@@ -63,7 +92,7 @@ RUN_OPTIONS = (
         "--param", "params", multiple=True, callback=_params, help="NAME=JSON, sent as it is; repeatable."
     ),
     click.option("--max-cost", default="5", show_default=True, callback=_dollars, help="Dollars, or none."),
-    click.option("--price", help="IN,OUT in dollars per million tokens, for a model of unknown price."),
+    click.option("--price", type=TEXT, help="IN,OUT in dollars per million tokens, for a model of unknown price."),
     click.option(
         "--image-tokens", type=int, help="Most tokens that one image can cost; a published rule otherwise."
     ),

@@ -6,8 +6,10 @@ Reads `Progress` and changes nothing. The closing table is in `tables`.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from pbclient.intervals import wilson
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LINE_EVERY = 15.0  # seconds between two lines in a pipe
+PACE_OVER = 60.0  # seconds of the recent past that the speed is taken from
 SHOWN_WAITING = 3  # how many of the oldest running episodes say what they wait for
 
 
@@ -28,24 +31,32 @@ def panel(progress: Progress, stream: TextIO) -> Iterator[None]:
     from rich.live import Live
 
     console = Console(file=stream)
-    with Live(console=console, get_renderable=lambda: _render(progress), transient=True):
-        progress.say = lambda sentence: console.print(sentence, markup=False, highlight=False)
+    pace = Pace()
+    with Live(console=console, get_renderable=lambda: render(progress, pace), transient=True):
+        progress.say = lambda sentence: console.print(sentence, markup=False, highlight=False, emoji=False)
         yield
 
 
 @contextmanager
 def plain(progress: Progress, stream: TextIO) -> Iterator[None]:
-    """A line at every tenth of the run's time that is worth one, never more often than every 15 s."""
+    """A line every 15 seconds in which something has changed."""
     done = threading.Event()
+    pace = Pace()
+
+    def say(sentence: str) -> None:
+        with suppress(OSError):  # whoever read along has gone: that is no reason to lose a paid run
+            print(sentence, file=stream, flush=True)
 
     def tell() -> None:
-        said = -1
+        said = None
         while not done.wait(LINE_EVERY):
-            if progress.finished != said:
-                said = progress.finished
-                print(status_line(progress), file=stream, flush=True)
+            pace.note(progress)
+            now = (progress.finished, progress.wire(), progress.retries)
+            if now != said:
+                said = now
+                say(status_line(progress, pace))
 
-    progress.say = lambda sentence: print(sentence, file=stream, flush=True)
+    progress.say = say
     teller = threading.Thread(target=tell, name="pbclient-status", daemon=True)
     teller.start()
     try:
@@ -55,49 +66,117 @@ def plain(progress: Progress, stream: TextIO) -> Iterator[None]:
         teller.join()
 
 
-def status_line(progress: Progress) -> str:
+@dataclass
+class Pace:
+    """How fast the run goes now: a continued run has spent and finished before it began."""
+
+    _readings: deque[tuple[float, float, int]] = field(default_factory=deque)
+
+    def note(self, progress: Progress) -> None:
+        """Take a reading. Before the first episode runs, those of earlier lives are still being counted."""
+        if not progress.active and not self._readings:
+            return
+        now = progress.clock()
+        self._readings.append((now, progress.money()[0], progress.finished))
+        while self._readings[0][0] < now - PACE_OVER:
+            self._readings.popleft()
+
+    def per_second(self) -> tuple[float, float] | None:
+        """Dollars and episodes a second, or None while too little has been seen."""
+        if not self._readings:
+            return None
+        (began, spent_then, finished_then), (now, spent, finished) = self._readings[0], self._readings[-1]
+        if now - began < 3:
+            return None
+        return (spent - spent_then) / (now - began), (finished - finished_then) / (now - began)
+
+
+def status_line(progress: Progress, pace: Pace) -> str:
     """The whole run in one line."""
-    return f"{progress.finished}/{progress.planned} episodes · {money_line(progress)} · {wire_line(progress)}"
+    parts = [_count_line(progress, pace), _money_line(progress, pace), _wire_line(progress)]
+    return " · ".join([*parts, *_unresolved(progress)])
 
 
-def money_line(progress: Progress) -> str:
-    """Spent, held, limit, speed, projection and what the cache saved."""
-    settled, held, limit = progress.money()
-    parts = [f"${settled:.4f} spent", f"${held:.4f} held" + ("" if limit is None else f" of ${limit:.2f}")]
-    minutes = (progress.clock() - progress.started) / 60
-    if settled and minutes > 0.05:
-        parts.append(f"${settled / minutes:.2f}/min")
-    if settled and progress.finished:
-        parts.append(f"~${settled * progress.planned / progress.finished:.2f} in all")
-    if progress.saved:
-        parts.append(f"${progress.saved:.4f} saved by the cache")
-    return " · ".join(parts)
-
-
-def wire_line(progress: Progress) -> str:
-    """Calls, hits, retries, and how many are on the wire."""
-    calls, running = progress.wire()
-    return f"{calls} calls · {progress.hits} hits · {progress.retries} retries · {running} on the wire"
-
-
-def _render(progress: Progress) -> Group:
+def render(progress: Progress, pace: Pace) -> Group:
+    """The panel at this moment: a bar a data set, then a line each for time, money, calls and waits."""
     from rich.console import Group
     from rich.text import Text
 
-    lines = [Text(money_line(progress)), Text(wire_line(progress), style="dim")]
-    if waiting := _waiting(progress):
-        lines.append(Text(waiting, style="dim"))
-    return Group(_bars(progress), *lines)
+    pace.note(progress)
+    lines = [_count_line(progress, pace), _money_line(progress, pace), _wire_line(progress)]
+    quiet = [*_unresolved(progress), *_waiting(progress)]
+    # Cut rather than wrapped: a panel whose height jumps cannot be read.
+    texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
+    texts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in quiet]
+    return Group(_bars(progress), *texts)
+
+
+def _count_line(progress: Progress, pace: Pace) -> str:
+    line = f"{progress.finished}/{progress.planned} episodes"
+    if not progress.planned:
+        return line
+    line += f" in {_duration(progress.clock() - progress.started)}"
+    speed = pace.per_second()
+    left = progress.planned - progress.finished
+    if speed is not None and speed[1] > 0 and left:
+        line += f", about {_duration(left / speed[1])} left"
+    return line
+
+
+def _money_line(progress: Progress, pace: Pace) -> str:
+    """Spent, held, limit, speed and projection."""
+    settled, held, limit = progress.money()
+    of = "" if limit is None else f" of {_dollars(limit)}"
+    parts = [f"{_dollars(settled)} spent", f"{_dollars(held)} held{of}"]
+    speed = pace.per_second()
+    if settled and speed is not None:
+        parts.append(f"{_dollars(60 * speed[0])}/min")
+    if settled and progress.finished:
+        parts.append(f"~{_dollars(settled * progress.planned / progress.finished)} in all")
+    return " · ".join(parts)
+
+
+def _wire_line(progress: Progress) -> str:
+    """Calls, hits and what they saved, retries, and how many are on the wire."""
+    calls, running = progress.wire()
+    saved = f" (saved {_dollars(progress.saved)})" if progress.saved else ""
+    return f"{calls} calls · {progress.hits} hits{saved} · {progress.retries} retries · {running} on the wire"
+
+
+def _unresolved(progress: Progress) -> list[str]:
+    """The outcomes that are no answer, in one line where there are any."""
+    # Copied in one step, here and below: the run goes on in another thread.
+    kinds = [(kind, count) for kind, count in list(progress.outcomes.items()) if kind != "resolved" and count]
+    said = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(kinds))
+    return [f"unresolved: {said}"] if said else []
+
+
+def _waiting(progress: Progress) -> list[str]:
+    """What the episodes that have run longest do at this moment, a line each."""
+    now = progress.clock()
+    oldest = sorted(list(progress.active.values()), key=lambda activity: activity.since)[:SHOWN_WAITING]
+    width = max((len(activity.name) for activity in oldest), default=0)
+    return [
+        f"{activity.name:<{width}}  {_duration(now - activity.since):>5}  {_doing(activity.state)}"
+        for activity in oldest
+    ]
+
+
+def _doing(state: str) -> str:
+    return state if state == "starting" else f"waits for {state}"
 
 
 def _bars(progress: Progress) -> Table:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 1))
-    for name, tally in progress.datasets.items():
+    for justify in ("left", "left", "right", "left"):
+        table.add_column(justify=justify, no_wrap=True)
+    for name, tally in list(progress.datasets.items()):
         bar = ProgressBar(total=max(tally.planned, 1), completed=tally.finished, width=24)
-        table.add_row(name, bar, f"{tally.finished}/{tally.planned}", _so_far(tally))
+        table.add_row(name, bar, Text(f"{tally.finished}/{tally.planned}"), Text(_so_far(tally)))
     return table
 
 
@@ -107,14 +186,14 @@ def _so_far(tally: Tally) -> str:
         return ""
     low, high = (100 * bound for bound in interval)
     acc = 100 * tally.correct / tally.resolved
-    return f"acc {acc:5.1f} [{low:.1f}, {high:.1f}]  ps {tally.suggestions / tally.resolved:.2f}"
+    return f"acc {acc:5.1f} [{low:4.1f}, {high:5.1f}]  ps {tally.suggestions / tally.resolved:.2f}"
 
 
-def _waiting(progress: Progress) -> str:
-    now = progress.clock()
-    oldest = sorted(list(progress.active.values()), key=lambda activity: activity.since)[:SHOWN_WAITING]
-    if not oldest:
-        return ""
-    return "longest: " + " · ".join(
-        f"{activity.name} waits for {activity.state} ({now - activity.since:.0f} s)" for activity in oldest
-    )
+def _dollars(value: float) -> str:
+    return f"${value:.2f}" if value == 0 or value >= 1 else f"${value:.4f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(max(round(seconds), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -44,6 +44,11 @@ class Rehearsed:
     key: str | None = None
     failure: str | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether a run would end this episode without a call."""
+        return self.environment is None and self.failure is None
+
 
 @dataclass(frozen=True)
 class Rehearsal:

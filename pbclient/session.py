@@ -8,7 +8,7 @@ import signal
 import sys
 
 from pbclient.config import RunConfig
-from pbclient.evaluate import RunResult, evaluate
+from pbclient.evaluate import OWED, RunResult, evaluate
 from pbclient.interrupts import Interrupts
 from pbclient.panel import panel, plain
 from pbclient.progress import Progress
@@ -44,6 +44,12 @@ def ending(result: RunResult) -> list[str]:
         lines.append("Interrupted; the figures above are of what was finished.")
     elif result.exit_code == 3:
         lines.append("Stopped by the budget: raise --max-cost and continue.")
-    if result.exit_code:
+    if _owes(result):
         lines.append(f"To continue: the same command with --out {shlex.quote(str(result.folder))}")
     return lines
+
+
+def _owes(result: RunResult) -> bool:
+    """Whether the same command would ask anything again: refusals and cut answers are final."""
+    outcomes = result.outcomes
+    return sum(outcomes.values()) < result.planned or any(outcomes.get(outcome) for outcome in OWED)

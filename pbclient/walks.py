@@ -7,7 +7,6 @@ is read. How long episodes usually are is not known here.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ from providers.types import EncodedImage
 # English text in today's tokenizers.
 BYTES_A_TOKEN = 4
 
+
+_PLAIN = frozenset({int, float, str, bool, type(None)})
 
 type _State = tuple[object, ...]
 
@@ -127,11 +128,16 @@ class Scales:
 class Outlines(Pictures):
     """Pictures that are neither hashed nor drawn: each header is read once, for the size."""
 
+    _last: tuple[Picture, EncodedImage] | None = None
+
     async def open(self, relative: str, transform: Transform) -> Picture:
         return Picture(self, relative, transform, digest="", change=None)
 
     async def encode(self, picture: Picture) -> EncodedImage:
-        return EncodedImage("image/png", b"", *self.size(picture.relative, picture.transform))
+        if self._last is None or self._last[0] is not picture:
+            size = self.size(picture.relative, picture.transform)
+            self._last = picture, EncodedImage("image/png", b"", *size)
+        return self._last[1]
 
 
 def _dearest(steps: list[Step]) -> Step:
@@ -145,6 +151,8 @@ def _turns_left(environment: Environment) -> int:
 
 def _successors(view: View) -> Iterator[Environment]:
     """The states that a suggestion leads to, without those in which the episode is over."""
+    if _turns_left(view.environment) <= 1:
+        return
     for suggestion in suggestions(view):
         after = _fork(view.environment)
         try:
@@ -158,17 +166,14 @@ def _successors(view: View) -> Iterator[Environment]:
 
 def _fork(environment: Environment) -> Environment:
     """Another environment in the same state. What the package's changes in place are lists only."""
-    other = copy.copy(environment)
-    for name, value in vars(environment).items():
-        if isinstance(value, list):
-            setattr(other, name, list(value))
+    other = object.__new__(type(environment))
+    vars(other).update(
+        {name: value[:] if type(value) is list else value for name, value in vars(environment).items()}
+    )
     return other
 
 
 def _state(environment: Environment) -> _State:
     """What tells two states of one episode apart, apart from the turn."""
-    return tuple(
-        value
-        for name, value in vars(environment).items()
-        if name != "num_turns" and (value is None or isinstance(value, int | float | str))
-    )
+    fields = vars(environment).items()
+    return tuple([value for name, value in fields if type(value) in _PLAIN and name != "num_turns"])
