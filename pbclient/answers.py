@@ -83,10 +83,12 @@ def _why_run(store: Store, path: Path) -> Iterator[str]:
     The requests of one run differ from an earlier run's all in the same way: the first miss
     of each data set tells it.
     """
-    run = str(RunFolder.read(path).manifest["id"])
-    bought = _first_misses(path)
-    if not bought:
-        yield "Every answer of this run came out of the cache."
+    folder = RunFolder.read(path)
+    run = str(folder.manifest["id"])
+    bought, asked, failures = _first_misses(folder)
+    if not bought and not failures:
+        yield "Every answer of this run came out of the cache." if asked else "This run asked no model."
+    yield from failures
     for dataset, key in bought.items():
         entry = store.get(key)
         if entry is MISS:
@@ -100,13 +102,22 @@ def _why_run(store: Store, path: Path) -> Iterator[str]:
         yield from (f"  {line}" for line in _explained(key, *found))
 
 
-def _first_misses(path: Path) -> dict[str, str]:
-    misses: dict[str, str] = {}
-    for episode in Episodes(RunFolder.read(path).episodes).read():
+def _first_misses(folder: RunFolder) -> tuple[dict[str, str], bool, list[str]]:
+    """The first key that each data set bought, whether anything was asked at all, and why episodes failed.
+
+    A miss under --offline has no answer and so no key: what its episode says is all there is of it.
+    """
+    bought: dict[str, str] = {}
+    failures: dict[str, None] = {}
+    asked = False
+    for episode in Episodes(folder.episodes).read():
+        if episode["outcome"] == "failed" and len(failures) < SHOWN:
+            failures[f"{episode['error']}"] = None
         for turn in episode["turns"]:
+            asked = asked or bool(turn["key"])
             if turn["key"] and not turn["cached"]:
-                misses.setdefault(episode["dataset"], turn["key"])
-    return misses
+                bought.setdefault(episode["dataset"], turn["key"])
+    return bought, asked, list(failures)
 
 
 def _nearest(
@@ -120,7 +131,9 @@ def _others(
 ) -> Iterator[tuple[str, Entry]]:
     for key, entry in entries:
         same_run = not_of is not None and isinstance(entry.answer, dict) and entry.answer.get("run") == not_of
-        if key not in without and not same_run:
+        # What was learned of a model stands among the answers, but nobody asked for it.
+        a_request = isinstance(entry.asked, dict) and "messages" in entry.asked
+        if a_request and key not in without and not same_run:
             yield key, entry
 
 

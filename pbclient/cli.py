@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 
 class _Sentences(click.Group):
-    """Turns every error that we raise ourselves into one sentence and exit code 2."""
+    """Turns every error that we raise ourselves into one sentence and exit code 2, and Ctrl-C into 130."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Stopped.", err=True)
+            raise click.exceptions.Exit(130) from None
         except Exception as error:
             sentence = _sentence(error)
             if sentence is None:

@@ -17,20 +17,20 @@ MOST_DOLLARS = 10**9  # more is a slip of the hand
 
 
 class _Text(click.types.StringParamType):
-    """A text that says something: an empty one is a shell variable that was never set."""
+    """A text that is not empty: that one is a shell variable that was never set."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_not_empty(value), param, ctx)
+        return super().convert(_filled(value), param, ctx)
 
 
 class _Folder(click.Path):
-    """A path; the empty one would be the current folder."""
+    """A path that is not empty: that one is the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_not_empty(value), param, ctx)
+        return super().convert(_filled(value), param, ctx)
 
 
-def _not_empty(value: Any) -> Any:
+def _filled(value: Any) -> Any:
     if value == "":
         raise click.BadParameter("the value is empty: give one, or leave the option out.")
     return value
@@ -70,7 +70,9 @@ def _params(context: click.Context, option: click.Parameter, given: tuple[str, .
 
 
 RUN_OPTIONS = (
-    click.option("--provider", type=TEXT, required=True, help="Who answers; `pbclient providers` lists them."),
+    click.option(
+        "--provider", type=TEXT, required=True, help="Who answers; `pbclient providers` lists them."
+    ),
     click.option("--model", type=TEXT, help="Its name at the provider; a current vision model by default."),
     click.option("--base-url", type=TEXT, help="Any server that speaks the provider's protocol."),
     click.option(
@@ -92,7 +94,9 @@ RUN_OPTIONS = (
         "--param", "params", multiple=True, callback=_params, help="NAME=JSON, sent as it is; repeatable."
     ),
     click.option("--max-cost", default="5", show_default=True, callback=_dollars, help="Dollars, or none."),
-    click.option("--price", type=TEXT, help="IN,OUT in dollars per million tokens, for a model of unknown price."),
+    click.option(
+        "--price", type=TEXT, help="IN,OUT in dollars per million tokens, for a model of unknown price."
+    ),
     click.option(
         "--image-tokens", type=int, help="Most tokens that one image can cost; a published rule otherwise."
     ),
