@@ -44,6 +44,10 @@ class Difference:
     new: str
     at: int | None = None
 
+    def __str__(self) -> str:
+        where = "" if self.at is None else f" from character {self.at}"
+        return f"{self.path}{where}: {self.old} -> {self.new}"
+
 
 def differences(old: Json, new: Json) -> list[Difference]:
     """Every place where `new` differs from `old`, keys sorted, lists in order."""

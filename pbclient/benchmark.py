@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, cast
 
-from pbclient.errors import DataError, InputError
+from pbclient.errors import DataError, EnvironmentFailed, InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +161,15 @@ def _filter_table() -> Mapping[str, frozenset[int]]:
 
 def _assigns(statement: ast.Assign, name: str) -> bool:
     return any(isinstance(target, ast.Name) and target.id == name for target in statement.targets)
+
+
+def guarded[T](step: Callable[[], T]) -> T:
+    """Run one step of the package's code on an untrusted row or answer; raises `EnvironmentFailed`."""
+    try:
+        return step()
+    except Exception as error:
+        # Whatever the package's asserts and look-ups raise is about this one sample.
+        said = " ".join(str(error).split())[:300]
+        raise EnvironmentFailed(
+            f"The benchmark's environment failed: {type(error).__name__}: {said}"
+        ) from error

@@ -9,13 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pbclient.money import dollars
 from pbclient.players import Reply
 from pbclient.prices import Price, cost
 from providers import Json
 from runs import Ledger
+
+
+class Books(Protocol):
+    """Says what each answer cost, and takes up what earlier lives of the run recorded."""
+
+    def entry(self, reply: Reply) -> dict[str, Json]:
+        """The fields `cached`, `cost` and `saved` (dollars) of a turn."""
+        ...
+
+    def recorded(self, episode: Mapping[str, Any]) -> None:
+        """An episode that is on disk already, with its turns booked."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,8 +46,8 @@ class RunBooks:
 
     def recorded(self, episode: Mapping[str, Any]) -> None:
         """Claim what an episode on disk has already booked."""
-        for turn in episode["turns"]:
-            if turn["key"] and not turn["cached"]:
+        for turn in episode.get("turns", []):
+            if turn.get("key") and not turn.get("cached"):
                 self.ledger.claim(turn["key"])
 
 

@@ -85,16 +85,16 @@ class Offline:
     def __init__(self, store: Store, identity: Mapping[str, Json]) -> None:
         self._store = store
         self._identity = identity
-        self._explained = False
+        self._first: str | None = None
 
     async def complete(self, request: Request) -> Response:
-        raise OfflineMiss(f"Not in the cache, and --offline forbids asking: {self._difference(request)}")
+        # The nearest entry costs a scan of the whole cache: once is enough to tell why.
+        if self._first is None:
+            self._first = self._difference(request)
+            raise OfflineMiss(f"Not in the cache, and --offline forbids asking: {self._first}")
+        raise OfflineMiss(f"Not in the cache either; of the first miss: {self._first}")
 
     def _difference(self, request: Request) -> str:
-        # The nearest entry costs a scan of the whole cache: once is enough to tell why.
-        if self._explained:
-            return "see the first such miss of this run for what differs."
-        self._explained = True
         found = nearest(self._store.entries(), describe(self._identity, request))
         if found is None:
             return "the cache holds no request at all."

@@ -6,6 +6,7 @@ imported before a command needs it.
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,9 @@ class _Sentences(click.Group):
 
 
 def _sentence(error: Exception) -> str | None:
+    # A closed pipe (`| head`) is no error of anybody: click ends the process quietly.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
+        return f"{error.filename or 'The output'} cannot be used: {error.strerror}."
     # Looked up among what is loaded: an error of a package that was never imported cannot come.
     ours = [("pbclient.errors", "PbclientError"), ("runs.errors", "RunError")]
     ours += [("cache.errors", "CacheError"), ("providers.errors", "ProviderError")]
@@ -81,7 +85,7 @@ def run(as_json: bool, **options: Any) -> None:
 @run_options
 @click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
 def estimate(as_json: bool, **options: Any) -> None:
-    """What a run with these options will cost, and what it will show; asks nobody, needs no key."""
+    """What a run with these options will cost and tell. Asks nobody, needs no key."""
     import json
 
     from pbclient.estimate import estimate as estimated
@@ -115,7 +119,9 @@ def cache() -> None:
     """Look into the stored answers."""
 
 
-_CACHE_DIR = click.option("--cache-dir", type=FOLDER, help="Where answers are kept; the user's cache folder.")
+_CACHE_DIR = click.option(
+    "--cache-dir", type=FOLDER, help="Where answers are kept; by default the user's cache folder."
+)
 
 
 @cache.command("stats")
@@ -172,7 +178,7 @@ def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
 
     if as_json:
         click.echo(dump(summary).decode(), nl=False)
-    elif sys.stdout.isatty():
+    elif sys.stdout is not None and sys.stdout.isatty():
         from rich.console import Console
 
         Console().print(table(summary))
@@ -183,5 +189,5 @@ def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
 def _print_ending(result: RunResult) -> None:
     from pbclient.session import ending
 
-    for line in ending(result):
+    for line in ending(result, ["pbclient", *sys.argv[1:]]):
         click.echo(line, err=True)

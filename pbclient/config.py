@@ -6,6 +6,7 @@ options come to (a default model, a price, a data folder) is resolved in `plan`.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -56,46 +57,73 @@ class RunConfig:
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "limit", "repeat", "max_tokens", "concurrency", "rpm", "tpm", "image_tokens")
-        if not (math.isfinite(self.timeout) and self.timeout > 0):
-            raise InputError(f"--timeout must be a positive number of seconds, not {self.timeout}.")
-        if self.temperature is not None and not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InputError(f"--temperature must be zero or more, not {self.temperature}.")
-        if self.max_cost is not None and not (self.max_cost.is_finite() and self.max_cost >= 0):
-            raise InputError(f"--max-cost must be a number of dollars or 'none', not {self.max_cost}.")
+        _take_what_notebooks_write(self)
+        _whole(self, "limit", "repeat", "max_tokens", "concurrency", "rpm", "tpm", "image_tokens")
+        _number(self, "timeout", "a positive number of seconds", above=0.0)
+        _number(self, "temperature", "zero or more", least=0.0)
+        _number(self, "max_cost", "a number of dollars up to a billion, or none", least=0.0)
+        if not isinstance(self.seed, int):
+            raise InputError(f"--seed must be a whole number, not {self.seed!r}.")
         if self.no_cache and self.offline:
             raise InputError("--offline answers from the cache: it cannot go with --no-cache.")
         _own_options(self.params)
 
 
-def _at_least_one(config: RunConfig, *names: str) -> None:
+def _take_what_notebooks_write(config: RunConfig) -> None:
+    """`max_cost=5`, `data="folder"` and `datasets="ROD"` mean what they say."""
+    fields: dict[str, object] = {}
+    if isinstance(config.max_cost, int | float):
+        fields["max_cost"] = Decimal(str(config.max_cost))
+    for name in ("data", "cache_dir", "out"):
+        if isinstance(getattr(config, name), str):
+            fields[name] = Path(getattr(config, name))
+    datasets = (config.datasets,) if isinstance(config.datasets, str) else tuple(config.datasets)
+    for name, value in {**fields, "datasets": datasets}.items():
+        object.__setattr__(config, name, value)  # the one way to normalise a frozen value
+
+
+def _whole(config: RunConfig, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise InputError(f"{_flag(name)} must be a whole number and at least 1, not {value!r}.")
+
+
+def _number(
+    config: RunConfig, name: str, what: str, least: float = float("-inf"), above: float = float("-inf")
+) -> None:
+    value = getattr(config, name)
+    if value is None:
+        return
+    number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    # NaN compares as false everywhere (and a Decimal one raises), and a billion keeps every sum exact.
+    if not (number and math.isfinite(value) and value <= 10**9 and value >= least and value > above):
+        raise InputError(f"{_flag(name)} must be {what}, not {value}.")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+# Each of these has a flag of its own.
+_FLAGS = {
+    "max_tokens": "--max-tokens",
+    "max_completion_tokens": "--max-tokens",
+    "temperature": "--temperature",
+    "model": "--model",
+}
+# Each of these would change what the client has promised: one answer a call, within its bound.
+_FIXED = {"messages", "stream", "n", "best_of", "api_key", "api_base", "base_url", "timeout"}
+_FIXED |= {"num_retries", "max_retries", "max_output_tokens", "extra_body", "extra_headers"}
 
 
 def _own_options(params: Mapping[str, Json]) -> None:
-    # Each of these has its own flag or would change what the client itself has promised.
-    ours = {
-        "max_tokens": "--max-tokens",
-        "max_completion_tokens": "--max-tokens",
-        "temperature": "--temperature",
-        "model": "--model",
-    }
-    fixed = {
-        "messages",
-        "stream",
-        "n",
-        "api_key",
-        "api_base",
-        "base_url",
-        "timeout",
-        "num_retries",
-        "max_retries",
-    }
-    for name in params:
-        if name in ours:
-            raise InputError(f"--param {name}: give it as {ours[name]}.")
-        if name in fixed:
+    for name, value in params.items():
+        if name in _FLAGS:
+            raise InputError(f"--param {name}: give it as {_FLAGS[name]}.")
+        if name in _FIXED:
             raise InputError(f"--param {name} cannot be set: the client decides it.")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"--param {name} is not JSON that can be sent: {error}.") from None

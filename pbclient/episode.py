@@ -10,20 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from pbclient.benchmark import Environment, environment_class
+from pbclient.benchmark import Environment, environment_class, guarded
+from pbclient.books import Books
 from pbclient.budget import BudgetExhausted
 from pbclient.dataset import Sample
 from pbclient.errors import PbclientError
 from pbclient.players import Player, Reply, View
 from providers import Json, ProviderError, RequestRefused
-
-OUTCOMES = ("resolved", "refused", "truncated", "failed", "judge_failed", "budget")
-
-
-class EnvironmentFailed(PbclientError):
-    """The benchmark's environment could not be built from the row or did not take the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +27,6 @@ class Rules:
 
     hint: bool = False
     reference: bool = False
-
-
-class Books(Protocol):
-    """Says what an answer cost this run."""
-
-    def entry(self, reply: Reply) -> dict[str, Json]:
-        """The fields `cached`, `cost` and `saved` (dollars) of a turn."""
-        ...
 
 
 @dataclass
@@ -78,11 +65,11 @@ class Episode:
     def _environment(self, row: Mapping[str, Any]) -> Environment:
         make = environment_class(self.sample.dataset)
         # An empty data folder keeps the paths that it gives relative: the frame store resolves them.
-        return _benchmark(lambda: make(entry=row, data_dir="", reference=self.rules.reference))
+        return guarded(lambda: make(entry=row, data_dir="", reference=self.rules.reference))
 
     async def _turn(self, environment: Environment) -> tuple[str, str] | None:
         """One question and its answer; the outcome and the reason when the answer cannot be scored."""
-        state = _benchmark(lambda: environment.get_state(hint=self.rules.hint))
+        state = guarded(lambda: environment.get_state(hint=self.rules.hint))
         view = View(
             environment, state, self.sample.dataset, self.sample.id, self.repeat, environment.num_turns
         )
@@ -91,7 +78,7 @@ class Episode:
         turn = self._record(state, reply, self.clock() - started)
         failure = _unscorable(reply)
         if failure is None:
-            _benchmark(lambda: environment.evaluate_generated_answer(reply.text))
+            guarded(lambda: environment.evaluate_generated_answer(reply.text))
             turn["action"] = environment.action_evaluation_history[-1]
             turn["category"] = environment.category_evaluation_history[-1]
         return failure
@@ -138,15 +125,3 @@ def _unscorable(reply: Reply) -> tuple[str, str] | None:
     if reply.finish == "length":
         return "truncated", "The answer was cut off by the output limit: raise --max-tokens."
     return None
-
-
-def _benchmark[T](step: Callable[[], T]) -> T:
-    """Run one step of the package's code on an untrusted row or answer."""
-    try:
-        return step()
-    except Exception as error:
-        # Whatever the package's asserts and look-ups raise is about this one sample.
-        said = " ".join(str(error).split())[:300]
-        raise EnvironmentFailed(
-            f"The benchmark's environment failed: {type(error).__name__}: {said}"
-        ) from error

@@ -3,7 +3,8 @@
 PbclientError
 |- InputError        the user's to mend: an option, a key, a file, a row (exit code 2)
 |  `- DataError      the data folder or a row in it
-`- FrameError        one frame cannot be shown: the episode fails, the run goes on
+|- FrameError        one frame cannot be shown: the episode fails, the run goes on
+`- EnvironmentFailed the package's environment choked on a row or an answer: likewise
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class DataError(InputError):
 
 class FrameError(PbclientError):
     """A frame is missing, unreadable, outside the data folder or too large to show."""
+
+
+class EnvironmentFailed(PbclientError):
+    """The benchmark's environment could not be built from the row or did not take the answer."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,17 @@ OWED = frozenset({"failed", "judge_failed", "budget"})
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: its folder, the summary as in `summary.json`, and why it stopped early, if it did."""
+    """How a run ended: its folder, the summary as in `summary.json`, and why it stopped early, if it did.
+
+    `reasons` are the errors of unresolved episodes, the commonest first, with how many had each.
+    """
 
     folder: Path
     summary: dict[str, Any]
     interrupted: bool = False
     unusable: str | None = None
     planned: int = 0
+    reasons: tuple[tuple[str, int], ...] = ()
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -73,15 +78,31 @@ async def evaluate(
         async with open_line(plan, folder, progress) as line:
             with Episodes(folder.episodes) as episodes:
                 await _play_all(plan, episodes, line, progress, interrupts)
-                return _close(plan, folder, episodes, line, interrupts)
+                return _close(plan, folder, episodes, line, progress, interrupts)
 
 
 def run(config: RunConfig, *, progress: Progress | None = None) -> RunResult:
-    """`evaluate` for notebooks and scripts: also works where an event loop is already running."""
-    from concurrent.futures import ThreadPoolExecutor
+    """`evaluate` for notebooks and scripts: also works where an event loop is already running.
 
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(evaluate(config, progress=progress))).result()
+    An interrupt (Ctrl-C, the notebook's stop button) finishes what is on the wire and returns
+    what there is; a second one stops at once.
+    """
+    interrupts = Interrupts()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def main() -> RunResult:
+        loops.append(asyncio.get_running_loop())
+        return await evaluate(config, progress=progress, interrupts=interrupts)
+
+    with ThreadPoolExecutor(1, "pbclient-run") as pool:
+        future = pool.submit(lambda: asyncio.run(main()))
+        while True:
+            try:
+                return future.result()
+            except KeyboardInterrupt:
+                if future.done() or not loops:
+                    raise
+                loops[0].call_soon_threadsafe(interrupts)
 
 
 async def _play_all(
@@ -124,12 +145,18 @@ async def _work(
 
 
 def _close(
-    plan: Plan, folder: RunFolder, episodes: Episodes, line: Line, interrupts: Interrupts
+    plan: Plan,
+    folder: RunFolder,
+    episodes: Episodes,
+    line: Line,
+    progress: Progress,
+    interrupts: Interrupts,
 ) -> RunResult:
     summary = summarize(folder.manifest, episodes.read(), line.totals())
     replace_file(folder.summary, [dump(summary)])
     unusable = None if line.unusable is None else str(line.unusable)
-    return RunResult(folder.path, summary, interrupts.count > 0, unusable, len(plan.order))
+    reasons = tuple(progress.reasons.most_common())
+    return RunResult(folder.path, summary, interrupts.count > 0, unusable, len(plan.order), reasons)
 
 
 def _identity(sample: Sample, repeat: int) -> tuple[str, str, int]:

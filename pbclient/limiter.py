@@ -1,9 +1,10 @@
 """How many calls are on the wire at once, and how many a minute.
 
 The limit adapts: it starts with one call, so that a wrong key or an empty account costs one
-call and not hundreds; the first answer opens it, every answer that came while the limit was
-fully used widens it. Only a rate limit shrinks it, by a fifth and once per cooldown; a server
-fault only pauses growth. `--concurrency` is the ceiling. Retries and money live elsewhere.
+call and not hundreds; the end of that call opens it (or a few seconds, when it hangs). Every
+answer that comes while the limit is fully used widens it. Only a rate limit shrinks it, by a
+fifth and once per cooldown; a server fault only pauses growth. `--concurrency` is the ceiling.
+Retries and money live elsewhere.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pbclient.waiting import waits_for
-from providers import Provider, ProviderError, RateLimited, Request, Response, TransientError
+from providers import Provider, ProviderError, RateLimited, Request, Response, TransientError, Unusable
 
-OPENED = 16  # the limit after the first answer
+OPENED = 16  # the limit after the first call
+PROBE = 5.0  # seconds that the others wait for the end of the first call: a refused key is told in less
 SHRINK = 0.8
 COOLDOWN = 15.0  # seconds in which further rate limits belong to the same event
 PAUSE = 10.0  # seconds without growth after a server fault
@@ -32,8 +34,8 @@ class Slots:
     clock: Callable[[], float] = time.monotonic
     limit: float = 1.0
     running: int = 0
-    most: int = 0
-    _answered: bool = False
+    _opened: bool = False
+    _probe: asyncio.TimerHandle | None = None
     _shrunk: float | None = None
     _paused_until: float = float("-inf")
     _queue: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
@@ -61,16 +63,25 @@ class Slots:
 
     def answered(self) -> None:
         """An answer came: widen, if the limit was what held calls back."""
-        if not self._answered:
-            self._answered = True
-            self.limit = min(self.ceiling, OPENED)
+        if not self._opened:
+            self.open()
         elif self.running >= int(self.limit) and self.clock() >= self._paused_until:
             # Doubling a round until the first rate limit; a twentieth a round after it.
             self.limit = min(self.ceiling, self.limit + (1.0 if self._shrunk is None else 0.05))
         self._admit()
 
+    def open(self) -> None:
+        """The first call has shown that calls can be made, or takes too long to tell."""
+        if self._probe is not None:
+            self._probe.cancel()
+        if not self._opened:
+            self._opened = True
+            self.limit = float(min(self.ceiling, OPENED))
+            self._admit()
+
     def rate_limited(self) -> None:
         """A 429 came: shrink, once for all that were on the wire together."""
+        self.open()
         now = self.clock()
         if self._shrunk is None or now - self._shrunk >= COOLDOWN:
             self._shrunk = now
@@ -78,11 +89,13 @@ class Slots:
 
     def faulted(self) -> None:
         """The server or the network failed: that is no reason to shrink, but none to grow."""
+        self.open()
         self._paused_until = self.clock() + PAUSE
 
     def _enter(self) -> None:
         self.running += 1
-        self.most = max(self.most, self.running)
+        if not self._opened and self._probe is None:
+            self._probe = asyncio.get_running_loop().call_later(PROBE, self.open)
 
     def _admit(self) -> None:
         while self._queue and self.running < int(self.limit):
@@ -161,6 +174,8 @@ class Limited:
             self.slots.rate_limited()
         elif isinstance(error, TransientError):
             self.slots.faulted()
+        elif not isinstance(error, Unusable):
+            self.slots.open()
 
     def _correct(self, response: Response, estimate: float) -> None:
         if self.tokens is None or response.usage is None:

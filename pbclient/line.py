@@ -8,14 +8,13 @@ wire: a paid answer is on disk before anything else can happen to it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
 
 from cache import KeyLocks, Store
-from pbclient.books import NoBooks, RunBooks
+from pbclient.books import Books, NoBooks, RunBooks
 from pbclient.bounds import Bounds
 from pbclient.budget import Held, Purse
 from pbclient.cached import Cached, Offline, Storing
@@ -25,20 +24,12 @@ from pbclient.money import dollars
 from pbclient.parameters import Adapting
 from pbclient.pictures import Pictures
 from pbclient.plan import Plan
-from pbclient.players import BaselinePlayer, ModelPlayer, Player, Reply
+from pbclient.players import BaselinePlayer, ModelPlayer, Player
 from pbclient.progress import Progress
 from pbclient.retrying import Retrying
 from pbclient.scores import LedgerTotals
-from providers import Json, Provider, Request, Response, TransientError, Unusable
+from providers import Provider, Request, Response, TransientError, Unusable
 from runs import Ledger, RunFolder
-
-
-class Books(Protocol):
-    """Says what each answer cost, and takes up what earlier lives of the run recorded."""
-
-    def entry(self, reply: Reply) -> dict[str, Json]: ...
-
-    def recorded(self, episode: Mapping[str, Any]) -> None: ...
 
 
 @dataclass

@@ -76,7 +76,9 @@ RUN_OPTIONS = (
     click.option("--model", type=TEXT, help="Its name at the provider; a current vision model by default."),
     click.option("--base-url", type=TEXT, help="Any server that speaks the provider's protocol."),
     click.option(
-        "--data", type=FOLDER, help="The published test/ folder; $PBCLIENT_DATA or built-in samples."
+        "--data",
+        type=FOLDER,
+        help="The published test/ folder; by default $PBCLIENT_DATA, else built-in samples.",
     ),
     click.option(
         "--dataset", "datasets", multiple=True, help="ROD, VSOD, MVP-N, IN-C, QD, CIT or COCO; repeatable."
@@ -84,27 +86,43 @@ RUN_OPTIONS = (
     click.option("--hint", is_flag=True, help="Add the benchmark's hint to each question."),
     click.option("--reference", is_flag=True, help="Show the unoccluded reference image only."),
     click.option("--limit", type=int, help="Samples per data set, from the seeded order."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the order of episodes."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order of episodes."),
     click.option(
         "--repeat", type=int, default=1, show_default=True, help="How often each episode is played."
     ),
     click.option("--max-tokens", type=int, help="Output limit of a call; by default what suits the model."),
-    click.option("--temperature", type=float, default=0.0, show_default=True, help="Dropped where rejected."),
+    click.option(
+        "--temperature",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="Dropped where the model rejects it.",
+    ),
     click.option(
         "--param", "params", multiple=True, callback=_params, help="NAME=JSON, sent as it is; repeatable."
     ),
-    click.option("--max-cost", default="5", show_default=True, callback=_dollars, help="Dollars, or none."),
+    click.option(
+        "--max-cost",
+        default="5",
+        show_default=True,
+        callback=_dollars,
+        help="Dollars that the whole run may cost, or none.",
+    ),
     click.option(
         "--price", type=TEXT, help="IN,OUT in dollars per million tokens, for a model of unknown price."
     ),
     click.option(
-        "--image-tokens", type=int, help="Most tokens that one image can cost; a published rule otherwise."
+        "--image-tokens",
+        type=int,
+        help="Most tokens that one image is billed for; by default the provider's published rule.",
     ),
     click.option("--concurrency", type=int, default=64, show_default=True, help="Most calls at once."),
     click.option("--rpm", type=int, help="Most requests a minute."),
     click.option("--tpm", type=int, help="Most tokens a minute."),
     click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds for one attempt."),
-    click.option("--cache-dir", type=FOLDER, help="Where answers are kept; the user's cache folder."),
+    click.option(
+        "--cache-dir", type=FOLDER, help="Where answers are kept; by default the user's cache folder."
+    ),
     click.option("--no-cache", is_flag=True, help="Share no answers with other runs."),
     click.option("--offline", is_flag=True, help="Ask nobody: a miss is an error that names what differs."),
     click.option("--out", type=FOLDER, help="The run folder, new or to be continued; else under ./results/."),

@@ -214,7 +214,7 @@ def _counts(data: DataFolder, order: list[tuple[Sample, int]]) -> dict[str, int]
 
 def _new_folder(provider: str, model: str) -> Path:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stamp}-{provider}-{model}")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stamp}-{provider}-{model}")[:80]
     return Path("results") / f"{name}-{secrets.token_hex(2)}"
 
 
@@ -232,6 +232,7 @@ def _manifest(
         "id": secrets.token_hex(8),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": {
+            "benchmark": f"proactivebench {version('proactivebench')}",
             "provider": config.provider,
             "model": model,
             "endpoint": identity.get("endpoint"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pbclient.benchmark import Environment, multiple_choice
+from pbclient.benchmark import Environment, guarded, multiple_choice
 from pbclient.pictures import Pictures
 from providers import Finish, Json, Message, Provider, Request, Usage
 
@@ -73,7 +73,7 @@ class BaselinePlayer:
     policy: Callable[[View], str]
 
     async def answer(self, view: View) -> Reply:
-        return Reply(self.policy(view))
+        return Reply(guarded(lambda: self.policy(view)))
 
 
 def abstention(option: str) -> bool:

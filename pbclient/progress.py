@@ -13,6 +13,8 @@ from typing import Any
 
 from pbclient.waiting import Activity
 
+MANY_REASONS = 1000
+
 
 @dataclass
 class Tally:
@@ -33,6 +35,8 @@ class Progress:
     clock: Callable[[], float] = time.monotonic
     datasets: dict[str, Tally] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
+    # Why episodes were not resolved, in the words of their errors; of very many words, the first.
+    reasons: Counter[str] = field(default_factory=Counter)
     hits: int = 0
     retries: int = 0
     saved: float = 0.0
@@ -62,8 +66,10 @@ class Progress:
         self.outcomes[episode["outcome"]] += 1
         if episode["outcome"] == "resolved":
             tally.resolved += 1
-            tally.correct += bool(episode["correct"])
-            tally.suggestions += episode["suggestions"]
-        for turn in episode["turns"]:
-            self.hits += bool(turn["cached"])
+            tally.correct += bool(episode.get("correct"))
+            tally.suggestions += episode.get("suggestions") or 0
+        elif "error" in episode and (episode["error"] in self.reasons or len(self.reasons) < MANY_REASONS):
+            self.reasons[episode["error"]] += 1
+        for turn in episode.get("turns", []):
+            self.hits += bool(turn.get("cached"))
             self.saved += turn.get("saved") or 0.0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 from pbclient.config import RunConfig
 from pbclient.evaluate import OWED, RunResult, evaluate
@@ -13,11 +16,16 @@ from pbclient.interrupts import Interrupts
 from pbclient.panel import panel, plain
 from pbclient.progress import Progress
 
+SHOWN = 3  # reasons that are worth reading at the end of a run
+
 
 def play(config: RunConfig) -> RunResult:
     """Run `config` with a live panel on a terminal and plain lines in a pipe, both on stderr."""
     progress = Progress()
-    with (panel if sys.stderr.isatty() else plain)(progress, sys.stderr):
+    with ExitStack() as stack:
+        # Started with stderr closed there is nobody to tell anything.
+        stream = sys.stderr or stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context((panel if stream.isatty() else plain)(progress, stream))
         return asyncio.run(_play(config, progress))
 
 
@@ -35,9 +43,9 @@ async def _play(config: RunConfig, progress: Progress) -> RunResult:
     return await evaluate(config, progress=progress, interrupts=interrupts)
 
 
-def ending(result: RunResult) -> list[str]:
-    """Where the run is, why it stopped if it did, and the command that continues it."""
-    lines = [f"Run folder: {result.folder}"]
+def ending(result: RunResult, command: Sequence[str]) -> list[str]:
+    """Where the run is, why it stopped or left episodes unresolved, and the `command` that continues it."""
+    lines = [f"Run folder: {result.folder}", *_reasons(result)]
     if result.unusable is not None:
         lines.append(f"Stopped: {result.unusable}")
     if result.interrupted:
@@ -45,8 +53,21 @@ def ending(result: RunResult) -> list[str]:
     elif result.exit_code == 3:
         lines.append("Stopped by the budget: raise --max-cost and continue.")
     if _owes(result):
-        lines.append(f"To continue: the same command with --out {shlex.quote(str(result.folder))}")
+        lines.append(f"To continue: {_continued(command, str(result.folder))}")
     return lines
+
+
+def _reasons(result: RunResult) -> list[str]:
+    lines = [f"Unresolved ({count}): {reason}" for reason, count in result.reasons[:SHOWN]]
+    more = sum(count for _, count in result.reasons[SHOWN:])
+    if more:
+        lines.append(f"Unresolved for other reasons ({more}): see `error` in episodes.jsonl.")
+    return lines
+
+
+def _continued(command: Sequence[str], folder: str) -> str:
+    named = any(word == "--out" or word.startswith("--out=") for word in command)
+    return shlex.join(command if named else [*command, "--out", folder])
 
 
 def _owes(result: RunResult) -> bool:

@@ -27,6 +27,9 @@ def identity(episode: Mapping[str, Any]) -> Identity:
         raise ValueError("an episode needs a dataset, a sample and an outcome, each a string")
     if not isinstance(repeat, int) or isinstance(repeat, bool):
         raise ValueError("an episode needs a repeat, a whole number")
+    turns = episode.get("turns", [])
+    if not (isinstance(turns, list) and all(isinstance(turn, dict) for turn in turns)):
+        raise ValueError("the turns of an episode are a list of objects")
     return dataset, sample, repeat
 
 

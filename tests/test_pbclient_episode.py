@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pbclient.books import NoBooks
 from pbclient.budget import BudgetExhausted
 from pbclient.dataset import open_data
-from pbclient.episode import OUTCOMES, Episode, Rules
+from pbclient.episode import Episode, Rules
 from pbclient.errors import FrameError
 from pbclient.players import BaselinePlayer, Reply, View, baselines
-from pbclient.scores import rescore
+from pbclient.scores import OUTCOMES, rescore
 from providers import BadRequest, RequestRefused, ServerFault
 
 

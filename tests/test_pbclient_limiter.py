@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from virtual_time import now, run
 
-from pbclient.limiter import COOLDOWN, OPENED, PAUSE, Bucket, Limited, Slots
-from providers import ProviderError, RateLimited, Request, Response, ServerFault, Usage
+from pbclient.limiter import COOLDOWN, OPENED, PAUSE, PROBE, Bucket, Limited, Slots
+from providers import AuthenticationFailed, ProviderError, RateLimited, Request, Response, ServerFault, Usage
 
 
 class Slow:
@@ -62,6 +62,24 @@ def test_the_first_call_goes_alone_and_opens_the_rest():
     assert [started.count(second) for second in (0.0, 1.0)] == [1, OPENED]
 
 
+def test_a_first_call_that_hangs_or_fails_does_not_hold_up_the_rest():
+    async def main(provider: Slow) -> list[float]:
+        await ask_all(Limited(provider, Slots(64, now)), 10)
+        return provider.started
+
+    assert run(main(Slow(seconds=60.0)))[:10] == [0.0] + [PROBE] * 9
+    assert run(main(Slow([ServerFault("x")])))[:10] == [0.0] + [1.0] * 9
+
+
+def test_an_unusable_account_opens_nothing():
+    async def main():
+        provider = Slow([AuthenticationFailed("wrong key")] * 3)
+        await ask_all(Limited(provider, Slots(64, now)), 3)
+        return provider.started
+
+    assert run(main()) == [0.0, 1.0, 2.0]
+
+
 def test_growth_doubles_each_round_while_the_limit_is_used():
     async def main():
         provider = Slow()
@@ -73,8 +91,9 @@ def test_growth_doubles_each_round_while_the_limit_is_used():
 
 
 def test_rate_limits_of_one_round_shrink_once_and_the_next_round_again():
-    slots = Slots(100, lambda: clock[0])
     clock = [0.0]
+    slots = Slots(100, lambda: clock[0])
+    slots.open()
     slots.limit = 100.0
     for _ in range(30):
         slots.rate_limited()

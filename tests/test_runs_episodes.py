@@ -41,7 +41,7 @@ samples = st.builds(
         "sample": sample,
         "repeat": repeat,
         "outcome": outcome,
-        "turns": more,
+        "turns": [{"answer": each} for each in more] if isinstance(more, list) else [],
     },
     st.sampled_from("abc"),
     st.integers(0, 1),
