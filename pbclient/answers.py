@@ -111,11 +111,11 @@ def _first_misses(folder: RunFolder) -> tuple[dict[str, str], bool, list[str]]:
     failures: dict[str, None] = {}
     asked = False
     for episode in Episodes(folder.episodes).read():
-        if episode["outcome"] == "failed" and len(failures) < SHOWN:
-            failures[f"{episode['error']}"] = None
-        for turn in episode["turns"]:
-            asked = asked or bool(turn["key"])
-            if turn["key"] and not turn["cached"]:
+        if "error" in episode and episode["outcome"] == "failed" and len(failures) < SHOWN:
+            failures[str(episode["error"])] = None
+        for turn in episode.get("turns", []):
+            asked = asked or bool(turn.get("key"))
+            if turn.get("key") and not turn.get("cached"):
                 bought.setdefault(episode["dataset"], turn["key"])
     return bought, asked, list(failures)
 

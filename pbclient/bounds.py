@@ -6,6 +6,7 @@ output by the limit that is always sent. What is held against it is `budget`'s b
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from pbclient.money import owed
@@ -38,19 +39,29 @@ class Bounds:
                     encoded = await part.encode()
                     tokens += self.image(encoded.width, encoded.height)
                     images += 1
-        return hold(self.price, tokens, images, output_limit(request))
+        return hold(self.price, tokens + _options_bound(request), images, output_limit(request))
 
-    def bill(self, request: Request, response: Response) -> int | None:
-        """Picodollars: what the provider says, else its usage at the price; None when it says neither."""
-        if response.cost is not None:
-            return owed(response.cost)
-        return cost(self.price, response.usage, images_of(request)) if response.usage else None
+    def bill(self, images: int, response: Response) -> int | None:
+        """Picodollars of a call with so many images; None when the provider does not say.
+
+        A provider's own word counts, but for a zero beside tokens that have a price.
+        """
+        used = cost(self.price, response.usage, images) if response.usage else None
+        if response.cost is None:
+            return used
+        return owed(response.cost) or used or 0
 
     def image(self, width: int, height: int) -> int:
         """The most tokens that an image of so many pixels is billed for."""
         if self.image_tokens is not None:
             return self.image_tokens
         return image_bound(self.provider, self.model, width, height)
+
+
+def _options_bound(request: Request) -> int:
+    """Tools and schemas among the options are read by the model, too."""
+    options = {name: value for name, value in request.params.items() if isinstance(value, dict | list)}
+    return text_bound(json.dumps(options)) if options else 0
 
 
 def images_of(request: Request) -> int:

@@ -16,7 +16,7 @@ from fractions import Fraction
 from math import ceil
 
 from pbclient.errors import FrameError, PbclientError
-from pbclient.money import dollars
+from pbclient.money import shown
 from pbclient.waiting import waits_for
 from providers import Provider, ProviderError, Request, Response
 from runs import Ledger
@@ -26,16 +26,41 @@ class BudgetExhausted(PbclientError):
     """The money that is left cannot cover the call, and nothing in flight will give any back."""
 
 
+@dataclass(frozen=True)
+class Raise:
+    """What bills above their holds have taught: a hold is `ratio` times the bound, and at least `floor`.
+
+    The floor speaks for calls whose bound was nothing and which cost something after all.
+    """
+
+    ratio: Fraction = Fraction(1)
+    floor: int = 0
+
+    def hold(self, bound: int) -> int:
+        """What to hold for a call with this bound."""
+        return max(ceil(bound * self.ratio), self.floor if bound == 0 else 0)
+
+    def after(self, bill: int, bound: int) -> Raise:
+        """The raise that would have covered this bill as well."""
+        if bound == 0:
+            return replace(self, floor=max(self.floor, bill))
+        return replace(self, ratio=max(self.ratio, Fraction(bill, bound)))
+
+
 @dataclass
 class Purse:
     """What may still be spent, and who waits for it. Amounts are picodollars; `limit` None is no limit.
 
     The invariant: `ledger.settled + ledger.kept + ledger.held <= limit` whenever a hold is made.
+    `overrun` hears of a bill above its hold: the bill, the hold, and the raise of all holds from then on.
     """
 
     ledger: Ledger
     limit: int | None
-    # What each call in flight is counted at: its hold, or more once holds have proved too small.
+    raised: Raise = Raise()
+    overrun: Callable[[int, int, Raise], None] = lambda bill, hold, raised: None
+    # The bounds of the calls in flight, and what they are counted at: their holds, or more once
+    # another call's bill has shown that bounds like theirs are too small.
     _in_flight: dict[int, int] = field(default_factory=dict)
     _reserved: int = 0
     _queue: list[tuple[int, int, int, asyncio.Future[int]]] = field(default_factory=list)
@@ -48,19 +73,20 @@ class Purse:
             return None
         return self.limit - self.ledger.settled - self.ledger.kept - self._reserved
 
-    async def hold(self, amount: int, request: Request) -> int:
-        """The id of a hold of `amount`; raises `BudgetExhausted` when it can never be covered.
+    async def hold(self, bound: int, request: Request) -> int:
+        """The number of a hold for a call that costs `bound` at most.
 
-        Calls of episodes already begun are served before those of new ones, so
-        that little is bought by half; among equals the first come is first served.
+        Raises `BudgetExhausted` when it can never be covered. Calls of episodes already begun are
+        served before those of new ones, so that little is bought by half; among equals the first
+        come is first served.
         """
         rank = -min(request.turn, 1)
-        if self._covers(amount) and not self._outranked(rank):
-            return self._grant(amount)
+        if self._covers(bound, rank) and not self._outranked(rank):
+            return self._grant(bound)
         if not self._in_flight:
-            raise self._exhausted(amount)
+            raise self._exhausted(bound)
         place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (rank, next(self._order), amount, place))
+        heapq.heappush(self._queue, (rank, next(self._order), bound, place))
         try:
             with waits_for("money"):
                 return await place
@@ -69,9 +95,14 @@ class Purse:
                 self.release(place.result())  # granted just as its owner was cancelled
             raise
 
-    def settle(self, hold: int, amount: int, key: str) -> None:
-        """The answer to `key` is stored and cost `amount`."""
-        self.ledger.settle(hold, amount, key)
+    def settle(self, hold: int, bill: int, key: str) -> None:
+        """The answer to `key` is stored and cost `bill`."""
+        bound = self._in_flight[hold]
+        counted = self.raised.hold(bound)
+        self.ledger.settle(hold, bill, key)
+        if bill > counted:
+            self._raise(self.raised.after(bill, bound))
+            self.overrun(bill, counted, self.raised)
         self._returned(hold)
 
     def release(self, hold: int) -> None:
@@ -84,42 +115,47 @@ class Purse:
         self.ledger.keep(hold)
         self._returned(hold)
 
-    def raise_in_flight(self, ratio: Fraction) -> None:
-        """Count every call in flight at `ratio` times its hold: another one's bill exceeded its own."""
-        self._in_flight = {hold: ceil(amount * ratio) for hold, amount in self._in_flight.items()}
-        self._reserved = sum(self._in_flight.values())
-
-    def _covers(self, amount: int) -> bool:
+    def _covers(self, bound: int, rank: int) -> bool:
+        amount = self.raised.hold(bound)
         # What costs nothing is never refused, however little is left.
-        return amount == 0 or self.free is None or amount <= self.free
+        if amount == 0 or self.free is None:
+            return True
+        # A new episode leaves those in flight enough for one more call each.
+        spare = self._reserved if rank == 0 else 0
+        return amount + spare <= self.free
 
     def _outranked(self, rank: int) -> bool:
         return bool(self._queue) and self._queue[0][0] <= rank
 
-    def _grant(self, amount: int) -> int:
+    def _grant(self, bound: int) -> int:
+        amount = self.raised.hold(bound)
         hold = self.ledger.hold(amount)
-        self._in_flight[hold] = amount
+        self._in_flight[hold] = bound
         self._reserved += amount
         return hold
 
+    def _raise(self, raised: Raise) -> None:
+        self.raised = raised
+        self._reserved = sum(map(raised.hold, self._in_flight.values()))
+
     def _returned(self, hold: int) -> None:
-        self._reserved -= self._in_flight.pop(hold)
+        self._reserved -= self.raised.hold(self._in_flight.pop(hold))
         while self._queue:
-            _, _, amount, place = self._queue[0]
+            rank, _, bound, place = self._queue[0]
             if place.done():
                 heapq.heappop(self._queue)
-            elif self._covers(amount):
+            elif self._covers(bound, rank):
                 heapq.heappop(self._queue)
-                place.set_result(self._grant(amount))
+                place.set_result(self._grant(bound))
             elif not self._in_flight:
                 heapq.heappop(self._queue)
-                place.set_exception(self._exhausted(amount))
+                place.set_exception(self._exhausted(bound))
             else:
                 return
 
-    def _exhausted(self, amount: int) -> BudgetExhausted:
+    def _exhausted(self, bound: int) -> BudgetExhausted:
         return BudgetExhausted(
-            f"The call may cost up to ${dollars(amount):.4f} and ${dollars(self.free or 0):.4f} "
+            f"The call may cost up to {shown(self.raised.hold(bound))} and {shown(self.free or 0)} "
             "of the limit is left: raise --max-cost and run the same command again."
         )
 
@@ -129,21 +165,17 @@ class Held:
     """A provider whose every call is covered by a hold.
 
     `bound` gives the most that a request can cost, `bill` what a response did cost, both in
-    picodollars. A bill above its hold shows that the bound was none: all later holds are
-    raised by the largest ratio seen (`raised`), and `overrun` hears of the bill, the hold and
-    the new ratio.
+    picodollars.
     """
 
     inner: Provider
     purse: Purse
     bound: Callable[[Request], Awaitable[int]]
     bill: Callable[[Request, Response], int | None]
-    overrun: Callable[[int, int, Fraction], None] = lambda bill, hold, ratio: None
-    raised: Fraction = Fraction(1)
 
     async def complete(self, request: Request) -> Response:
         bound = await self.bound(request)
-        hold = await self.purse.hold(ceil(bound * self.raised), request)
+        hold = await self.purse.hold(bound, request)
         # From here on money may be spent: the call is finished and settled even when whoever
         # asked is cancelled (Ctrl-C); a second cancellation ends it, and keeps the hold.
         return await finish(self._spend(request, hold, bound))
@@ -159,18 +191,9 @@ class Held:
                 self.purse.keep(hold)
             raise
         bill = self.bill(request, response)
-        if bill is None:  # an answer that does not say what it cost may have cost all of it
-            bill = bound
-        self._compare(bill, bound)
-        self.purse.settle(hold, bill, request.key)
+        # An answer that does not say what it cost may have cost all of it.
+        self.purse.settle(hold, self.purse.raised.hold(bound) if bill is None else bill, request.key)
         return response
-
-    def _compare(self, bill: int, bound: int) -> None:
-        if bill <= bound * self.raised:
-            return
-        before, self.raised = self.raised, Fraction(bill, max(bound, 1))
-        self.purse.raise_in_flight(self.raised / before)
-        self.overrun(bill, ceil(bound * before), self.raised)
 
 
 def _provably_free(error: BaseException) -> bool:

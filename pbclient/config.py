@@ -6,7 +6,6 @@ options come to (a default model, a price, a data folder) is resolved in `plan`.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from pbclient.errors import InputError
+from pbclient.sampling import refuse_own_options
 from providers.types import Json
 
 DEFAULT_MAX_COST = Decimal(5)
@@ -66,7 +66,7 @@ class RunConfig:
             raise InputError(f"--seed must be a whole number, not {self.seed!r}.")
         if self.no_cache and self.offline:
             raise InputError("--offline answers from the cache: it cannot go with --no-cache.")
-        _own_options(self.params)
+        refuse_own_options(self.params)
 
 
 def _take_what_notebooks_write(config: RunConfig) -> None:
@@ -103,27 +103,3 @@ def _number(
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-# Each of these has a flag of its own.
-_FLAGS = {
-    "max_tokens": "--max-tokens",
-    "max_completion_tokens": "--max-tokens",
-    "temperature": "--temperature",
-    "model": "--model",
-}
-# Each of these would change what the client has promised: one answer a call, within its bound.
-_FIXED = {"messages", "stream", "n", "best_of", "api_key", "api_base", "base_url", "timeout"}
-_FIXED |= {"num_retries", "max_retries", "max_output_tokens", "extra_body", "extra_headers"}
-
-
-def _own_options(params: Mapping[str, Json]) -> None:
-    for name, value in params.items():
-        if name in _FLAGS:
-            raise InputError(f"--param {name}: give it as {_FLAGS[name]}.")
-        if name in _FIXED:
-            raise InputError(f"--param {name} cannot be set: the client decides it.")
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"--param {name} is not JSON that can be sent: {error}.") from None

@@ -15,12 +15,13 @@ from fractions import Fraction
 
 from cache import KeyLocks, Store
 from pbclient.books import Books, NoBooks, RunBooks
-from pbclient.bounds import Bounds
-from pbclient.budget import Held, Purse
+from pbclient.bounds import Bounds, images_of
+from pbclient.budget import Held, Purse, Raise
 from pbclient.cached import Cached, Offline, Storing
+from pbclient.described import bought_by, unpack
 from pbclient.gate import Gate
 from pbclient.limiter import Bucket, Limited, Slots
-from pbclient.money import dollars
+from pbclient.money import dollars, shown
 from pbclient.parameters import Adapting
 from pbclient.pictures import Pictures
 from pbclient.plan import Plan
@@ -72,10 +73,9 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         locks = stack.enter_context(KeyLocks(answers))
         pictures = stack.enter_context(Pictures(plan.data.frames))
         ledger = stack.enter_context(Ledger.open(folder.ledger))
-        if plan.config.release_holds:
-            freed = ledger.release_holds()
-            progress.say(f"Released ${dollars(freed):.4f} of holds left by calls whose end is unknown.")
         fitting = _Fitting(plan, folder, progress, store, ledger)
+        if plan.config.release_holds:
+            fitting.release_holds()
         gate, wire = None, fitting.offline()
         if not plan.config.offline:
             provider = plan.connect()
@@ -104,8 +104,11 @@ class _Fitting:
 
     def paid(self, inner: Provider) -> Provider:
         """Retries, slots and money."""
-        config, purse, slots = self.plan.config, Purse(self.ledger, self.plan.limit), self._slots()
-        held = Held(inner, purse, self.bounds.of, self.bounds.bill, self._overrun, self._raised())
+        config, slots, bounds = self.plan.config, self._slots(), self.bounds
+        purse = Purse(self.ledger, self.plan.limit, self._raised(), self._overrun)
+        held = Held(
+            inner, purse, bounds.of, lambda request, response: bounds.bill(images_of(request), response)
+        )
         requests = Bucket(config.rpm) if config.rpm else None
         tokens = Bucket(config.tpm) if config.tpm else None
         return Retrying(Limited(held, slots, requests, tokens), noticed=self._retried)
@@ -142,19 +145,33 @@ class _Fitting:
 
     def _recovered(self, request: Request, response: Response) -> None:
         # Killed between storing this answer and settling it: the bill is known after all.
-        bill = self.bounds.bill(request, response)
+        bill = self.bounds.bill(images_of(request), response)
         if bill is not None and self.ledger.is_kept(request.hold):
             self.ledger.settle(request.hold, bill, request.key)
 
-    def _raised(self) -> Fraction:
-        """By how much an earlier life of the run had to raise its holds."""
-        return Fraction(self.folder.manifest.get("holds_raised", 1))
+    def release_holds(self) -> None:
+        """Free what nobody knows the bill of, on the user's word; what is known is settled first."""
+        run, images = self._run, 1
+        for key, entry in self.store.entries():
+            buyer, hold = bought_by(entry.answer)
+            if buyer == run and self.ledger.is_kept(hold):
+                bill = self.bounds.bill(images, unpack(entry.answer))
+                if bill is not None:
+                    self.ledger.settle(hold, bill, key)
+        freed = self.ledger.release_holds()
+        self.folder.update(holds_raised=None)
+        self.progress.say(f"Released {shown(freed)} of holds left by calls whose end is unknown.")
 
-    def _overrun(self, bill: int, hold: int, ratio: Fraction) -> None:
-        self.folder.update(holds_raised=str(ratio))
+    def _raised(self) -> Raise:
+        """By how much an earlier life of the run had to raise its holds."""
+        ratio, floor = self.folder.manifest.get("holds_raised") or ("1", 0)
+        return Raise(Fraction(ratio), int(floor))
+
+    def _overrun(self, bill: int, hold: int, raised: Raise) -> None:
+        self.folder.update(holds_raised=[str(raised.ratio), raised.floor])
         self.progress.say(
-            f"WARNING: a call cost ${dollars(bill):.6f} although its hold was ${dollars(hold):.6f}. "
-            f"From here on every hold for this model is {float(ratio):.2f} times its bound; the limit stays."
+            f"WARNING: a call cost {shown(bill)} although its hold was {shown(hold)}. From here on all "
+            "holds for this model are raised to match (--release-holds forgets that); the limit stays."
         )
 
     def _retried(self, error: TransientError, wait: float) -> None:

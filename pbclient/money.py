@@ -29,3 +29,11 @@ def dollars(picodollars: int) -> float:
 def _exact(value: float | Decimal) -> Decimal:
     # str() gives the shortest decimal that is this float: 0.1 means a tenth, not 0.1000000000000000055.
     return value if isinstance(value, Decimal) else Decimal(str(value))
+
+
+def shown(picodollars: int) -> str:
+    """Picodollars as people read them: cents from a dollar on, four figures below, never rounded to $0.00."""
+    value = dollars(picodollars)
+    if value == 0 or value >= 1:
+        return f"${value:,.2f}"
+    return f"${value:.4f}" if value >= 0.001 else f"${value:.2g}"

@@ -63,8 +63,9 @@ def _params(context: click.Context, option: click.Parameter, given: tuple[str, .
             # Python reads NaN, 1e999 and half a surrogate pair; none of them can be sent.
             json.dumps(params[name], allow_nan=False, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
+            said = value if len(value) <= 60 else f"{value[:60]}..."
             raise click.BadParameter(
-                f"{value!r} is not JSON; text needs quotes: {name}='\"{value}\"'."
+                f"{said!r} is not JSON; text needs quotes: {name}='\"{said}\"'."
             ) from None
     return params
 

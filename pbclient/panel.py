@@ -171,12 +171,17 @@ def _bars(progress: Progress) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    tallies = list(progress.datasets.items())
+    counts = [f"{tally.finished}/{tally.planned}" for _, tally in tallies]
     table = Table.grid(padding=(0, 1))
-    for justify in ("left", "left", "right", "left"):
-        table.add_column(justify=justify, no_wrap=True)
-    for name, tally in list(progress.datasets.items()):
-        bar = ProgressBar(total=max(tally.planned, 1), completed=tally.finished, width=24)
-        table.add_row(name, bar, Text(f"{tally.finished}/{tally.planned}"), Text(_so_far(tally)))
+    # In a narrow terminal the bar gives way first, then the figures; never the name and the count.
+    table.add_column(no_wrap=True, min_width=max((len(name) for name, _ in tallies), default=0))
+    table.add_column(min_width=4, max_width=24)
+    table.add_column(no_wrap=True, min_width=max(map(len, counts), default=0), justify="right")
+    table.add_column(no_wrap=True)
+    for (name, tally), count in zip(tallies, counts, strict=True):
+        bar = ProgressBar(total=max(tally.planned, 1), completed=tally.finished)
+        table.add_row(name, bar, Text(count), Text(_so_far(tally)))
     return table
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from cache import MISS, CorruptEntry, Store, digest
 from providers import Json, ParameterRejected, Provider, Request, Response
 
-# The bound of every call: it may be sent under another name but never be left out.
+# The bound of every call: it may be sent under its other name but never be left out.
 OUTPUT_LIMIT = "max_tokens"
+ITS_OTHER_NAME = "max_completion_tokens"
 
 
 @dataclass
@@ -40,6 +41,8 @@ class Adapting:
             for name, instead in entry.answer.items():
                 if instead is None or isinstance(instead, str):
                     self.changes[name] = instead
+        if self.changes.get(OUTPUT_LIMIT, ITS_OTHER_NAME) != ITS_OTHER_NAME:
+            del self.changes[OUTPUT_LIMIT]
 
     async def complete(self, request: Request) -> Response:
         while True:
@@ -47,9 +50,9 @@ class Adapting:
             try:
                 return await self.inner.complete(sent)
             except ParameterRejected as error:
-                if error.parameter not in sent.params:
-                    raise
                 await self._learn(error, request)
+                if self._adapted(request.params) == sent.params:
+                    raise  # nothing changed by it, and nothing would the next time
 
     def _adapted(self, params: Mapping[str, Json]) -> dict[str, Json]:
         adapted: dict[str, Json] = {}
@@ -62,7 +65,9 @@ class Adapting:
     async def _learn(self, error: ParameterRejected, request: Request) -> None:
         if error.parameter in self.changes:
             return  # another call in flight learned it meanwhile
-        if error.parameter not in request.params or (error.parameter == OUTPUT_LIMIT and not error.instead):
+        if error.parameter not in request.params or error.instead in request.params:
+            raise error
+        if error.parameter == OUTPUT_LIMIT and error.instead != ITS_OTHER_NAME:
             raise error
         self.changes[error.parameter] = error.instead
         self.noticed(error.parameter, error.instead, str(error))

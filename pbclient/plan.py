@@ -21,10 +21,11 @@ from pbclient.config import RunConfig
 from pbclient.dataset import DataFolder, Sample, open_data
 from pbclient.episode import Rules
 from pbclient.errors import InputError
-from pbclient.money import allowed
+from pbclient.money import allowed, shown
 from pbclient.order import seeded
 from pbclient.players import View, baselines
 from pbclient.prices import Price, describe, price_of
+from pbclient.sampling import option_names
 from providers import Json, catalog, price_map
 from providers.hosted import Hosted
 
@@ -157,8 +158,9 @@ def _price(config: RunConfig, model: str, policy: Policy | None, params: Mapping
     if policy is not None:
         return Price.free()
     try:
+        options = set(option_names(params))
         return price_of(
-            config.provider, model, base_url=_endpoint(config), stated=config.price, options=params.keys()
+            config.provider, model, base_url=_endpoint(config), stated=config.price, options=options
         )
     except InputError:
         # Offline nothing can be spent, and what the cache saved may stay unknown.
@@ -202,7 +204,7 @@ def _data_folder(config: RunConfig, say: Say) -> Path:
 def _limit_line(config: RunConfig) -> str:
     if config.max_cost is None:
         return "Limit: none (--max-cost none): the run may cost whatever it costs."
-    return f"Limit: ${config.max_cost:.2f} for the whole run (--max-cost changes it)."
+    return f"Limit: {shown(allowed(config.max_cost))} for the whole run (--max-cost changes it)."
 
 
 def _counts(data: DataFolder, order: list[tuple[Sample, int]]) -> dict[str, int]:

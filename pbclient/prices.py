@@ -24,8 +24,7 @@ MILLION = 10**6
 OWN_MACHINE = ("baseline", "llamacpp", "transformers", "ollama", "ollama_chat", "lemonade", "lm_studio")
 
 # Options that buy at another price than the map's, or more than a bound can cover.
-OTHER_PRICES = frozenset({"inference_geo", "modalities", "plugins", "service_tier", "speed", "tools",
-                          "web_search_options"})  # fmt: skip
+OTHER_PRICES = frozenset({"inferencegeo", "modalities", "servicetier", "speed", "tools"})
 # They search, or ask other models, on their own account: no bound on our tokens bounds their bill.
 UNBOUNDED = re.compile(r"deep-research|multi-agent|model[-_]router|perplexity/preset")
 # They search once in every call, at the row's price for a search.

@@ -54,6 +54,7 @@ class RunFolder:
         try:
             # Again, under the lock: the first look was only to leave no lock in somebody else's folder.
             old = _load(path) if _refuse_other_content(path) else None
+            _begin_ledger(path / "ledger.jsonl", continued=old is not None)
             folder = cls(path, _continue(path, old, new) if old else new, lock, old is not None)
             folder._clean()
             folder.update()
@@ -150,11 +151,24 @@ def _refuse_other_content(path: Path) -> bool:
         return True
     # A start that was killed before its manifest was there leaves these, and nothing is lost with them.
     others = names - {"run.lock"} - {file.name for file in leftovers(path / "run.json")}
+    if "ledger.jsonl" in others and (path / "ledger.jsonl").stat().st_size == 0:
+        others.remove("ledger.jsonl")
     if others:
         raise NotARun(
             f"{path} holds other things ({min(others)}) and no run.json: name a new or an empty folder."
         )
     return False
+
+
+def _begin_ledger(ledger: Path, *, continued: bool) -> None:
+    """A run has a ledger before it has a manifest: one that is missing later was taken away."""
+    if continued and not ledger.exists():
+        raise RunBroken(
+            f"{ledger} is missing, so what the run has spent is not known: "
+            "put the file back, or start anew in another folder."
+        )
+    with storage(ledger, "created"):
+        ledger.touch()
 
 
 def _load(path: Path) -> dict[str, Any]:

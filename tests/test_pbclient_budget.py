@@ -189,7 +189,7 @@ def test_what_costs_nothing_runs_when_the_money_is_gone(tmp_path):
 def test_a_bill_above_its_hold_is_said_and_raises_all_later_holds(tmp_path):
     _till, ledger, held = purse_with(tmp_path, 10_000, cost=150)
     said = []
-    held.overrun = lambda bill, hold, ratio: said.append((bill, hold, ratio))
+    held.purse.overrun = lambda bill, hold, raised: said.append((bill, hold, raised.ratio))
     with ledger:
         run(ask(held, 0))
         run(ask(held, 0))
@@ -254,3 +254,27 @@ def test_finish_passes_results_errors_and_nothing_else():
     assert run(finish(value())) == 3
     with pytest.raises(KeyError):
         run(finish(error()))
+
+
+def test_calls_that_wait_are_held_at_the_raised_bound(tmp_path):
+    _till, ledger, held = purse_with(tmp_path, 3000, cost=200)
+    with ledger:
+        run(ask(held, *[0] * 60))
+    assert ledger.spent_or_held <= 3000
+    assert ledger.settled >= 2800
+
+
+def test_a_free_model_that_costs_something_after_all_is_stopped(tmp_path):
+    _till, ledger, held = purse_with(tmp_path, 1000, cost=300)
+
+    async def nothing(request: Request) -> int:
+        return 0
+
+    held.bound = nothing
+
+    async def one_by_one() -> list[type]:
+        return [type((await ask(held, 0))[0]) for _ in range(5)]
+
+    with ledger:
+        assert run(one_by_one()) == [Response] * 3 + [BudgetExhausted] * 2
+    assert ledger.settled == 900

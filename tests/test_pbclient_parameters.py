@@ -69,3 +69,18 @@ def test_an_option_that_was_never_sent_is_the_providers_error(tmp_path):
 
     with pytest.raises(ParameterRejected):
         ask(tmp_path, Confused(), max_tokens=9)
+
+
+@pytest.mark.parametrize(
+    "rejected",
+    [
+        {"top_p": "temperature", "temperature": None},
+        {"top_p": "max_tokens"},
+        {"max_tokens": "max_output_tokens"},
+    ],
+)
+def test_renames_that_lead_nowhere_end(tmp_path, rejected):
+    model = Picky(**rejected)
+    with pytest.raises(ParameterRejected):
+        ask(tmp_path, model, max_tokens=9, temperature=0, top_p=1)
+    assert len(model.sent) <= 4

@@ -166,7 +166,7 @@ def test_behind_a_server_of_ones_own_a_public_model_has_the_public_price() -> No
         price_of("openai", "my-vlm", base_url=url)
 
 
-@pytest.mark.parametrize("option", ["service_tier", "inference_geo", "speed", "web_search_options"])
+@pytest.mark.parametrize("option", ["servicetier", "inferencegeo", "speed"])
 def test_an_option_that_changes_the_price_needs_a_stated_one(option: str) -> None:
     with pytest.raises(InputError, match=f"With {option}, gpt-4o has no known price: .*--price"):
         price_of("openai", "gpt-4o", options=["temperature", option])

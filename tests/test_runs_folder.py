@@ -133,7 +133,7 @@ def test_an_update_that_fails_changes_nothing(path: Path) -> None:
         with largest_file(100), pytest.raises(StorageFailed):
             folder.update(dropped={"temperature": None})
         assert on_disk(path) == folder.manifest == before
-    assert sorted(os.listdir(path)) == ["run.json", "run.lock"]
+    assert sorted(os.listdir(path)) == ["ledger.jsonl", "run.json", "run.lock"]
 
 
 def test_the_summary_is_replaced_without_a_lock(path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_start_that_was_killed_is_begun_again(path: Path, left: list[str]) -> 
         (path / name).write_text("4711")
     with RunFolder.start(path, manifest()) as folder:
         assert not folder.continued
-    assert sorted(os.listdir(path)) == ["run.json", "run.lock"]
+    assert sorted(os.listdir(path)) == ["ledger.jsonl", "run.json", "run.lock"]
 
 
 def test_what_killed_writers_left_is_removed_on_continuing(path: Path) -> None:
@@ -245,7 +245,7 @@ def test_what_killed_writers_left_is_removed_on_continuing(path: Path) -> None:
     for name in ("run.json.17.tmp", "episodes.jsonl.17.tmp", "notes.txt"):
         (path / name).touch()
     RunFolder.start(path, manifest()).close()
-    assert sorted(os.listdir(path)) == ["notes.txt", "run.json", "run.lock"]
+    assert sorted(os.listdir(path)) == ["ledger.jsonl", "notes.txt", "run.json", "run.lock"]
 
 
 def test_one_writer_at_a_time_in_one_process(path: Path) -> None:
@@ -310,3 +310,11 @@ def test_of_two_processes_that_start_at_once_one_is_refused(path: Path) -> None:
     errors = [process.communicate()[1] for process in two]
     assert sorted(ended) == [False, True]
     assert b"RunBusy" in errors[ended.index(True)]
+
+
+def test_a_ledger_that_was_taken_away_is_not_an_empty_one(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    RunFolder.start(path, manifest()).close()
+    (path / "ledger.jsonl").unlink()
+    with pytest.raises(RunBroken, match="is missing"):
+        RunFolder.start(path, manifest())
