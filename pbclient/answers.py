@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cache import MISS, Difference, Entry, Json, Store, nearest
+from pbclient.described import is_request
 from pbclient.errors import InputError
 from pbclient.plan import default_cache_dir
 from runs import Episodes, RunFolder
@@ -132,8 +133,7 @@ def _others(
     for key, entry in entries:
         same_run = not_of is not None and isinstance(entry.answer, dict) and entry.answer.get("run") == not_of
         # What was learned of a model stands among the answers, but nobody asked for it.
-        a_request = isinstance(entry.asked, dict) and "messages" in entry.asked
-        if a_request and key not in without and not same_run:
+        if is_request(entry.asked) and key not in without and not same_run:
             yield key, entry
 
 

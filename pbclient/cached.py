@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from cache import MISS, CorruptEntry, KeyLocks, Store, digest, nearest
-from pbclient.described import bought_by, describe, pack, unpack
+from pbclient.described import bought_by, describe, is_request, pack, unpack
 from pbclient.errors import PbclientError
 from providers import Json, Provider, Request, Response
 
@@ -95,7 +95,9 @@ class Offline:
         raise OfflineMiss(f"Not in the cache either; of the first miss: {self._first}")
 
     def _difference(self, request: Request) -> str:
-        found = nearest(self._store.entries(), describe(self._identity, request))
+        # What was learned of a model stands among the answers, but nobody asked for it.
+        asked = ((key, entry) for key, entry in self._store.entries() if is_request(entry.asked))
+        found = nearest(asked, describe(self._identity, request))
         if found is None:
             return "the cache holds no request at all."
         key, _, differences = found

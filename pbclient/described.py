@@ -27,6 +27,11 @@ def describe(identity: Mapping[str, Json], request: Request) -> dict[str, Json]:
     }
 
 
+def is_request(asked: Json) -> bool:
+    """Whether a stored value is what `describe` makes."""
+    return isinstance(asked, dict) and "messages" in asked
+
+
 def _message(message: Message) -> dict[str, Json]:
     return {"role": message.role, "parts": [_part(part) for part in message.parts]}
 

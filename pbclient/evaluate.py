@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cache import Store
 from pbclient.config import RunConfig
 from pbclient.dataset import Sample
 from pbclient.episode import Episode
@@ -74,7 +75,14 @@ async def evaluate(
     """
     progress = progress or Progress()
     interrupts = interrupts or Interrupts()
-    with prepare(config, progress.say) as plan, RunFolder.start(plan.out, plan.manifest) as folder:
+    with prepare(config, progress.say) as plan:
+        if plan.policy is None and not config.no_cache:
+            Store(plan.cache_dir(plan.out)).close()  # a cache that cannot be used leaves no run folder behind
+        return await _in_folder(plan, progress, interrupts)
+
+
+async def _in_folder(plan: Plan, progress: Progress, interrupts: Interrupts) -> RunResult:
+    with RunFolder.start(plan.out, plan.manifest) as folder:
         async with open_line(plan, folder, progress) as line:
             with Episodes(folder.episodes) as episodes:
                 await _play_all(plan, episodes, line, progress, interrupts)
@@ -137,10 +145,12 @@ async def _work(
         progress.active[number] = activity
         begin(activity)
         episode = Episode(sample, repeat, plan.rules, line.player, line.books)
-        played = await episode.play(plan.data.row(sample))
+        try:
+            played = await episode.play(plan.data.row(sample))
+        finally:
+            del progress.active[number]
         episodes.append(played)
         progress.count(played)
-        del progress.active[number]
         await asyncio.sleep(0)  # an episode of hits never waits: let the panel and Ctrl-C in
 
 

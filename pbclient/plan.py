@@ -134,8 +134,8 @@ def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None
 
 
 def _key(config: RunConfig, entry: catalog.HostedProvider, asks: bool) -> str | None:
-    key = entry.key(os.environ)
-    if key is None and asks and not _endpoint(config) and entry.key_variables:
+    key, endpoint = entry.key(os.environ), _endpoint(config)
+    if key is None and asks and not endpoint and entry.key_variables:
         names = " or ".join(entry.key_variables)
         raise InputError(f"{config.provider} needs a key: set the environment variable {names}.")
     return key

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pbclient.errors import InputError
 from pbclient.money import dollars
 from pbclient.scores import LedgerTotals, dump, rescore, summarize
 from runs import Balance, Episodes, RunFolder, replace_file
@@ -18,6 +19,8 @@ def score_again(path: Path) -> dict[str, Any]:
     its own turns.
     """
     folder = RunFolder.read(path)
+    if not isinstance(folder.manifest.get("settings"), dict):
+        raise InputError(f"{path / 'run.json'} is damaged (it has no settings): put it back from a copy.")
     summary = summarize(
         folder.manifest, _checked(folder), totals(folder.manifest, Balance.read(folder.ledger))
     )
@@ -30,7 +33,7 @@ def totals(manifest: Mapping[str, Any], balance: Balance) -> LedgerTotals:
     return LedgerTotals(
         settled=dollars(balance.settled),
         held=dollars(balance.kept + balance.held),
-        limit=manifest["settings"]["max_cost"],
+        limit=manifest["settings"].get("max_cost"),
         calls=balance.calls,
         retries=balance.retries,
     )
