@@ -16,7 +16,6 @@ from fractions import Fraction
 from math import ceil
 
 from pbclient.errors import FrameError, PbclientError
-from pbclient.money import shown
 from pbclient.waiting import waits_for
 from providers import Provider, ProviderError, Request, Response
 from runs import Ledger
@@ -84,7 +83,7 @@ class Purse:
         if self._covers(bound, rank) and not self._outranked(rank):
             return self._grant(bound)
         if not self._in_flight:
-            raise self._exhausted(bound)
+            raise _exhausted()
         place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._queue, (rank, next(self._order), bound, place))
         try:
@@ -149,15 +148,9 @@ class Purse:
                 place.set_result(self._grant(bound))
             elif not self._in_flight:
                 heapq.heappop(self._queue)
-                place.set_exception(self._exhausted(bound))
+                place.set_exception(_exhausted())
             else:
                 return
-
-    def _exhausted(self, bound: int) -> BudgetExhausted:
-        return BudgetExhausted(
-            f"The call may cost up to {shown(self.raised.hold(bound))} and {shown(self.free or 0)} "
-            "of the limit is left: raise --max-cost and run the same command again."
-        )
 
 
 @dataclass
@@ -194,6 +187,12 @@ class Held:
         # An answer that does not say what it cost may have cost all of it.
         self.purse.settle(hold, self.purse.raised.hold(bound) if bill is None else bill, request.key)
         return response
+
+
+def _exhausted() -> BudgetExhausted:
+    return BudgetExhausted(
+        "The money that is left cannot cover the next call: raise --max-cost and run the same command again."
+    )
 
 
 def _provably_free(error: BaseException) -> bool:

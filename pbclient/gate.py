@@ -1,14 +1,21 @@
-"""The last door before the wire: once a key, a model or an account is found unusable, it stays shut.
+"""The last door before the wire: once no call can succeed any more, it stays shut.
 
-The first such error costs one call; without the door each waiting call would make it again.
+A wrong key, a missing model or an empty account shut it at once: the first such error costs one
+call, and without the door each waiting call would make it again. A server that cannot be reached
+shuts it after a while, sooner when it never answered: without the door every episode of the run
+would try its ten attempts and fail.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from providers import Provider, Request, Response, Unusable
+from providers import ConnectionFailed, Provider, Request, Response, Unreachable, Unusable
+
+NEVER_ANSWERED = 15.0  # seconds of failed connections from the start
+GONE = 180.0  # seconds of failed connections after an answer: a laptop may change its network
 
 
 @dataclass
@@ -17,16 +24,37 @@ class Gate:
 
     inner: Provider
     noticed: Callable[[Unusable], None] = lambda error: None
+    clock: Callable[[], float] = time.monotonic
     shut: Unusable | None = None
+    _answered: bool = False
+    _failing_since: float | None = None
 
     async def complete(self, request: Request) -> Response:
         if self.shut is not None:
             # Nothing was sent, so nothing was billed, whatever the first error cost.
             raise type(self.shut)(str(self.shut), billed=False, status=self.shut.status)
         try:
-            return await self.inner.complete(request)
+            response = await self.inner.complete(request)
         except Unusable as error:
-            if self.shut is None:
-                self.shut = error
-                self.noticed(error)
+            self._shut(error)
             raise
+        except ConnectionFailed as error:
+            self._unconnected(error)
+            raise
+        self._answered, self._failing_since = True, None
+        return response
+
+    def _unconnected(self, error: ConnectionFailed) -> None:
+        if error.billed:
+            return  # it was sent, so somebody is there
+        now = self.clock()
+        if self._failing_since is None:
+            self._failing_since = now
+        patience = GONE if self._answered else NEVER_ANSWERED
+        if now - self._failing_since >= patience:
+            self._shut(Unreachable(f"No connection for {patience:.0f} s: {error}"))
+
+    def _shut(self, error: Unusable) -> None:
+        if self.shut is None:
+            self.shut = error
+            self.noticed(error)

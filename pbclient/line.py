@@ -73,6 +73,7 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         locks = stack.enter_context(KeyLocks(answers))
         pictures = stack.enter_context(Pictures(plan.data.frames))
         ledger = stack.enter_context(Ledger.open(folder.ledger))
+        progress.retries = ledger.retries
         fitting = _Fitting(plan, folder, progress, store, ledger)
         if plan.config.release_holds:
             fitting.release_holds()

@@ -31,6 +31,7 @@ from providers.hosted import Hosted
 
 BASELINE = "baseline"
 DATA_VARIABLE = "PBCLIENT_DATA"
+MOST_EPISODES = 5_000_000  # the order of a run is kept in memory
 
 type Say = Callable[[str], None]
 type Policy = Callable[[View], str]
@@ -98,6 +99,7 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
     params = {} if policy else _params(config, model)
     price = _price(config, model, policy, params)
     with open_data(_data_folder(config, say), config.datasets or None) as data:
+        _refuse_too_many(config, data)
         order = seeded(data.samples, seed=config.seed, limit=config.limit, repeat=config.repeat)
         out = config.out or _new_folder(config.provider, model)
         manifest = _manifest(config, model, identity, params, price, data)
@@ -128,8 +130,11 @@ def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None
         raise InputError(f"{config.provider} has no default model: name one with --model.")
     if config.model is None:
         say(f"Model: {model} (the default for {config.provider}; --model names another).")
-    if price_map.supports_vision(config.provider, model) is False:
+    sees = price_map.supports_vision(config.provider, model)
+    if sees is False:
         raise InputError(f"{model} does not take images: name a vision model with --model.")
+    if sees is None and price_map.find(config.provider, model):
+        say(f"The price list does not say that {model} takes images; the first call will tell.")
     return None, model, key
 
 
@@ -199,6 +204,15 @@ def _data_folder(config: RunConfig, say: Say) -> Path:
 
     say("Data: the built-in samples, drawn for trying things out (--data DIR names the published data).")
     return builtin_folder()
+
+
+def _refuse_too_many(config: RunConfig, data: DataFolder) -> None:
+    samples = sum(len(found[: config.limit]) for found in data.samples.values())
+    if samples * config.repeat > MOST_EPISODES:
+        raise InputError(
+            f"--repeat {config.repeat} makes {samples * config.repeat:,} episodes; "
+            f"a run takes up to {MOST_EPISODES:,}."
+        )
 
 
 def _limit_line(config: RunConfig) -> str:

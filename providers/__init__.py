@@ -17,6 +17,7 @@ from providers.errors import (
     RequestRefused,
     ServerFault,
     TransientError,
+    Unreachable,
     Unusable,
 )
 from providers.hosted import Hosted
@@ -60,6 +61,7 @@ __all__ = [
     "Response",
     "ServerFault",
     "TransientError",
+    "Unreachable",
     "Unusable",
     "Usage",
 ]

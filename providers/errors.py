@@ -16,7 +16,8 @@
        |- AccessDenied                403
        |- ModelNotFound               404
        |- QuotaExhausted              402, 429 insufficient_quota
-       `- ImagesUnsupported           the model does not see
+       |- ImagesUnsupported           the model does not see
+       `- Unreachable                  for a long while nobody has answered at all
 
 An error says what is known of its bill: `billed` is false only when the provider provably
 did not charge for the call. Who retries, waits or stops is decided elsewhere.
@@ -116,3 +117,7 @@ class QuotaExhausted(Unusable):
 
 class ImagesUnsupported(Unusable):
     """The model does not take images."""
+
+
+class Unreachable(Unusable):
+    """No connection for so long that trying on makes no sense: no network, or nobody listens there."""
