@@ -1,13 +1,14 @@
-"""Memory, event-loop stalls and processor time of one large run over real HTTP.
+"""Memory, event-loop stalls and processor time of a large run over real HTTP, and of the same run again.
 
     python benchmarks/memory.py [--episodes 2000] [--concurrency 256] [--latency 0.05] [--json]
 
 Two-turn episodes with frames of about 40 KB, every frame another picture, through the whole
-client: environment, cache, money, limits, LiteLLM. The model server and the drawing of the
-frames are processes of their own, so that neither counts. Memory is read from /proc: Linux only.
+client: environment, cache, money, limits, LiteLLM. The second run finds every answer in the cache.
+The model server and the drawing of the frames are processes of their own, so that neither counts.
+Memory is read from /proc: Linux only.
 
-A stall is how much later than asked a sleep of 5 ms ends. Those before the first answer (imports,
-opening the data) are told apart from the later ones.
+A stall is how much later than asked a sleep of 5 ms ends. Where other programs want the processors
+too, part of it is waiting for one of them: `busy` is what the client itself worked in that time.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from pbclient.progress import Progress
 from providers.loopback import LoopbackServer
 
 TICK = 0.005
+TICKS_A_WEIGHING = 10
 DATA_SET = "QD"  # the largest that is told by frames alone
 TURNS = 2
 SIZE = (640, 480)
@@ -41,26 +44,40 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Figures:
-    """What a run took. Memory in MB, stalls in ms, processor time of the client alone.
+    """What a run took: memory in MB, stalls in ms, processor time of the client alone.
 
-    `startup_s` is the time to the first answer; calls a second, processor time and `stall_ms` are of what
-    comes after it. Growth is the highest level after the first episodes, compared to theirs.
+    What comes before the first answer or hit (imports, opening the data) is the start; all but it
+    counts for the rest. Growth is the highest level after the first episodes, compared to theirs.
     """
 
-    episodes: int
     calls: int
-    wall_s: float
-    startup_s: float
-    calls_per_s: float
-    cpu_ms_per_call: float
-    frame_kb: float
-    rss_first_mb: float
-    rss_end_mb: float
-    rss_peak_mb: float
+    hits: int
+    start_s: float
+    rest_s: float
+    turns_per_s: float
+    cpu_ms_per_turn: float
+    first_mb: float
+    peak_mb: float
     growth_mb: float
+    start_stall_ms: float
     stall_ms: float
-    stalls_over_50_ms: int
-    startup_stall_ms: float
+    busy_stall_ms: float
+    busy_stalls_over_50_ms: int
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Seconds: on the clock, and of all threads of this process on the processors."""
+
+    clock: float
+    work: float
+
+    @staticmethod
+    def now() -> _Moment:
+        return _Moment(time.perf_counter(), time.process_time())
+
+    def since(self, earlier: _Moment) -> _Moment:
+        return _Moment(self.clock - earlier.clock, self.work - earlier.work)
 
 
 @dataclass
@@ -69,27 +86,31 @@ class Watch:
 
     progress: Progress
     first: int  # how many finished episodes make the level to which memory is compared
-    startup_stall: float = 0.0
+    begun: _Moment = field(default_factory=_Moment.now)
+    answered: _Moment | None = None
+    start_stall: float = 0.0
     stalls: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
     level: int = 0
     peak: int = 0
-    # Time and processor time of the first answer.
-    answered: tuple[float, float] | None = None
 
     async def run(self) -> None:
         while True:
-            asked = time.perf_counter()
-            await asyncio.sleep(TICK)
-            self._late(time.perf_counter() - asked - TICK)
+            for _ in range(TICKS_A_WEIGHING):
+                asked = _Moment.now()
+                await asyncio.sleep(TICK)
+                self._late(_Moment.now().since(asked))
             self._weigh()
 
-    def _late(self, stall: float) -> None:
-        if self.answered is None:
-            self.startup_stall = max(self.startup_stall, stall)
-            if self.progress.wire()[0]:
-                self.answered = time.perf_counter(), time.process_time()
-        else:
+    def _late(self, passed: _Moment) -> None:
+        stall = passed.clock - TICK
+        if self.answered is not None:
             self.stalls.append(stall)
+            self.busy.append(min(stall, passed.work))
+            return
+        self.start_stall = max(self.start_stall, stall)
+        if self.progress.wire()[0] or self.progress.hits:
+            self.answered = _Moment.now()
 
     def _weigh(self) -> None:
         now = resident()
@@ -98,17 +119,26 @@ class Watch:
         if self.level:
             self.peak = max(self.peak, now)
 
-    def figures(self) -> dict[str, float]:
-        end = resident()
-        return {
-            "rss_first_mb": round(self.level / 1e6, 1),
-            "rss_end_mb": round(end / 1e6, 1),
-            "rss_peak_mb": round(max(self.peak, end) / 1e6, 1),
-            "growth_mb": round((max(self.peak, end) - self.level) / 1e6, 1),
-            "stall_ms": round(1000 * max(self.stalls), 1),
-            "stalls_over_50_ms": sum(stall > 0.05 for stall in self.stalls),
-            "startup_stall_ms": round(1000 * self.startup_stall, 1),
-        }
+    def figures(self, calls: int, hits: int) -> Figures:
+        """At the end of the run."""
+        self._weigh()
+        assert self.answered is not None
+        rest = _Moment.now().since(self.answered)
+        return Figures(
+            calls=calls,
+            hits=hits,
+            start_s=round(self.answered.since(self.begun).clock, 2),
+            rest_s=round(rest.clock, 2),
+            turns_per_s=round((calls + hits) / rest.clock, 1),
+            cpu_ms_per_turn=round(1000 * rest.work / (calls + hits), 2),
+            first_mb=round(self.level / 1e6, 1),
+            peak_mb=round(self.peak / 1e6, 1),
+            growth_mb=round((self.peak - self.level) / 1e6, 1),
+            start_stall_ms=round(1000 * self.start_stall, 1),
+            stall_ms=round(1000 * max(self.stalls), 1),
+            busy_stall_ms=round(1000 * max(self.busy), 1),
+            busy_stalls_over_50_ms=sum(stall > 0.05 for stall in self.busy),
+        )
 
 
 def resident() -> int:
@@ -168,21 +198,22 @@ def served(latency: float) -> Iterator[str]:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(latency, theirs))
     process.start()
+    theirs.close()
     try:
         yield ours.recv()
     finally:
         ours.close()
-        theirs.close()
         process.join()
 
 
-def measure(folder: Path, episodes: int, concurrency: int, latency: float) -> Figures:
-    """Draw the data, start the server, run, and say what it took."""
+def measure(folder: Path, episodes: int, concurrency: int, latency: float) -> list[Figures]:
+    """Draw the data, start the server, run twice, and say what it took."""
     data = folder / "data"
     data.mkdir()
     drawing = multiprocessing.get_context("spawn").Process(target=write_data, args=(data, episodes))
     drawing.start()
     drawing.join()
+    assert drawing.exitcode == 0
     with served(latency) as url:
         config = RunConfig(
             provider="openai",
@@ -193,40 +224,37 @@ def measure(folder: Path, episodes: int, concurrency: int, latency: float) -> Fi
             data=data,
             concurrency=concurrency,
             cache_dir=folder / "answers",
-            out=folder / "run",
         )
-        figures = asyncio.run(_run(config, concurrency))
-    sizes = [path.stat().st_size for path in (data / "frames").iterdir()]
-    return Figures(**figures, frame_kb=round(sum(sizes) / len(sizes) / 1000, 1))
+        return [_alone(replace(config, out=folder / name)) for name in ("first", "second")]
 
 
-async def _run(config: RunConfig, first: int) -> dict[str, float]:
+def _alone(config: RunConfig) -> Figures:
+    """A run in a fresh process, as a person starts it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run, config).result()
+
+
+def run(config: RunConfig) -> Figures:
+    """What a run takes."""
+    return asyncio.run(_run(config))
+
+
+async def _run(config: RunConfig) -> Figures:
     progress = Progress()
-    watch = Watch(progress, first)
+    watch = Watch(progress, first=config.concurrency)
     watching = asyncio.create_task(watch.run())
-    started = time.perf_counter()
     result = await evaluate(config, progress=progress)
-    ended, processor = time.perf_counter(), time.process_time()
+    figures = watch.figures(result.summary["calls"]["wire"], progress.hits)
     watching.cancel()
     assert result.exit_code == 0, result.outcomes
-    assert watch.answered is not None
-    first_answer, first_processor = watch.answered
-    calls = result.summary["calls"]["wire"]
-    return {
-        "episodes": result.planned,
-        "calls": calls,
-        "wall_s": round(ended - started, 1),
-        "startup_s": round(first_answer - started, 1),
-        "calls_per_s": round(calls / (ended - first_answer), 1),
-        "cpu_ms_per_call": round(1000 * (processor - first_processor) / calls, 2),
-        **watch.figures(),
-    }
+    return figures
 
 
-def table(figures: Figures) -> str:
+def table(runs: list[Figures]) -> str:
     """As lines of Markdown."""
-    rows = [f"| {name} | {value:,} |" for name, value in asdict(figures).items()]
-    return "\n".join(["| figure | value |", "|---|---:|", *rows])
+    columns = [asdict(figures) for figures in runs]
+    rows = [f"| {name} | " + " | ".join(f"{each[name]:,}" for each in columns) + " |" for name in columns[0]]
+    return "\n".join(["| | first run | the same again |", "|---|---:|---:|", *rows])
 
 
 def main() -> None:
@@ -237,8 +265,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), options.episodes, options.concurrency, options.latency)
-    print(json.dumps(asdict(figures)) if options.json else table(figures))
+        runs = measure(Path(folder), options.episodes, options.concurrency, options.latency)
+    print(json.dumps([asdict(figures) for figures in runs]) if options.json else table(runs))
 
 
 if __name__ == "__main__":

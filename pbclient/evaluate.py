@@ -19,6 +19,7 @@ from pbclient.dataset import Sample
 from pbclient.episode import Episode
 from pbclient.interrupts import Interrupts
 from pbclient.line import Line, open_line
+from pbclient.pace import Pace
 from pbclient.plan import Plan, prepare
 from pbclient.progress import Progress
 from pbclient.scores import dump, summarize
@@ -122,10 +123,11 @@ async def _play_all(
         line.books.recorded(episode)
         progress.count(episode)
     owed = ((sample, repeat) for sample, repeat in plan.order if _identity(sample, repeat) not in finished)
+    pace = Pace()
     workers = min(plan.config.concurrency, max(len(plan.order) - len(finished), 1))
     async with _all_or_first_error() as group:
         for number in range(workers):
-            task = group.create_task(_work(number, owed, plan, episodes, line, progress))
+            task = group.create_task(pace(_work, number, owed, plan, episodes, line, progress))
             interrupts.watch(task)
 
 

@@ -22,6 +22,7 @@ from pbclient.described import bought_by, unpack
 from pbclient.gate import Gate
 from pbclient.limiter import Bucket, Limited, Slots
 from pbclient.money import dollars, shown
+from pbclient.pace import Paced
 from pbclient.parameters import Adapting
 from pbclient.pictures import Pictures
 from pbclient.plan import Plan
@@ -108,7 +109,10 @@ class _Fitting:
         config, slots, bounds = self.plan.config, self._slots(), self.bounds
         purse = Purse(self.ledger, self.plan.limit, self._raised(), self._overrun)
         held = Held(
-            inner, purse, bounds.of, lambda request, response: bounds.bill(images_of(request), response)
+            Paced(inner),
+            purse,
+            bounds.of,
+            lambda request, response: bounds.bill(images_of(request), response),
         )
         requests = Bucket(config.rpm) if config.rpm else None
         tokens = Bucket(config.tpm) if config.tpm else None

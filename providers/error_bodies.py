@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from providers.error_text import LOOKED_AT
 from providers.errors import (
     AccessDenied,
     AttemptTimedOut,
@@ -73,7 +74,7 @@ _RULES = (
         (400, 403, 422, 451),
         r"content_policy_violation|responsibleaipolicyviolation|data_inspection_failed",
         r'"(?:content_filter|invalid_prompt)"',
-        r"content filtering policy|content management policy|safety system|usage polic",
+        r"content filtering policy|content management policy|safety system|usage (?:polic|guideline)",
         r"requires moderation|(?:input|prompt|request) was flagged|prohibited_content",
     ),
     _rule(
@@ -115,13 +116,33 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     429: RateLimited,
 }
 
-# A gateway gave up waiting: behind it the model may have worked, and the work may be billed.
-GAVE_UP = frozenset({408, 504, 524})
+# Somebody between us and the model gave up: behind it the model may have worked, and been paid for it.
+GAVE_UP = frozenset({408, 499, 504, 520, 524})
+
+
+# What an error inside of a success calls itself, where it names no status.
+_NAMED = (
+    (402, re.compile(r"insufficient_(?:quota|credits?|balance|funds)|payment|billing|quota_exceeded")),
+    (429, re.compile(r"rate_?limit|resource_exhausted|too_many_requests|throttl")),
+    (401, re.compile(r"authentication|unauthenticated|unauthorized|(?:invalid|incorrect)_api_key")),
+    (403, re.compile(r"permission|forbidden|access_denied")),
+    (404, re.compile(r"not_?found")),
+    (503, re.compile(r"overload|unavailable|server_error|internal|api_error|upstream|timeout|bad_gateway")),
+)
+
+
+def status_in(body: ErrorBody) -> int | None:
+    """The status that an error names or means by its code, type or status, if it says any known one."""
+    for word in body.code.split():
+        if re.fullmatch(r"[45]\d\d", word):
+            return int(word)
+    named = body.code.lower().replace("-", "_")
+    return next((status for status, phrases in _NAMED if phrases.search(named)), None)
 
 
 def kind_of(status: int, body: ErrorBody) -> type[ProviderError]:
     """What a refusal with this status and body means."""
-    words = body.raw.lower()
+    words = body.raw[:LOOKED_AT].lower()
     for rule in _RULES:
         if status in rule.statuses and rule.phrases.search(words):
             return rule.kind
@@ -132,7 +153,7 @@ def read_body(text: str) -> ErrorBody:
     """Any vendor's error body; text that is no JSON is its own message."""
     try:
         parsed = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ErrorBody(message=text, raw=text)
     # Google wraps its error in a list when it was asked to stream.
     parsed = parsed[0] if isinstance(parsed, list) and parsed else parsed

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 HIDDEN = "[key]"
 LIMIT = 300
+# Bodies come from anybody: what lies behind this many characters is not looked at.
+LOOKED_AT = 10_000
 
 # Below this length a "key" is a placeholder (`none`, `x`) that would eat ordinary words.
 _SHORTEST = 6
@@ -21,11 +23,13 @@ _KEYS = (
     # Vendors' own prefixes, also when the middle is starred out: sk-proj-****abcd.
     re.compile(r"\b(?:sk|pk|rk|gsk|xai|r8|hf|fw|pplx|nvapi|tgp|csk)[-_][\w*.\-]{6,}"),
     re.compile(r"\bAIza[\w\-*]{10,}"),
-    re.compile(r"\beyJ[\w\-]{10,}\.[\w\-.]+"),
+    re.compile(r"\beyJ[\w\-]{10,800}+\.[\w\-.]+"),
     re.compile(r"(?i)(?<=api[_-]key)(?:[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]{6,}"),
     re.compile(r"(?i)(?<=incorrect api key provided: )[^\s\"']+?(?=\.?(?:\s|\"|'|$))"),
 )
-_MARKUP = re.compile(r"(?s)<(script|style).*?</\1>|<[^>]*>")
+# Each branch ends at the first thing that can end it, or at the end of the text: no place is
+# looked at again and again, however hostile the text.
+_MARKUP = re.compile(r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>")
 
 
 def one_line(text: str, secrets: Iterable[str] = ()) -> str:
@@ -39,11 +43,13 @@ def one_line(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """`text` with every form of the given keys, and whatever looks like a key, taken out."""
+    """The first 10,000 characters of `text`, with every form of the given keys, and whatever looks
+    like a key, taken out."""
     for secret in secrets:
         if len(secret) >= _SHORTEST:
             for form in {secret, quote(secret, safe=""), secret.encode("unicode_escape").decode()}:
                 text = text.replace(form, HIDDEN)
+    text = text[:LOOKED_AT]
     for pattern in _KEYS:
         text = pattern.sub(HIDDEN, text)
     return text

@@ -21,7 +21,7 @@ from providers.errors import AttemptTimedOut, ProviderError
 from providers.litellm_answers import read_answer
 from providers.litellm_errors import Asked, translate
 from providers.litellm_options import arguments
-from providers.litellm_quiet import Clients, load, own_settings, unlogged
+from providers.litellm_quiet import Clients, load, own_settings, reach, unlogged
 from providers.types import Json, Message, Request, Response
 
 _clients = Clients()
@@ -53,6 +53,7 @@ class Hosted:
         self._route = "hosted_vllm" if provider == "openai" and self._endpoint else provider
         self._litellm: Any = None
         self._entered = False
+        self._loading = asyncio.Lock()
 
     @property
     def identity(self) -> Mapping[str, Json]:
@@ -62,10 +63,12 @@ class Hosted:
     def load(self) -> None:
         """Import LiteLLM now (seconds), so that the first call does not."""
         self._litellm = load()
+        if self._endpoint:
+            reach(self._endpoint)
 
     async def complete(self, request: Request) -> Response:
         """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
-        self._enter()
+        await self._enter()
         asked = Asked(self.provider, self.model, tuple(request.params), self._secrets())
         outcome = await self._attempt(await self._arguments(request), asked)
         if isinstance(outcome, ProviderError):
@@ -86,9 +89,11 @@ class Hosted:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    def _enter(self) -> None:
-        if self._litellm is None:
-            self.load()
+    async def _enter(self) -> None:
+        async with self._loading:
+            if self._litellm is None:
+                # In a thread, so that the loop goes on meanwhile: others may have hits.
+                await asyncio.to_thread(self.load)
         if not self._entered:
             self._entered = True
             _clients.enter()

@@ -7,12 +7,12 @@ is never looked at.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from providers.error_text import one_line
 from providers.errors import MalformedResponse
+from providers.litellm_bodies import MOST_TOKENS
 from providers.types import Finish, Response, Usage
 
 # How providers call a good end. LiteLLM makes `stop` of everything it does not know, `error` too,
@@ -20,6 +20,9 @@ from providers.types import Finish, Response, Usage
 _GOOD_ENDS = frozenset(
     {"stop", "stop_sequence", "end_turn", "complete", "completed", "eos", "eos_token", "finish", "finished"}
 )  # fmt: skip
+# More than any output limit gives room for: whoever sends it did not answer our request.
+LONGEST_TEXT = 1_000_000
+_HIGHEST_COST = 1e6  # dollars for one call
 _ENDINGS: Mapping[str, Finish] = {"length": "length", "content_filter": "refusal", "stop": "stop"}
 
 
@@ -33,10 +36,12 @@ def read_answer(raw: Any, who: str, route: str) -> Response:
     refusal = _extra(choice.message).get("refusal")
     if refusal is not None and (refusal or not text):
         text, finish = str(refusal), "refusal"
+    if len(text) > LONGEST_TEXT:
+        raise MalformedResponse(f"{who} sent an answer of {len(text):,} characters.", billed=True)
     if finish == "stop":
         _check_end(choice, text, who)
     usage = getattr(raw, "usage", None)
-    return Response(text, finish, usage=_usage(usage), cost=_cost(usage), model=_model(raw, route))
+    return Response(text, finish, usage=_usage(usage, text), cost=_cost(usage), model=_model(raw, route))
 
 
 def _check_end(choice: Any, text: str, who: str) -> None:
@@ -53,26 +58,31 @@ def _extra(part: Any) -> Mapping[str, Any]:
     return getattr(part, "provider_specific_fields", None) or {}
 
 
-def _usage(usage: Any) -> Usage | None:
+def _usage(usage: Any, text: str) -> Usage | None:
+    """The counts, or None when they cannot be true: then the bill is not known either."""
     # LiteLLM writes zeros where a provider counted nothing.
-    if usage is None or not usage.prompt_tokens:
+    asked, said, total = (_tokens(usage, f"{what}_tokens") for what in ("prompt", "completion", "total"))
+    if not asked or said is None or total is None:
         return None
-    read, written = (
-        getattr(usage, "prompt_tokens_details", None),
-        getattr(usage, "completion_tokens_details", None),
-    )
-    return Usage(
-        input_tokens=usage.prompt_tokens,
-        # xAI leaves the reasoning out of `completion_tokens`, though not out of the total.
-        output_tokens=max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens),
-        reasoning_tokens=_count(written, "reasoning_tokens"),
-        cached_input_tokens=_count(read, "cached_tokens"),
-        cache_write_tokens=_count(read, "cache_write_tokens"),
-    )
+    # xAI leaves the reasoning out of `completion_tokens`, though not out of the total.
+    output = max(said, total - asked)
+    if text and not output:
+        return None
+    read = getattr(usage, "prompt_tokens_details", None)
+    reasoned = _tokens(getattr(usage, "completion_tokens_details", None), "reasoning_tokens")
+    cached, written = _tokens(read, "cached_tokens"), _tokens(read, "cache_write_tokens")
+    if reasoned is None or cached is None or written is None:
+        return None
+    # A part is no more than its whole: what is counted outside of it would go unbilled.
+    if output > MOST_TOKENS or reasoned > output or cached + written > asked:
+        return None
+    return Usage(asked, output, reasoned, cached, written)
 
 
-def _count(details: Any, name: str) -> int:
-    return getattr(details, name, None) or 0
+def _tokens(counts: Any, name: str) -> int | None:
+    """A count of tokens: whole, not negative, and such as one call can have."""
+    value = getattr(counts, name, None) or 0
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
 def _cost(usage: Any) -> float | None:
@@ -80,14 +90,15 @@ def _cost(usage: Any) -> float | None:
     if cost is not None and getattr(usage, "is_byok", False):
         # With the user's own key OpenRouter bills its fee, and the provider behind it the rest.
         details = getattr(usage, "cost_details", None) or {}
-        return cost + (_amount(details.get("upstream_inference_cost")) or 0.0)
+        upstream = _amount(details.get("upstream_inference_cost"))
+        return None if upstream is None else cost + upstream
     return cost
 
 
 def _amount(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) and value >= 0 else None
+    return float(value) if 0 <= value <= _HIGHEST_COST else None
 
 
 def _model(raw: Any, route: str) -> str | None:

@@ -6,8 +6,9 @@ behind its own tell more:
 
     1. a connection that failed        was anything sent?
     2. an HTTP status of 400 and up    `error_bodies` knows what it means
-    3. a success that cannot be read   perhaps billed
-    4. nothing of these                the table below, by class
+    3. an error inside of a success    the same, by the status that it names
+    4. a success that cannot be read   perhaps billed
+    5. nothing of these                the table below, by class
 
 Who retries, waits or stops is decided elsewhere.
 """
@@ -19,8 +20,8 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from providers.error_bodies import GAVE_UP, ErrorBody, kind_of, read_body
-from providers.error_text import one_line
+from providers.error_bodies import GAVE_UP, ErrorBody, kind_of, read_body, status_in
+from providers.error_text import LOOKED_AT, one_line
 from providers.errors import (
     AccessDenied,
     AttemptTimedOut,
@@ -38,6 +39,7 @@ from providers.errors import (
     ServerFault,
     Unusable,
 )
+from providers.litellm_bodies import BodyError
 from providers.rejected_option import rejected_option
 from providers.retry_after import retry_after, retry_after_in_body
 
@@ -142,6 +144,9 @@ def translate(error: Exception, asked: Asked, now: float) -> ProviderError:
     refusal = next((found for link in chain if (found := _refusal(link))), None)
     if refusal is not None:
         return _refused(*refusal, asked, now)
+    unusable = next((link for link in chain if isinstance(link, BodyError)), None)
+    if unusable is not None:
+        return _no_answer(unusable, asked, now)
     missing = next((link for link in chain if isinstance(link, ImportError)), None)
     if missing is not None:
         said = one_line(str(missing), asked.secrets)
@@ -163,21 +168,43 @@ def _not_connected(chain: list[BaseException], names: list[list[str]], asked: As
 
 def _refused(status: int, headers: Mapping[str, str], text: str, asked: Asked, now: float) -> ProviderError:
     body = read_body(text)
+    return _by_body(status, headers, body, asked, now, _sentence(asked, str(status), body))
+
+
+def _no_answer(error: BodyError, asked: Asked, now: float) -> ProviderError:
+    """An error inside of a success: what it says of itself decides, and without that it is transient."""
+    if not error.text:
+        return MalformedResponse(f"{asked.who} sent {error}.", billed=True)
+    body = read_body(error.text)
+    status = status_in(body)
+    sentence = _sentence(asked, "with an error in a success", body)
+    if status is None:
+        return MalformedResponse(sentence, billed=True)
+    found = _by_body(status, error.headers, body, asked, now, sentence)
+    # It had begun to answer: only a plain no is known to cost nothing.
+    found.billed = found.billed or status >= 500
+    return found
+
+
+def _by_body(
+    status: int, headers: Mapping[str, str], body: ErrorBody, asked: Asked, now: float, sentence: str
+) -> ProviderError:
     kind = kind_of(status, body)
-    sentence = _sentence(asked, status, body)
     if kind is BadRequest and status in (400, 422):
-        rejected = rejected_option(body.message, body.parameter, asked.options)
+        rejected = rejected_option(body.message[:LOOKED_AT], body.parameter, asked.options)
         if rejected is not None:
             return ParameterRejected(sentence, rejected[0], instead=rejected[1], status=status)
     wait = retry_after(headers, now)
     if wait is None:
-        wait = retry_after_in_body(text)
-    return kind(sentence, billed=status in GAVE_UP, retry_after=wait, status=status)
+        wait = retry_after_in_body(body.raw)
+    # Azure and xAI bill what their filters stop.
+    billed = status in GAVE_UP or kind is RequestRefused
+    return kind(sentence, billed=billed, retry_after=wait, status=status)
 
 
-def _sentence(asked: Asked, status: int, body: ErrorBody) -> str:
+def _sentence(asked: Asked, how: str, body: ErrorBody) -> str:
     said = one_line(body.message, asked.secrets)
-    return f"{asked.who} answered {status}: {said}" if said else f"{asked.who} answered {status}."
+    return f"{asked.who} answered {how}: {said}" if said else f"{asked.who} answered {how}."
 
 
 def _unreadable(chain: list[BaseException], names: list[list[str]], asked: Asked) -> ProviderError | None:
@@ -208,7 +235,7 @@ def _by_class(error: Exception, asked: Asked) -> ProviderError:
 
 def _words(told: str) -> str:
     """LiteLLM's message without the names of its classes and its advice."""
-    return _ADVICE.split(_PREFIX.sub("", told), maxsplit=1)[0]
+    return _ADVICE.split(_PREFIX.sub("", told[:LOOKED_AT]), maxsplit=1)[0]
 
 
 def kind_of_class(kind: type[BaseException]) -> type[ProviderError]:

@@ -42,7 +42,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 def retry_after_in_body(text: str) -> float | None:
     """Seconds to wait by the body of a response, as Google writes it."""
     found = _DELAY.search(text)
-    return float(found.group(1)) if found else None
+    return _number(found.group(1)) if found else None
 
 
 def _stated(headers: Mapping[str, str], now: float) -> Iterator[float | None]:

@@ -1,10 +1,12 @@
 """A provider's words as one short line without a key."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.error_text import LIMIT, one_line, redacted
+from providers.error_text import LIMIT, LOOKED_AT, one_line, redacted
 
 KEY = "Zq8/kX+v0=pL42"
 
@@ -51,3 +53,22 @@ def test_always_one_short_line_without_the_key(text: str, key: str) -> None:
     assert len(shown) <= LIMIT
     assert shown.isprintable()
     assert key not in redacted(text + key + text, (key,)) or key in text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<script>", "<", "<script", "</script <script ", "<style>a</script>", "eyJ-", "eyJaaaaaaaaaa", "bearer ", " ",
+     "api_key", "sk-", "incorrect api key provided: ", "key=", "Aa"],
+)  # fmt: skip
+def test_no_text_takes_long(piece: str) -> None:
+    # A generous bound: these took minutes when each place could be looked at again and again.
+    text = "</bearer api_key: " + piece * (5_000_000 // len(piece))
+    started = time.process_time()
+    assert len(one_line(text, (KEY,))) <= LIMIT
+    assert time.process_time() - started < 2
+
+
+def test_a_key_behind_what_is_looked_at_is_not_shown() -> None:
+    # The spaces go, so that what is left of the text is short enough to be shown.
+    for place in range(LOOKED_AT - len(KEY) - 1, LOOKED_AT + 1):
+        assert "Zq8" not in one_line(" " * place + KEY, (KEY,))

@@ -450,7 +450,7 @@ def test_a_full_context_is_cut_off_too() -> None:
         (openrouter, chat(finish_reason="error", error={"code": 502, "message": "died"})),
         (openrouter, chat(error={"code": 502, "message": "died"})),
         (compatible, chat(message={"role": "assistant", "content": " \n"})),
-        (compatible, chat(message={"role": "assistant", "content": [{"type": "text", "text": "parts"}]})),
+        (compatible, chat(message={"role": "assistant", "content": [{"type": "audio"}]})),
         (compatible, '{"choices": []}'),
         (compatible, "[]"),
         (compatible, "null"),
@@ -460,7 +460,6 @@ def test_a_full_context_is_cut_off_too() -> None:
         (openrouter, "[]"),
         (anthropic, '{"foo": 1}'),
         (anthropic, json.dumps({name: value for name, value in CLAUDE.items() if name != "usage"})),
-        (anthropic, '{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}'),
         (gemini, '{"foo": 1}'),
         (gemini, '{"candidates": [], "usageMetadata": {"promptTokenCount": 1, "totalTokenCount": 1}}'),
         (
@@ -476,10 +475,87 @@ def test_a_success_without_an_answer(make: Make, text: str) -> None:
     assert error.billed
 
 
-def test_an_error_in_a_success_is_perhaps_billed() -> None:
-    error = failing(openrouter, Fault("body", text='{"error": {"code": 502, "message": "upstream died"}}'))
-    assert isinstance(error, ServerFault)
+@EVERYBODY
+@pytest.mark.parametrize(
+    ("told", "kind", "billed"),
+    [
+        ({"code": 429, "message": "slow down"}, RateLimited, False),
+        ({"code": "429", "message": "slow down"}, RateLimited, False),
+        ({"type": "requests", "code": "rate_limit_exceeded"}, RateLimited, False),
+        ({"type": "insufficient_quota", "message": "pay"}, QuotaExhausted, False),
+        ({"type": "authentication_error", "message": "who?"}, AuthenticationFailed, False),
+        ({"code": 403, "message": "no"}, AccessDenied, False),
+        ({"code": 404, "status": "NOT_FOUND", "message": "what?"}, ModelNotFound, False),
+        ({"code": 400, "message": "maximum context length is 9"}, ContextExceeded, False),
+        # Behind these the model may have worked.
+        ({"code": 502, "message": "upstream died"}, ServerFault, True),
+        ({"type": "overloaded_error", "message": "Overloaded"}, ServerFault, True),
+        ({"code": 408, "message": "too slow"}, AttemptTimedOut, True),
+        # Nothing is known of these.
+        ({"message": "odd"}, MalformedResponse, True),
+        ({"type": "invalid_request_error", "code": "odd"}, MalformedResponse, True),
+        ("odd", MalformedResponse, True),
+    ],
+)
+def test_an_error_in_a_success(make: Make, told: Json, kind: type[ProviderError], billed: bool) -> None:
+    body = json.dumps({"type": "error", "error": told})
+    error = failing(make, Fault("body", text=body, headers={"retry-after": "7"}))
+    assert type(error) is kind
+    assert error.billed is billed
+    assert "answered with an error in a success: " in str(error)
+    assert error.retry_after == (None if kind is MalformedResponse else 7)
+
+
+@pytest.mark.parametrize("told", [None, {}, "", {"code": 0, "message": ""}])
+def test_an_empty_error_is_none(told: Json) -> None:
+    assert body_of(json.dumps(json.loads(chat()) | {"error": told})).text == "B"
+
+
+@EVERYBODY
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>hm</think>A",
+        "<thinking>hm\n</thinking>\n\nA",
+        "<budget:thinking></budget:thinking>A",
+        "<reasoning>hm</reasoning> A",
+        " \n A. b \n\t",
+    ],
+)
+def test_text_arrives_exactly_as_it_was_sent(make: Make, text: str) -> None:
+    server = LoopbackServer(lambda ask: text, usage=lambda ask, text: Usage(10, 5), keep_asks=True)
+    assert ask(make, asking(), server)[0].text == text
+
+
+@pytest.mark.parametrize("make", [compatible, openai, openrouter], ids=lambda make: make.__name__)
+def test_text_in_parts_is_joined(make: Make) -> None:
+    parts = [
+        {"type": "thinking", "thinking": "hm"},
+        {"type": "text", "text": "A. "},
+        {"type": "text", "text": "b"},
+    ]
+    answer = body_of(chat(message={"role": "assistant", "content": parts}), make)
+    assert (answer.text, answer.usage) == ("A. b", Usage(10, 2))
+
+
+def test_more_text_than_any_answer_has() -> None:
+    longest = "é" * 1_000_000  # escaped on the wire, so six times as long there
+    assert body_of(chat(message={"role": "assistant", "content": longest})).text == longest
+    error = failing(
+        compatible, Fault("body", text=chat(message={"role": "assistant", "content": longest + "x"}))
+    )
+    assert type(error) is MalformedResponse
     assert error.billed
+
+
+@EVERYBODY
+@pytest.mark.parametrize("kind", ["rate_limit", "bad_request"])
+def test_a_huge_error_is_read_in_no_time(make: Make, kind: FaultKind) -> None:
+    fault = Fault(kind, message="</" + "<script>" * 600_000)
+    started = time.process_time()
+    assert len(str(failing(make, fault))) < 400
+    # Five megabytes, served and read; looking at each place again and again would take minutes.
+    assert time.process_time() - started < 5
 
 
 # What goes wrong.
@@ -525,7 +601,7 @@ def test_what_the_provider_refuses(make: Make) -> None:
     for kind, expected in NOT_BILLED.items():
         error = failing(make, Fault(kind, parameter="temperature"), asking(temperature=0.0))
         assert type(error) is expected, kind
-        assert not error.billed
+        assert error.billed == (expected is RequestRefused), kind
         assert error.status is not None
         assert error.status >= 400
         assert str(error).startswith(f"{make(LoopbackServer()).provider} (")

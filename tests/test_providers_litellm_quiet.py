@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import asyncio, logging, os, sys
+import asyncio, gc, logging, os, sys
 sys.path.insert(0, {root!r})
 from providers import EncodedImage, Hosted, Message, ProviderError, Request
 from providers.loopback import Fault, LoopbackServer
@@ -15,7 +15,7 @@ from providers.loopback import Fault, LoopbackServer
 class Picture:
     identity = {{}}
     async def encode(self):
-        return EncodedImage("image/png", b"pixels", 1, 1)
+        return EncodedImage("image/png", b"pixels" * 200_000, 1, 1)  # large enough for aiohttp to warn
 
 KINDS = ("rate_limit", "server_error", "html", "reset", "hang")
 
@@ -47,11 +47,13 @@ async def main():
         ):
             async with hosted:
                 await ask(hosted)
+                assert gc.get_freeze_count() > 100_000
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert left == [], left
 
 for round in range(2):
     asyncio.run(main())
+    assert gc.get_freeze_count() == 0
 assert os.environ.get("STRAY") is None
 assert logging.getLogger().handlers == []
 """

@@ -1,0 +1,89 @@
+"""Keeps hundreds of tasks from holding up the event loop when all of them could go on at once.
+
+A task that is woken runs until it next waits. When a hundred answers arrive together, a hundred
+steps of milliseconds would stand between two looks at the network, at Ctrl-C and at the panel.
+The steps of coroutines that are driven through one `Pace` share a part of each round of the loop
+instead; those that come too late wait for a later round, first come, first served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from providers import Provider, Request, Response
+
+# Seconds of steps after which the others of a round must wait.
+SHARE = 0.02
+
+
+class Pace:
+    """Of one event loop: `await pace(work, ...)` is `await work(...)`, with others let in between."""
+
+    def __init__(self, share: float = SHARE) -> None:
+        self._share = share
+        # When the steps of this round of the loop have had their share; None before its first.
+        self._ends: float | None = None
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __call__[**P, T](
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        result: T = await self._drive(work(*args, **kwargs))
+        return result
+
+    @types.coroutine
+    def _drive(self, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        awaited = None
+        while True:
+            thrown: BaseException | None = None
+            try:
+                yield awaited
+                yield from self._turn()
+            except GeneratorExit:
+                work.close()
+                raise
+            except BaseException as error:
+                thrown = error
+            try:
+                awaited = work.send(None) if thrown is None else work.throw(thrown)
+            except StopIteration as done:
+                return done.value
+            finally:
+                thrown = None  # its traceback holds this frame
+
+    def _turn(self) -> Generator[Any, None, None]:
+        """Wait until a step may be taken."""
+        loop = asyncio.get_running_loop()
+        if self._ends is None:
+            self._ends = loop.time() + self._share
+            loop.call_soon(self._next_round, loop)
+        if self._waiting or loop.time() >= self._ends:
+            place: asyncio.Future[None] = loop.create_future()
+            self._waiting.append(place)
+            yield from place
+
+    def _next_round(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let one of those who wait take its step: how long that will be nobody knows."""
+        self._ends = None
+        while self._waiting and self._ends is None:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                self._ends = loop.time() + self._share
+                loop.call_soon(self._next_round, loop)
+
+
+@dataclass(frozen=True)
+class Paced:
+    """A provider whose calls keep a pace: through LiteLLM each works for several milliseconds."""
+
+    inner: Provider
+    pace: Pace = field(default_factory=Pace)
+
+    async def complete(self, request: Request) -> Response:
+        return await self.pace(self.inner.complete, request)
