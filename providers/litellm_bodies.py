@@ -11,12 +11,17 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
-LONGEST = 32 * 1024 * 1024  # bytes when unpacked: an answer at its limit of characters, each one escaped
+from providers.error_text import LOOKED_AT
+
+# In bytes, when unpacked: a million characters are twelve times as long when each one is escaped.
+LONGEST = 16 * 1024 * 1024
+# LiteLLM takes a second for each megabyte of an error.
+LONGEST_ERROR = 100_000
 MOST_TOKENS = 10**9
 
 
 class BodyError(Exception):
-    """A body that holds no answer; `text` is the whole of an error in a success, else empty."""
+    """A success that holds no answer; `text` is the whole of an error in it, else empty."""
 
     def __init__(self, message: str, text: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -47,14 +52,15 @@ _UNPACKED = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 async def _read(response: Any) -> bytes:
     content = bytearray()
+    limit = LONGEST if response.is_success else LONGEST_ERROR
     async for part in response.aiter_bytes():
         content += part
-        if len(content) > LONGEST:
+        if len(content) > limit:
             await response.aclose()
             if response.is_success:
                 raise BodyError(f"more than {LONGEST >> 20} MB")
-            break  # an error has said enough
-    return bytes(content)
+            break
+    return bytes(content[:limit])
 
 
 def mended(content: bytes, headers: Mapping[str, str] | None = None) -> bytes:
@@ -62,7 +68,8 @@ def mended(content: bytes, headers: Mapping[str, str] | None = None) -> bytes:
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
-        return content  # LiteLLM will say so
+        said = content[:LOOKED_AT].decode(errors="replace")
+        raise BodyError(f"a success that holds no answer: {said}") from None
     if not isinstance(body, dict):
         return content
     if _says_error(body.get("error")):

@@ -174,7 +174,7 @@ def _refused(status: int, headers: Mapping[str, str], text: str, asked: Asked, n
 def _no_answer(error: BodyError, asked: Asked, now: float) -> ProviderError:
     """An error inside of a success: what it says of itself decides, and without that it is transient."""
     if not error.text:
-        return MalformedResponse(f"{asked.who} sent {error}.", billed=True)
+        return MalformedResponse(f"{asked.who} sent {one_line(str(error), asked.secrets)}", billed=True)
     body = read_body(error.text)
     status = status_in(body)
     sentence = _sentence(asked, "with an error in a success", body)

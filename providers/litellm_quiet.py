@@ -64,7 +64,7 @@ def _load() -> Any:
     core_helpers._FINISH_REASON_MAP.update(model_context_window_exceeded="length", model_length="length")
     # They come from its answers' models, and from aiohttp on pictures of a megabyte, at any later time.
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
-    # warnings.filterwarnings("ignore", message="Sending a large body", category=ResourceWarning)
+    warnings.filterwarnings("ignore", message="Sending a large body", category=ResourceWarning)
     return litellm
 
 

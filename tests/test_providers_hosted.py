@@ -376,6 +376,41 @@ def test_reasoning_outside_of_the_count_is_added() -> None:
     assert body_of(json.dumps(body)).usage == Usage(10, 5, reasoning_tokens=3)
 
 
+@pytest.mark.parametrize("make", [compatible, openai, openrouter], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": True},
+        {"prompt_tokens": 10.0},
+        {"completion_tokens": "2"},
+        {"completion_tokens": float("nan")},
+        {"completion_tokens": None, "total_tokens": None},
+        {"total_tokens": 10**9 + 1},
+        # A part is no more than its whole.
+        {"prompt_tokens_details": {"cached_tokens": -1}},
+        {"prompt_tokens_details": {"cached_tokens": 11}},
+        {"prompt_tokens_details": {"cached_tokens": 6, "cache_write_tokens": 5}},
+        {"completion_tokens_details": {"reasoning_tokens": 3}},
+    ],
+)
+def test_counts_that_cannot_be_true_are_unknown(make: Make, usage: dict[str, Any]) -> None:
+    body = json.loads(chat())
+    body["usage"] |= usage
+    answer = body_of(json.dumps(body), make)
+    assert (answer.text, answer.usage) == ("B", None)
+
+
+@pytest.mark.parametrize("wrong", [-9, True, 1.5, "9", 10**12])
+def test_so_they_are_over_the_other_wires(wrong: Json) -> None:
+    counted = CLAUDE | {"stop_reason": "end_turn", "usage": {"input_tokens": 5, "output_tokens": wrong}}
+    answer = body_of(json.dumps(counted), anthropic)
+    assert (answer.text, answer.usage) == ("half", None)
+    candidate = {"index": 0, "finishReason": "STOP", "content": {"parts": [{"text": "B"}]}}
+    metadata = {"promptTokenCount": 9, "candidatesTokenCount": wrong, "totalTokenCount": 9}
+    answer = body_of(json.dumps({"candidates": [candidate], "usageMetadata": metadata}), gemini)
+    assert (answer.text, answer.usage) == ("B", None)
+
+
 @pytest.mark.parametrize(
     ("usage", "cost"),
     [
@@ -384,6 +419,14 @@ def test_reasoning_outside_of_the_count_is_added() -> None:
         ({"cost": 0.25, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.5}}, 0.75),
         ({"cost": 0.25, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.5}}, 0.25),
         ({"cost": -1}, None),
+        ({"cost": True}, None),
+        ({"cost": "0.25"}, None),
+        ({"cost": float("nan")}, None),
+        ({"cost": float("inf")}, None),
+        ({"cost": 10**400}, None),
+        ({"cost": [0.25]}, None),
+        # A cost outlives counts that cannot be true.
+        ({"cost": 0.25, "completion_tokens": -1}, 0.25),
         ({}, None),
     ],
 )
@@ -548,14 +591,11 @@ def test_more_text_than_any_answer_has() -> None:
     assert error.billed
 
 
-@EVERYBODY
-@pytest.mark.parametrize("kind", ["rate_limit", "bad_request"])
-def test_a_huge_error_is_read_in_no_time(make: Make, kind: FaultKind) -> None:
-    fault = Fault(kind, message="</" + "<script>" * 600_000)
-    started = time.process_time()
-    assert len(str(failing(make, fault))) < 400
-    # Five megabytes, served and read; looking at each place again and again would take minutes.
-    assert time.process_time() - started < 5
+def test_a_huge_error_is_one_short_line() -> None:
+    # A careless pattern takes minutes for this, which the suite's own deadline ends.
+    error = failing(compatible, Fault("rate_limit", message="</" + "<script>" * 100_000))
+    assert type(error) is RateLimited
+    assert len(str(error)) < 400
 
 
 # What goes wrong.

@@ -1,10 +1,13 @@
 """LiteLLM is silent, leaves nothing behind and takes no keys from files: in a process of its own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from providers.litellm_quiet import _reach_directly
 
 PROGRAM = """
 import asyncio, gc, logging, os, sys
@@ -71,3 +74,93 @@ def test_calls_and_faults_leave_no_trace(tmp_path: Path) -> None:
         timeout=100,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+FIRST_CALLS = """
+import asyncio, os, sys, threading, urllib.request
+sys.path.insert(0, {root!r})
+from providers import Hosted, Message, Request
+from providers.loopback import LoopbackServer
+import providers.litellm_quiet as quiet
+
+async def main():
+    asyncio.get_running_loop().slow_callback_duration = 1e9
+    request = Request((Message("user", ("what",)),), {{"max_tokens": 5}})
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    async with LoopbackServer() as server:
+        several = [
+            Hosted("openai", "m", base_url=server.url, timeout=1),
+            Hosted("anthropic", "m", base_url=server.root, api_key="k"),
+            Hosted("gemini", "m", base_url=server.root, api_key="k"),
+        ]
+        calls = [asyncio.create_task(hosted.complete(request)) for hosted in several * 4]
+        while ticks < 3:
+            await asyncio.sleep(0.01)
+        calls[0].cancel()
+        try:
+            await calls.pop(0)
+        except asyncio.CancelledError:
+            assert quiet._load.cache_info().currsize == 0  # it did not wait for the import
+        for answer in await asyncio.gather(*calls):
+            assert answer.text == "A"
+        for hosted in several:
+            await hosted.aclose()
+    ticking.cancel()
+    assert ticks > 20, ticks  # the loop went on during the import
+
+asyncio.run(main())
+assert quiet._load.cache_info().misses == 1
+assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "h.example,localhost,127.0.0.1,::1"
+quiet.reach("http://127.9.9.9:8/v1")
+for host in ("127.0.0.1", "localhost", "::1", "127.9.9.9", "h.example"):
+    assert urllib.request.proxy_bypass(host), host
+quiet.reach("http://10.0.0.1/v1")
+quiet.reach("http://elsewhere.example/v1")
+for host in ("10.0.0.1", "elsewhere.example"):
+    assert not urllib.request.proxy_bypass(host), host
+"""
+
+
+@pytest.mark.slow
+def test_the_first_calls_leave_the_loop_free_and_go_past_the_proxy(tmp_path: Path) -> None:
+    proxies = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")}
+    environ = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    program = FIRST_CALLS.format(root=str(Path(__file__).parents[1]))
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program],
+        cwd=tmp_path,
+        env=environ | proxies | {"NO_PROXY": "h.example"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"NO_PROXY": "h"}, "h"),
+        ({"https_proxy": "http://p"}, "localhost"),
+        ({"HTTP_PROXY": "http://p", "no_proxy": "h , i"}, "h,i,localhost"),
+        ({"HTTP_PROXY": "http://p", "no_proxy": "localhost,h"}, "localhost,h"),
+        ({"HTTP_PROXY": "http://p", "NO_PROXY": "*"}, "*"),
+    ],
+)
+def test_what_the_user_has_said_of_proxies_stays(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], expected: str | None
+) -> None:
+    named = (name for name in os.environ if not name.lower().endswith("_proxy"))
+    mine = {name: os.environ[name] for name in named} | environ
+    monkeypatch.setattr(os, "environ", mine)
+    _reach_directly("localhost")
+    assert mine.get("NO_PROXY", mine.get("no_proxy")) == expected

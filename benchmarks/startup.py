@@ -1,0 +1,92 @@
+"""Processor time of starting: the help, the import, and a run whose answers are all in the cache.
+
+    python benchmarks/startup.py [--repeats 5] [--json]
+
+Each in a process of its own; the median of a few (of one, for the run that asks). `python -c pass`
+is what the interpreter alone takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from pbclient.samples import write_samples
+from providers.loopback import LoopbackServer, LoopbackThread
+
+type Command = tuple[str, ...]
+
+PBCLIENT = (sys.executable, "-m", "pbclient")
+
+
+def processor_seconds(command: Command) -> float:
+    """User and system time of one process and its children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def median(commands: Iterable[Command]) -> float:
+    """Of the seconds that they take."""
+    return round(statistics.median(map(processor_seconds, commands)), 3)
+
+
+def measure(folder: Path, repeats: int) -> dict[str, float]:
+    """Seconds by what was started."""
+    plain = {
+        "python -c pass": (sys.executable, "-c", "pass"),
+        "import pbclient": (sys.executable, "-c", "import pbclient"),
+        "pbclient --help": (*PBCLIENT, "--help"),
+        "pbclient run --help": (*PBCLIENT, "run", "--help"),
+    }
+    return {name: median([command] * repeats) for name, command in plain.items()} | runs(folder, repeats)
+
+
+def runs(folder: Path, repeats: int) -> dict[str, float]:
+    """The built-in samples against a model server, and again with every answer in the cache."""
+    write_samples(folder / "data")
+    with LoopbackThread(LoopbackServer()) as server:
+        run: Command = (
+            *PBCLIENT,
+            "run",
+            "--provider",
+            "openai",
+            "--model",
+            "glance",
+            "--base-url",
+            server.url,
+        )
+        run += ("--price", "1,2", "--data", str(folder / "data"), "--cache-dir", str(folder / "answers"))
+        first = median([(*run, "--out", str(folder / "first"))])
+        calls = server.calls
+        again = median((*run, "--out", str(folder / f"again-{number}")) for number in range(repeats))
+        assert server.calls == calls > 0
+    return {f"run of {calls} calls": first, "the same run again": again}
+
+
+def table(figures: dict[str, float]) -> str:
+    """As lines of Markdown."""
+    rows = [f"| {name} | {seconds:.3f} |" for name, seconds in figures.items()]
+    return "\n".join(["| | processor seconds |", "|---|---:|", *rows])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), options.repeats)
+    print(json.dumps(figures) if options.json else table(figures))
+
+
+if __name__ == "__main__":
+    main()
