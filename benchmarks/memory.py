@@ -4,8 +4,8 @@
 
 Two-turn episodes with frames of about 40 KB, every frame another picture, through the whole
 client: environment, cache, money, limits, LiteLLM. The second run finds every answer in the cache.
-The model server and the drawing of the frames are processes of their own, so that neither counts.
-Memory is read from /proc: Linux only.
+Each run has a process of its own, in which there is neither the model server nor the drawing of the
+frames. Memory is read from /proc: Linux only.
 
 A stall is how much later than asked a sleep of 5 ms ends. Where other programs want the processors
 too, part of it is waiting for one of them: `busy` is what the client itself worked in that time.
@@ -21,17 +21,14 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pbclient import RunConfig, evaluate
 from pbclient.benchmark import STEMS, kept_ids
 from pbclient.progress import Progress
-from providers.loopback import LoopbackServer
+from providers.loopback import LoopbackServer, LoopbackThread
 
 TICK = 0.005
 TICKS_A_WEIGHING = 10
@@ -181,44 +178,16 @@ def _row(number: int) -> dict[str, object]:
     }
 
 
-def serve(latency: float, pipe: Connection) -> None:
-    """The model server, until the other end of the pipe is closed."""
-
-    async def main() -> None:
-        async with LoopbackServer(latency=latency, records=0) as server:
-            pipe.send(server.url)
-            await asyncio.get_running_loop().run_in_executor(None, pipe.poll, None)
-
-    asyncio.run(main())
-
-
-@contextmanager
-def served(latency: float) -> Iterator[str]:
-    """The URL of a server in another process."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(latency, theirs))
-    process.start()
-    theirs.close()
-    try:
-        yield ours.recv()
-    finally:
-        ours.close()
-        process.join()
-
-
 def measure(folder: Path, episodes: int, concurrency: int, latency: float) -> list[Figures]:
     """Draw the data, start the server, run twice, and say what it took."""
     data = folder / "data"
     data.mkdir()
-    drawing = multiprocessing.get_context("spawn").Process(target=write_data, args=(data, episodes))
-    drawing.start()
-    drawing.join()
-    assert drawing.exitcode == 0
-    with served(latency) as url:
+    write_data(data, episodes)
+    with LoopbackThread(LoopbackServer(latency=latency, records=0)) as server:
         config = RunConfig(
             provider="openai",
             model="glance",
-            base_url=url,
+            base_url=server.url,
             price="1,2",
             max_cost=None,
             data=data,

@@ -18,7 +18,7 @@ from typing import Any
 from providers import Provider, Request, Response
 
 # Seconds of steps after which the others of a round must wait.
-SHARE = 0.02
+SHARE = 0.01
 
 
 class Pace:
