@@ -41,7 +41,7 @@ def assumptions(plan: Plan, forecaster: Forecaster | None, seen: Seen) -> Iterat
     if forecaster is None:
         yield "Price: none; a baseline makes no call."
     else:
-        yield f"Price: {priced(plan.price)}."
+        yield f"Price: {priced(forecaster.price)}."
         yield from _bounds(forecaster)
         yield from _turns(forecaster.learned, list(plan.counts))
         yield from _tokens(forecaster, list(plan.counts))

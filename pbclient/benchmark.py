@@ -68,6 +68,12 @@ class State(TypedDict):
     transform: Callable[[Any], Any]
 
 
+class AnsweredState(State):
+    """A step of an in-context example: what was shown, and the answer that the package gives to it."""
+
+    generated_answer: str
+
+
 class Statistics(TypedDict):
     """How an episode went, in the environment's own words."""
 
@@ -104,6 +110,10 @@ class Environment(Protocol):
 
     def get_open_ended_gen_answers(self) -> str: ...
 
+    def get_icl_example(
+        self, hint: bool = False, cot: bool = False, resize: bool = False
+    ) -> list[AnsweredState]: ...
+
     # Private in the package, and the only place that says which categories it would take now.
     def _get_correct_options_and_categories(self) -> tuple[list[str], list[str]]: ...
 
@@ -112,7 +122,13 @@ class EnvironmentClass(Protocol):
     """How the package's environments are made. With `data_dir=""` the paths they give are relative."""
 
     def __call__(
-        self, entry: Mapping[str, Any], data_dir: str, *, reference: bool = False, random: bool = False
+        self,
+        entry: Mapping[str, Any],
+        data_dir: str,
+        *,
+        resize_samples: bool = False,
+        reference: bool = False,
+        random: bool = False,
     ) -> Environment: ...
 
 
@@ -133,13 +149,11 @@ def skip_row(row: Mapping[str, Any]) -> bool:
     return any(field in row and row[field] == value for field, value in SKIPPED.items())
 
 
-def multiple_choice(question: str, options: Sequence[str]) -> str:
-    """The protocol's fixed wording of one multiple-choice question."""
+def multiple_choice(question: str, options: Sequence[str], *, short_answer: bool = True) -> str:
+    """The protocol's fixed wording of one multiple-choice question; `short_answer` as the package has it."""
     lettered = "".join(f"{chr(65 + number)}. {option}\n" for number, option in enumerate(options))
-    return (
-        f"{question} Choose from the following options. Options:\n{lettered}"
-        "Please only return one of the options without any other words."
-    )
+    asked = f"{question} Choose from the following options. Options:\n{lettered}"
+    return f"{asked}Please only return one of the options without any other words." if short_answer else asked
 
 
 def data_code() -> str:

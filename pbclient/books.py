@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pbclient.lines import calls
 from pbclient.money import dollars
 from pbclient.players import Reply
 from pbclient.prices import Price, cost
@@ -46,9 +47,9 @@ class RunBooks:
 
     def recorded(self, episode: Mapping[str, Any]) -> None:
         """Claim what an episode on disk has already booked."""
-        for turn in episode.get("turns", []):
-            if turn.get("key") and not turn.get("cached"):
-                self.ledger.claim(turn["key"])
+        for call in calls(episode):
+            if call.get("key") and not call.get("cached"):
+                self.ledger.claim(call["key"])
 
 
 class NoBooks:

@@ -19,6 +19,7 @@ from providers.types import Json
 DEFAULT_MAX_COST = Decimal(5)
 DEFAULT_CONCURRENCY = 64
 DEFAULT_TIMEOUT = 300.0
+MCQA, OEG = "mcqa", "oeg"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ class RunConfig:
 
     `limit` is in samples per data set, `max_cost` in dollars for the whole run (None lifts it),
     `price` is "IN,OUT" in dollars per million tokens, `timeout` in seconds per attempt.
-    `max_tokens` None means a default that suits the model.
+    `max_tokens` None means a default that suits the model. `mode` is "mcqa" or "oeg", `options`
+    "valid" or "random"; `judge="none"` records open-ended answers without a verdict.
     """
 
     provider: str
@@ -35,8 +37,20 @@ class RunConfig:
     base_url: str | None = None
     data: Path | None = None
     datasets: tuple[str, ...] = ()
+    mode: str = MCQA
     hint: bool = False
     reference: bool = False
+    history: bool = False
+    resize: bool = False
+    shots: int = 0
+    cot: bool = False
+    options: str = "valid"
+    judge: str | None = None
+    judge_provider: str | None = None
+    judge_model: str | None = None
+    judge_base_url: str | None = None
+    judge_max_tokens: int | None = None
+    judge_price: str | None = None
     limit: int | None = None
     seed: int = 0
     repeat: int = 1
@@ -59,6 +73,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         _take_what_notebooks_write(self)
         _whole(self, "limit", "repeat", "max_tokens", "concurrency", "rpm", "tpm", "image_tokens")
+        _whole(self, "judge_max_tokens")
+        _one_of(self, "mode", MCQA, OEG)
+        _one_of(self, "options", "valid", "random")
+        if not isinstance(self.shots, int) or self.shots < 0:
+            raise InputError(f"--shots must be a whole number and at least 0, not {self.shots!r}.")
+        _judge(self)
         _number(self, "timeout", "a positive number of seconds", above=0.0)
         _number(self, "temperature", "zero or more", least=0.0)
         _number(self, "max_cost", "a number of dollars up to a billion, or none", least=0.0)
@@ -80,6 +100,31 @@ def _take_what_notebooks_write(config: RunConfig) -> None:
     datasets = (config.datasets,) if isinstance(config.datasets, str) else tuple(config.datasets)
     for name, value in {**fields, "datasets": datasets}.items():
         object.__setattr__(config, name, value)  # the one way to normalise a frozen value
+
+
+def _one_of(config: RunConfig, name: str, *values: str) -> None:
+    if getattr(config, name) not in values:
+        raise InputError(f"{_flag(name)} must be {' or '.join(values)}, not {getattr(config, name)!r}.")
+
+
+def _judge(config: RunConfig) -> None:
+    """A judge where one is needed, and none where it would have nothing to do."""
+    named = [
+        name
+        for name in ("judge_provider", "judge_model", "judge_base_url", "judge_max_tokens", "judge_price")
+        if getattr(config, name) is not None
+    ]
+    if config.judge not in (None, "none"):
+        raise InputError(f"--judge takes none; a judge is named with --judge-provider, not {config.judge!r}.")
+    if config.mode == MCQA and (named or config.judge):
+        flag = _flag(named[0]) if named else "--judge"
+        raise InputError(f"{flag} belongs to --mode oeg: multiple choice needs no judge.")
+    if config.judge == "none" and named:
+        raise InputError(f"--judge none asks no judge: leave it or {_flag(named[0])} out.")
+    if config.mode == OEG and config.judge is None and config.judge_provider is None:
+        raise InputError(
+            "--mode oeg needs a judge: name one with --judge-provider, or only record with --judge none."
+        )
 
 
 def _whole(config: RunConfig, *names: str) -> None:

@@ -32,6 +32,17 @@ def is_request(asked: Json) -> bool:
     return isinstance(asked, dict) and "messages" in asked
 
 
+def asked_of(asked: Json) -> Json:
+    """The identity of who was asked, in what `describe` made; None in anything else."""
+    return asked.get("provider") if isinstance(asked, dict) else None
+
+
+def images_in(asked: Json) -> int:
+    """How many images were shown, in what `describe` made."""
+    messages: Any = asked.get("messages", []) if isinstance(asked, dict) else []
+    return sum("image" in part for message in messages for part in message["parts"])
+
+
 def _message(message: Message) -> dict[str, Json]:
     return {"role": message.role, "parts": [_part(part) for part in message.parts]}
 

@@ -2,59 +2,59 @@
 
 The environment decides everything about the score; this module carries answers to it and writes
 down what it said. A failure is an outcome, never an answer: what the environment is not given,
-it cannot score.
+it cannot score. Open-ended answers are the business of `open_episode`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from pbclient.benchmark import Environment, environment_class, guarded
+from pbclient import lines
+from pbclient.benchmark import Environment, State
 from pbclient.books import Books
 from pbclient.budget import BudgetExhausted
+from pbclient.conditions import Examples, Exchange, Rules
 from pbclient.dataset import Sample
 from pbclient.errors import PbclientError
+from pbclient.lines import Line
 from pbclient.players import Player, Reply, View
 from providers import Json, ProviderError, RequestRefused
 
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How the environment is run: `--hint` and `--reference`, as the package defines them."""
-
-    hint: bool = False
-    reference: bool = False
+type Failure = tuple[str, str]
 
 
 @dataclass
 class Episode:
-    """One episode while it runs, and its line in the run folder at the end."""
+    """One episode while it runs, and its line in the run folder at the end.
+
+    `examples` draws the other samples' episodes that precede the question.
+    """
 
     sample: Sample
     repeat: int
     rules: Rules
     player: Player
     books: Books
+    examples: Examples | None = None
     clock: Callable[[], float] = time.monotonic
-    turns: list[dict[str, Json]] = field(default_factory=list)
+    turns: list[Line] = field(default_factory=list)
+    _past: list[Exchange] = field(default_factory=list)
+    _shown: list[Json] = field(default_factory=list)
 
-    async def play(self, row: Mapping[str, Any]) -> dict[str, Json]:
+    async def play(self, row: Mapping[str, Any]) -> Line:
         """Run to its end; returns the episode line. Only cancellation and bugs of ours pass."""
         try:
-            environment = self._environment(row)
+            self._show_examples()
+            environment = self.rules.environment(self.sample, row)
             while not environment.stop:
                 failure = await self._turn(environment)
                 if failure is not None:
-                    return self._line(*failure)
-        except BudgetExhausted as error:
-            return self._line("budget", str(error))
-        except RequestRefused as error:
-            return self._line("refused", str(error))
+                    return self._failed(*failure)
         except (ProviderError, PbclientError) as error:
-            return self._line("failed", str(error))
+            return self._failed(*failure_of(error))
         statistics = environment.get_statistics()
         return self._line(
             "resolved",
@@ -62,64 +62,70 @@ class Episode:
             suggestions=int(statistics["num_turns"]) - 1,
         )
 
-    def _environment(self, row: Mapping[str, Any]) -> Environment:
-        make = environment_class(self.sample.dataset)
-        # An empty data folder keeps the paths that it gives relative: the frame store resolves them.
-        return guarded(lambda: make(entry=row, data_dir="", reference=self.rules.reference))
+    def _show_examples(self) -> None:
+        for sample, exchanges in self.examples.of(self.sample) if self.examples else ():
+            self._shown.append(sample.id)
+            self._past.extend(exchanges)
 
-    async def _turn(self, environment: Environment) -> tuple[str, str] | None:
+    async def _turn(self, environment: Environment) -> Failure | None:
         """One question and its answer; the outcome and the reason when the answer cannot be scored."""
-        state = guarded(lambda: environment.get_state(hint=self.rules.hint))
-        view = View(
-            environment, state, self.sample.dataset, self.sample.id, self.repeat, environment.num_turns
-        )
+        state = self.rules.state(environment)
+        view = self._view(environment, state)
         started = self.clock()
         reply = await self.player.answer(view)
-        turn = self._record(state, reply, self.clock() - started)
-        failure = _unscorable(reply)
+        call = lines.call(reply, self.books.entry(reply), self.clock() - started)
+        turn = lines.turn(state, call)
+        self.turns.append(turn)
+        failure = unscorable(reply)
         if failure is None:
-            guarded(lambda: environment.evaluate_generated_answer(reply.text))
+            self.rules.evaluate(environment, self.sample, self.repeat, reply.text)
             turn["action"] = environment.action_evaluation_history[-1]
             turn["category"] = environment.category_evaluation_history[-1]
+            if self.rules.history:
+                self._past.append(Exchange(state, reply.text))
         return failure
 
-    def _record(self, state: Mapping[str, Any], reply: Reply, seconds: float) -> dict[str, Json]:
-        booked = self.books.entry(reply)
-        turn: dict[str, Json] = {
-            "image": state["image_path"],
-            "prompt": state["prompt"],
-            "options": list(state["options"]),
-            "answer": reply.text,
-            "action": None,
-            "category": None,
-            **booked,
-            "usage": asdict(reply.usage) if reply.usage else None,
-            "seconds": 0.0 if booked["cached"] else round(seconds, 3),
-            "key": reply.key,
-        }
-        if reply.model:
-            turn["model"] = reply.model
-        self.turns.append(turn)
-        return turn
+    def _view(self, environment: Environment, state: State) -> View:
+        sample = self.sample
+        return View(
+            environment,
+            state,
+            sample.dataset,
+            sample.id,
+            self.repeat,
+            environment.num_turns,
+            tuple(self._past),
+        )
+
+    def _failed(self, outcome: str, error: str) -> Line:
+        return self._line(outcome, suggestions=max(len(self.turns) - 1, 0), error=error)
 
     def _line(
-        self, outcome: str, error: str | None = None, *, correct: bool = False, suggestions: int | None = None
-    ) -> dict[str, Json]:
-        line: dict[str, Json] = {
-            "dataset": self.sample.dataset,
-            "sample": self.sample.id,
-            "repeat": self.repeat,
-            "outcome": outcome,
-            "correct": correct,
-            "suggestions": max(len(self.turns) - 1, 0) if suggestions is None else suggestions,
-        }
-        if error:
-            line["error"] = error
-        line["turns"] = list(self.turns)
-        return line
+        self, outcome: str, *, correct: bool = False, suggestions: int = 0, error: str | None = None
+    ) -> Line:
+        return lines.episode(
+            self.sample,
+            self.repeat,
+            outcome,
+            self.turns,
+            correct=correct,
+            suggestions=suggestions,
+            error=error,
+            **({"examples": self._shown} if self._shown else {}),
+        )
 
 
-def _unscorable(reply: Reply) -> tuple[str, str] | None:
+def failure_of(error: ProviderError | PbclientError) -> Failure:
+    """The outcome and the reason when there is no answer."""
+    if isinstance(error, BudgetExhausted):
+        return "budget", str(error)
+    if isinstance(error, RequestRefused):
+        return "refused", str(error)
+    return "failed", str(error)
+
+
+def unscorable(reply: Reply) -> Failure | None:
+    """The outcome and the reason when an answer is none that can be scored."""
     if reply.finish == "refusal":
         return "refused", f"The model or a filter declined to answer: {reply.text or 'no text'}"
     if reply.finish == "length":

@@ -97,7 +97,7 @@ def estimate(config: RunConfig, results: Path = RESULTS) -> Estimate:
 async def _estimate(config: RunConfig, results: Path) -> Estimate:
     said: list[str] = []
     with prepare(config, said.append, asks=False) as plan:
-        forecaster = Forecaster.of(plan, learn(plan, results)) if plan.policy is None else None
+        forecaster = Forecaster.of(plan.model, learn(plan, results)) if plan.model else None
         survey = _Survey(plan, _Earlier.of(plan), forecaster)
         await survey.make()
         return survey.estimate((*said, *assumptions(plan, forecaster, survey.seen)))
@@ -176,11 +176,11 @@ class _Survey:
 
     async def make(self) -> None:
         """Look at every episode."""
-        if self._forecaster is None:
+        if self._forecaster is None or self.plan.model is None:
             for sample, repeat in self.plan.order:
                 self._count(sample, repeat, NOTHING, stored=False)
             return
-        with rehearsal(self.plan) as stored, walks(self.plan) as ahead:
+        with rehearsal(self.plan, self.plan.model) as stored, walks(self.plan, self.plan.model) as ahead:
             for sample, repeat in self.plan.order:
                 await self._look(sample, repeat, self._forecaster, stored, ahead)
 

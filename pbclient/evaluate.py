@@ -16,7 +16,6 @@ from typing import Any
 from cache import Store
 from pbclient.config import RunConfig
 from pbclient.dataset import Sample
-from pbclient.episode import Episode
 from pbclient.interrupts import Interrupts
 from pbclient.line import Line, open_line
 from pbclient.pace import Pace
@@ -146,9 +145,9 @@ async def _work(
         activity = Activity(f"{sample.dataset} {sample.id}", since=progress.clock())
         progress.active[number] = activity
         begin(activity)
-        episode = Episode(sample, repeat, plan.rules, line.player, line.books)
+        episode = plan.episode(sample, repeat, line.player, line.books, line.judge)
         try:
-            played = await episode.play(plan.data.row(sample))
+            played = await episode.play(plan.row(sample))
         finally:
             del progress.active[number]
         episodes.append(played)

@@ -12,7 +12,7 @@ from typing import Self
 
 from pbclient.bounds import output_limit
 from pbclient.learned import Learned, Tokens
-from pbclient.plan import Plan
+from pbclient.model import Model
 from pbclient.prices import Price, cost
 from pbclient.walks import Step
 from providers import Request, Usage, price_map
@@ -62,16 +62,16 @@ class Forecaster:
     thinks: bool
 
     @classmethod
-    def of(cls, plan: Plan, learned: Learned) -> Self:
-        """For the episodes of a plan whose model is asked."""
-        row = price_map.find(plan.config.provider, plan.model) or {}
-        tells_cost = plan.config.provider == "openrouter" or plan.identity.get("endpoint") is not None
+    def of(cls, model: Model, learned: Learned) -> Self:
+        """For the episodes that this model is asked."""
+        row = price_map.find(model.provider, model.name) or {}
+        tells_cost = model.provider == "openrouter" or model.identity.get("endpoint") is not None
         return cls(
-            price=plan.price,
-            limit=output_limit(Request((), plan.params)),
+            price=model.price,
+            limit=output_limit(Request((), model.params)),
             learned=learned,
             # Who states the cost of a call itself may state any.
-            floor=0 if tells_cost else _floor(plan.price),
+            floor=0 if tells_cost else _floor(model.price),
             thinks=bool(row.get("supports_reasoning")),
         )
 

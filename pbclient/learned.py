@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pbclient.benchmark import environment_class
 from pbclient.dataset import Sample
 from pbclient.plan import BASELINE, Plan
 from runs import Episodes, NotARun, RunError, RunFolder
@@ -138,7 +137,8 @@ def _asks_the_same(manifest: Mapping[str, Any], plan: Plan) -> bool:
 
 def _read(folder: RunFolder, plan: Plan, samples: Mapping[tuple[str, str], Sample], learned: Learned) -> None:
     config = folder.manifest["config"]
-    own = (config.get("provider"), config.get("model")) == (plan.config.provider, plan.model)
+    asked = plan.manifest["config"]
+    own = all(config.get(name) == asked[name] for name in ("provider", "model"))
     records = learned.own if own else learned.others
     shown: dict[str, bool] = {}
     for episode in _resolved(Episodes(folder.episodes).read()):
@@ -158,9 +158,8 @@ def _is_of(plan: Plan, sample: Sample | None, episode: Mapping[str, Any]) -> boo
     if sample is None:
         return False
     try:
-        make = environment_class(sample.dataset)
-        environment = make(plan.data.row(sample), "", reference=plan.rules.reference)
-        state = environment.get_state(hint=plan.rules.hint)
+        environment = plan.rules.environment(sample, plan.row(sample))
+        state = plan.rules.state(environment)
         first = episode["turns"][0]
         return (first["image"], first["prompt"]) == (state["image_path"], state["prompt"])
     except Exception:

@@ -3,24 +3,28 @@
     player -> Adapting -> Cached -> Retrying -> Limited -> Held -> Gate -> Storing -> provider
 
 A hit turns back at `Cached`: it waits for no slot, limit or hold. `Storing` stands next to the
-wire: a paid answer is on disk before anything else can happen to it.
+wire: a paid answer is on disk before anything else can happen to it. A judge has a line of its own
+with the same cache, ledger and purse.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 
-from cache import KeyLocks, Store
+from cache import KeyLocks, Store, digest
 from pbclient.books import Books, NoBooks, RunBooks
-from pbclient.bounds import Bounds, images_of
+from pbclient.bounds import images_of
 from pbclient.budget import Held, Purse, Raise
 from pbclient.cached import Cached, Offline, Storing
-from pbclient.described import bought_by, unpack
+from pbclient.described import asked_of, bought_by, images_in, unpack
 from pbclient.gate import Gate
+from pbclient.judge import Judge
 from pbclient.limiter import Bucket, Limited, Slots
+from pbclient.model import Model
 from pbclient.money import dollars, shown
 from pbclient.pace import Paced
 from pbclient.parameters import Adapting
@@ -36,17 +40,19 @@ from runs import Ledger, RunFolder
 
 @dataclass
 class Line:
-    """What a run plays with: a player and its books. `unusable` is why no further call can succeed."""
+    """What a run plays with: a player, perhaps a judge, and the books."""
 
     player: Player
     books: Books
-    gate: Gate | None = None
+    judge: Judge | None = None
+    gates: list[Gate] = field(default_factory=list)
     ledger: Ledger | None = None
     limit: int | None = None
 
     @property
     def unusable(self) -> Unusable | None:
-        return self.gate.shut if self.gate else None
+        """Why no further call can succeed."""
+        return next((gate.shut for gate in self.gates if gate.shut), None)
 
     def totals(self) -> LedgerTotals:
         """Money and calls over all lives of the run."""
@@ -65,107 +71,133 @@ class Line:
 @asynccontextmanager
 async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncIterator[Line]:
     """The line of a run, closed with the block."""
-    if plan.policy is not None:
+    if plan.model is None:
+        assert plan.policy is not None
         yield Line(BaselinePlayer(plan.policy), NoBooks(), limit=plan.limit)
         return
+    async with open_works(plan.cache_dir(folder.path), plan.limit, folder, progress) as works:
+        works.show_money()
+        if plan.config.release_holds:
+            works.release_holds([each for each in (plan.model, plan.judge) if each])
+        limits = Limits(plan.config.concurrency, plan.config.rpm, plan.config.tpm, plan.config.offline)
+        pictures = works.stack.enter_context(Pictures(plan.data.frames))
+        player = ModelPlayer(works.wired(plan.model, limits), pictures, plan.model.params, plan.question())
+        judge = works.judge(plan.judge, limits) if plan.judge else None
+        books = RunBooks(works.ledger, plan.model.price)
+        yield Line(player, books, judge, works.gates, works.ledger, plan.limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many calls to one model at once and a minute; `offline` allows none."""
+
+    concurrency: int
+    rpm: int | None = None
+    tpm: int | None = None
+    offline: bool = False
+
+
+@asynccontextmanager
+async def open_works(
+    answers: Path, limit: int | None, folder: RunFolder, progress: Progress
+) -> AsyncIterator[Works]:
+    """What all models of a run share, closed with the block."""
     async with AsyncExitStack() as stack:
-        answers = plan.cache_dir(folder.path)
         store = stack.enter_context(Store(answers))
         locks = stack.enter_context(KeyLocks(answers))
-        pictures = stack.enter_context(Pictures(plan.data.frames))
         ledger = stack.enter_context(Ledger.open(folder.ledger))
         progress.retries = ledger.retries
-        fitting = _Fitting(plan, folder, progress, store, ledger)
-        if plan.config.release_holds:
-            fitting.release_holds()
-        gate, wire = None, fitting.offline()
-        if not plan.config.offline:
-            provider = plan.connect()
-            stack.push_async_callback(provider.aclose)
-            gate = fitting.gate(provider)
-            wire = fitting.paid(gate)
-        player = ModelPlayer(fitting.cached(wire, locks), pictures, plan.params)
-        yield Line(player, RunBooks(ledger, plan.price), gate, ledger, plan.limit)
+        yield Works(folder, progress, store, locks, ledger, limit, stack)
 
 
-@dataclass(frozen=True)
-class _Fitting:
-    """Fits the wrappers round a provider, and ties what they notice to the run."""
+@dataclass
+class Works:
+    """Fits the wrappers round providers, and ties what they notice to the run.
 
-    plan: Plan
+    One cache, one ledger and one purse, whatever is asked: the limit is the run's.
+    """
+
     folder: RunFolder
     progress: Progress
     store: Store
+    locks: KeyLocks
     ledger: Ledger
+    limit: int | None
+    stack: AsyncExitStack
+    gates: list[Gate] = field(default_factory=list)
+    slots: list[Slots] = field(default_factory=list)
 
-    def offline(self) -> Provider:
-        return Offline(self.store, self.plan.identity)
+    def __post_init__(self) -> None:
+        self.purse = Purse(self.ledger, self.limit, self._raised(), self._overrun)
 
-    def gate(self, provider: Provider) -> Gate:
-        return Gate(Storing(provider, self.store, self.plan.identity, self._run), self._shut)
+    def wired(self, model: Model, limits: Limits) -> Provider:
+        """The whole line to a model."""
+        wire = Offline(self.store, model.identity) if limits.offline else self._paid(model, limits)
 
-    def paid(self, inner: Provider) -> Provider:
-        """Retries, slots and money."""
-        config, slots, bounds = self.plan.config, self._slots(), self.bounds
-        purse = Purse(self.ledger, self.plan.limit, self._raised(), self._overrun)
-        held = Held(
-            Paced(inner),
-            purse,
-            bounds.of,
-            lambda request, response: bounds.bill(images_of(request), response),
-        )
-        requests = Bucket(config.rpm) if config.rpm else None
-        tokens = Bucket(config.tpm) if config.tpm else None
-        return Retrying(Limited(held, slots, requests, tokens), noticed=self._retried)
+        def recovered(request: Request, response: Response) -> None:
+            self._settle(model, request.hold, images_of(request), response, request.key)
 
-    def cached(self, inner: Provider, locks: KeyLocks) -> Provider:
-        """The cache, and before it what the model is known to reject."""
-        identity, say = self.plan.identity, self.progress.say
-        cached = Cached(inner, self.store, locks, identity, self._run, say, self._recovered)
-        adapting = Adapting(cached, self.store, identity, self._dropped)
+        cached = Cached(wire, self.store, self.locks, model.identity, self._run, self.progress.say, recovered)
+        dropped = _Dropped(self.folder, self.progress, "judge_dropped" if model.choice.prefix else "dropped")
+        adapting = Adapting(cached, self.store, model.identity, dropped.notice)
         adapting.recall()
-        if adapting.changes:
-            self.folder.update(dropped=dict(adapting.changes))
+        dropped.keep(adapting.changes)
         return adapting
 
-    @property
-    def bounds(self) -> Bounds:
-        plan = self.plan
-        return Bounds(plan.config.provider, plan.model, plan.price, plan.config.image_tokens)
+    def judge(self, model: Model, limits: Limits) -> Judge:
+        """A judge with its line and its books."""
+        books = RunBooks(self.ledger, model.price)
+        return Judge(model.title, self.wired(model, limits), model.params, books)
 
-    @property
-    def _run(self) -> str:
-        return str(self.folder.manifest["id"])
-
-    def _slots(self) -> Slots:
-        slots = Slots(self.plan.config.concurrency)
-        limit = None if self.plan.limit is None else dollars(self.plan.limit)
+    def show_money(self) -> None:
+        """Let the progress read the ledger live."""
+        limit = None if self.limit is None else dollars(self.limit)
         self.progress.money = lambda: (
             dollars(self.ledger.settled),
             dollars(self.ledger.kept + self.ledger.held),
             limit,
         )
-        self.progress.wire = lambda: (self.ledger.calls, slots.running)
-        return slots
+        self.progress.wire = lambda: (self.ledger.calls, sum(slots.running for slots in self.slots))
 
-    def _recovered(self, request: Request, response: Response) -> None:
-        # Killed between storing this answer and settling it: the bill is known after all.
-        bill = self.bounds.bill(images_of(request), response)
-        if bill is not None and self.ledger.is_kept(request.hold):
-            self.ledger.settle(request.hold, bill, request.key)
-
-    def release_holds(self) -> None:
+    def release_holds(self, models: Iterable[Model]) -> None:
         """Free what nobody knows the bill of, on the user's word; what is known is settled first."""
-        run, images = self._run, 1
+        asked = {digest(dict(model.identity)): model for model in models}
         for key, entry in self.store.entries():
             buyer, hold = bought_by(entry.answer)
-            if buyer == run and self.ledger.is_kept(hold):
-                bill = self.bounds.bill(images, unpack(entry.answer))
-                if bill is not None:
-                    self.ledger.settle(hold, bill, key)
+            model = asked.get(digest(asked_of(entry.asked)))
+            if buyer == self._run and model is not None:
+                self._settle(model, hold, images_in(entry.asked), unpack(entry.answer), key)
         freed = self.ledger.release_holds()
         self.folder.update(holds_raised=None)
         self.progress.say(f"Released {shown(freed)} of holds left by calls whose end is unknown.")
+
+    @property
+    def _run(self) -> str:
+        return str(self.folder.manifest["id"])
+
+    def _paid(self, model: Model, limits: Limits) -> Provider:
+        """Retries, slots and money, and behind them the wire."""
+        provider = model.connect()
+        self.stack.push_async_callback(provider.aclose)
+        gate = Gate(Storing(provider, self.store, model.identity, self._run), self._shut)
+        self.gates.append(gate)
+        slots, bounds = Slots(limits.concurrency), model.bounds
+        self.slots.append(slots)
+        held = Held(
+            Paced(gate),
+            self.purse,
+            bounds.of,
+            lambda request, response: bounds.bill(images_of(request), response),
+        )
+        requests = Bucket(limits.rpm) if limits.rpm else None
+        tokens = Bucket(limits.tpm) if limits.tpm else None
+        return Retrying(Limited(held, slots, requests, tokens), noticed=self._retried)
+
+    def _settle(self, model: Model, hold: int, images: int, response: Response, key: str) -> None:
+        """Killed between storing an answer and settling it: the bill is known after all."""
+        bill = model.bounds.bill(images, response)
+        if bill is not None and self.ledger.is_kept(hold):
+            self.ledger.settle(hold, bill, key)
 
     def _raised(self) -> Raise:
         """By how much an earlier life of the run had to raise its holds."""
@@ -176,7 +208,7 @@ class _Fitting:
         self.folder.update(holds_raised=[str(raised.ratio), raised.floor])
         self.progress.say(
             f"WARNING: a call cost {shown(bill)} although its hold was {shown(hold)}. From here on all "
-            "holds for this model are raised to match (--release-holds forgets that); the limit stays."
+            "holds of this run are raised to match (--release-holds forgets that); the limit stays."
         )
 
     def _retried(self, error: TransientError, wait: float) -> None:
@@ -186,7 +218,21 @@ class _Fitting:
     def _shut(self, error: Unusable) -> None:
         self.progress.say(f"No further calls: {error}")
 
-    def _dropped(self, name: str, instead: str | None, why: str) -> None:
+
+@dataclass
+class _Dropped:
+    """What a model is known to reject, said aloud and kept in the manifest under `name`."""
+
+    folder: RunFolder
+    progress: Progress
+    name: str
+
+    def notice(self, option: str, instead: str | None, why: str) -> None:
         what = f"is sent as {instead}" if instead else "is dropped"
-        self.progress.say(f"The model rejects the option {name}, which {what} from now on ({why}).")
-        self.folder.update(dropped={**self.folder.manifest.get("dropped", {}), name: instead})
+        self.progress.say(f"The model rejects the option {option}, which {what} from now on ({why}).")
+        self.keep({option: instead})
+
+    def keep(self, changes: Mapping[str, str | None]) -> None:
+        if changes:
+            known = self.folder.manifest.get(self.name) or {}
+            self.folder.update(**{self.name: {**known, **changes}})

@@ -84,9 +84,39 @@ RUN_OPTIONS = (
     click.option(
         "--dataset", "datasets", multiple=True, help="ROD, VSOD, MVP-N, IN-C, QD, CIT or COCO; repeatable."
     ),
+    click.option(
+        "--mode",
+        type=click.Choice(["mcqa", "oeg"]),
+        default="mcqa",
+        show_default=True,
+        help="Multiple choice, or open-ended answers with a judge.",
+    ),
     click.option("--hint", is_flag=True, help="Add the benchmark's hint to each question."),
     click.option("--reference", is_flag=True, help="Show the unoccluded reference image only."),
-    click.option("--limit", type=int, help="Samples per data set, from the seeded order."),
+    click.option("--history", is_flag=True, help="Keep the conversation so far, images included."),
+    click.option("--resize", is_flag=True, help="Shrink frames as the package offers it, short edge 224."),
+    click.option(
+        "--shots", type=int, default=0, show_default=True, help="Examples before the question (ROD, MVP-N)."
+    ),
+    click.option("--cot", is_flag=True, help="Examples that reason aloud; goes with --shots."),
+    click.option(
+        "--options",
+        type=click.Choice(["valid", "random"]),
+        default="valid",
+        show_default=True,
+        help="Random: suggestions that belong to other data sets.",
+    ),
+    click.option(
+        "--judge", type=click.Choice(["none"]), help="None: record answers, and judge them later."
+    ),
+    click.option("--judge-provider", type=TEXT, help="Who judges open-ended answers, as with --provider."),
+    click.option("--judge-model", type=TEXT, help="The judge's name at its provider."),
+    click.option("--judge-base-url", type=TEXT, help="Any server that speaks the judge's protocol."),
+    click.option("--judge-max-tokens", type=int, help="Output limit of the judge; by default what suits it."),
+    click.option("--judge-price", type=TEXT, help="IN,OUT as with --price, for the judge."),
+    click.option(
+        "--limit", type=int, help="Samples per data set; all by default, in oeg the benchmark's 100."
+    ),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order of episodes."),
     click.option(
         "--repeat", type=int, default=1, show_default=True, help="How often each episode is played."

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,40 +17,44 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pbclient.config import RunConfig
+from pbclient.books import Books
+from pbclient.conditions import Examples, Rules, refuse_combinations
+from pbclient.config import MCQA, OEG, RunConfig
 from pbclient.dataset import DataFolder, Sample, open_data
-from pbclient.episode import Rules
+from pbclient.episode import Episode
 from pbclient.errors import InputError
+from pbclient.judge import Judge
+from pbclient.model import Choice, Model, Say, resolve
 from pbclient.money import allowed, shown
+from pbclient.open_ended import subset
+from pbclient.open_episode import OpenEpisode
 from pbclient.order import seeded
-from pbclient.players import View, baselines
-from pbclient.prices import Price, describe, price_of
-from pbclient.sampling import option_names
-from providers import Json, catalog, price_map
-from providers.hosted import Hosted
+from pbclient.players import Player, Question, View, baselines, choice_question, open_question
+from pbclient.prices import Price, describe
+from pbclient.random_options import ForeignOptions
 
 BASELINE = "baseline"
 DATA_VARIABLE = "PBCLIENT_DATA"
 MOST_EPISODES = 5_000_000  # the order of a run is kept in memory
 
-type Say = Callable[[str], None]
 type Policy = Callable[[View], str]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run, resolved. `policy` is the baseline's, or None when a model is asked."""
+    """A run, resolved: either a baseline's `policy` or the `model` that is asked.
+
+    `foreign` are the suggestions that `--options random` puts into the rows.
+    """
 
     config: RunConfig
-    model: str
     policy: Policy | None
-    identity: Mapping[str, Json]
-    api_key: str | None
-    params: Mapping[str, Json]
-    price: Price
+    model: Model | None
+    judge: Model | None
     data: DataFolder
     order: list[tuple[Sample, int]]
     rules: Rules
+    foreign: ForeignOptions | None
     out: Path
     manifest: dict[str, Any]
 
@@ -64,21 +68,29 @@ class Plan:
         """How many episodes each data set will have."""
         return dict(self.manifest["planned"])
 
+    def row(self, sample: Sample) -> dict[str, Any]:
+        """What the environment is made of. Raises `DataError`."""
+        row = self.data.row(sample)
+        return row if self.foreign is None else self.foreign.put_into(sample.dataset, row)
+
+    def episode(
+        self, sample: Sample, repeat: int, player: Player, books: Books, judge: Judge | None = None
+    ) -> Episode | OpenEpisode:
+        """An episode of this run, ready to be played."""
+        if self.config.mode == OEG:
+            return OpenEpisode(sample, repeat, self.rules, player, books, judge)
+        examples = Examples(self.rules, self.data) if self.rules.shots else None
+        return Episode(sample, repeat, self.rules, player, books, examples)
+
+    def question(self) -> Question:
+        """How a state is put to a model."""
+        return open_question if self.config.mode == OEG else choice_question(self.rules)
+
     def cache_dir(self, run_folder: Path) -> Path:
         """Where answers are kept; `--no-cache` shares none but still loses none of this run's."""
         if self.config.no_cache:
             return run_folder / "answers"
         return self.config.cache_dir or default_cache_dir()
-
-    def connect(self) -> Hosted:
-        """The provider itself; imports its library."""
-        return Hosted(
-            self.config.provider,
-            self.model,
-            base_url=self.config.base_url,
-            api_key=self.api_key,
-            timeout=self.config.timeout,
-        )
 
 
 def default_cache_dir() -> Path:
@@ -94,103 +106,90 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
 
     Who only looks and never asks (`asks=False`) needs no key.
     """
-    policy, model, api_key = _who_answers(config, say, asks and not config.offline)
-    identity = _identity(config, model)
-    params = {} if policy else _params(config, model)
-    price = _price(config, model, policy, params)
-    with open_data(_data_folder(config, say), config.datasets or None) as data:
+    policy, model = _who_answers(config, say, asks)
+    chosen = judge_choice(config)
+    judge = None if chosen is None else resolve(chosen, say, asks=asks)
+    rules, folder = _rules(config), _data_folder(config, say)
+    with open_data(folder, config.datasets or None) as data:
+        refuse_combinations(rules, config.mode, list(data.samples))
         _refuse_too_many(config, data)
-        order = seeded(data.samples, seed=config.seed, limit=config.limit, repeat=config.repeat)
-        out = config.out or _new_folder(config.provider, model)
-        manifest = _manifest(config, model, identity, params, price, data)
+        foreign = ForeignOptions.of(folder, config.seed) if rules.random_options else None
+        order = _order(config, data)
+        out = config.out or _new_folder(config.provider, _name(config, model))
+        manifest = _manifest(config, model, judge, data, foreign)
         manifest["planned"] = _counts(data, order)
-        if not price.is_free:
+        if any(each is not None and not each.price.is_free for each in (model, judge)):
             say(_limit_line(config))
-        yield Plan(
-            config, model, policy, identity, api_key, params, price, data, order,
-            Rules(config.hint, config.reference), out, manifest,
-        )  # fmt: skip
+        yield Plan(config, policy, model, judge, data, order, rules, foreign, out, manifest)
 
 
-def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None, str, str | None]:
-    """The baseline's policy or None, the model's name, and the key when one is needed."""
-    if config.provider == BASELINE:
-        policies = baselines(config.seed)
-        name = config.model or "random"
-        if name not in policies:
-            raise InputError(f"There is no baseline {name!r}: --model takes {', '.join(policies)}.")
-        return policies[name], name, None
-    try:
-        entry = catalog.lookup(config.provider)
-    except LookupError as error:
-        raise InputError(str(error)) from None
-    key = _key(config, entry, asks)
-    model = config.model or entry.default_model
-    if model is None:
-        raise InputError(f"{config.provider} has no default model: name one with --model.")
-    if config.model is None:
-        say(f"Model: {model} (the default for {config.provider}; --model names another).")
-    sees = price_map.supports_vision(config.provider, model)
-    if sees is False:
-        raise InputError(f"{model} does not take images: name a vision model with --model.")
-    if sees is None and price_map.find(config.provider, model):
-        say(f"The price list does not say that {model} takes images; the first call will tell.")
-    return None, model, key
+def _name(config: RunConfig, model: Model | None) -> str:
+    return model.name if model else config.model or "random"
 
 
-def _key(config: RunConfig, entry: catalog.HostedProvider, asks: bool) -> str | None:
-    key, endpoint = entry.key(os.environ), _endpoint(config)
-    if key is None and asks and not endpoint and entry.key_variables:
-        names = " or ".join(entry.key_variables)
-        raise InputError(f"{config.provider} needs a key: set the environment variable {names}.")
-    return key
+def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None, Model | None]:
+    """The baseline's policy, or the model that is asked."""
+    if config.provider != BASELINE:
+        return None, resolve(_model_choice(config), say, asks=asks)
+    policies = baselines(config.seed)
+    name = config.model or "random"
+    if name not in policies:
+        raise InputError(f"There is no baseline {name!r}: --model takes {', '.join(policies)}.")
+    if config.mode == OEG:
+        raise InputError("The baselines choose among options: --mode oeg needs a model.")
+    return policies[name], None
 
 
-def _identity(config: RunConfig, model: str) -> dict[str, Json]:
-    if config.provider == BASELINE:
-        return {"provider": BASELINE, "model": model, "endpoint": None}
-    return dict(Hosted(config.provider, model, base_url=config.base_url).identity)
+def _model_choice(config: RunConfig) -> Choice:
+    return Choice(
+        provider=config.provider,
+        model=config.model,
+        base_url=config.base_url,
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        params=config.params,
+        price=config.price,
+        image_tokens=config.image_tokens,
+        timeout=config.timeout,
+        offline=config.offline,
+    )
 
 
-def _endpoint(config: RunConfig) -> str | None:
-    try:
-        return catalog.endpoint(config.provider, config.base_url, os.environ)
-    except ValueError as error:
-        raise InputError(f"--base-url: {error}") from None
+def judge_choice(config: RunConfig) -> Choice | None:
+    """The judge that the options name. It is asked at temperature 0."""
+    if config.judge_provider is None:
+        return None
+    return Choice(
+        provider=config.judge_provider,
+        model=config.judge_model,
+        base_url=config.judge_base_url,
+        max_tokens=config.judge_max_tokens,
+        price=config.judge_price,
+        timeout=config.timeout,
+        prefix="judge-",
+        sees=False,
+        offline=config.offline,
+    )
 
 
-def _price(config: RunConfig, model: str, policy: Policy | None, params: Mapping[str, Json]) -> Price:
-    if policy is not None:
-        return Price.free()
-    try:
-        options = set(option_names(params))
-        return price_of(
-            config.provider, model, base_url=_endpoint(config), stated=config.price, options=options
-        )
-    except InputError:
-        # Offline nothing can be spent, and what the cache saved may stay unknown.
-        if config.offline and config.price is None:
-            return Price.free()
-        raise
+def _rules(config: RunConfig) -> Rules:
+    return Rules(
+        hint=config.hint,
+        reference=config.reference,
+        history=config.history,
+        resize=config.resize,
+        shots=config.shots,
+        cot=config.cot,
+        random_options=config.options == "random",
+        seed=config.seed,
+    )
 
 
-def _params(config: RunConfig, model: str) -> dict[str, Json]:
-    """The sampling options as they are sent."""
-    most = config.max_tokens or default_max_tokens(config.provider, model)
-    params: dict[str, Json] = {"max_tokens": most}
-    if config.temperature is not None:
-        params["temperature"] = config.temperature
-    return {**params, **config.params}
-
-
-def default_max_tokens(provider: str, model: str) -> int:
-    """Room for a reasoning model to think, within what the model can give; 2,048 when it is unknown,
-    since small servers refuse a limit above their context."""
-    row = price_map.find(provider, model)
-    if row is None:
-        return 2048
-    most = row.get("max_output_tokens") or row.get("max_tokens")
-    return min(8192, int(most)) if most else 8192
+def _order(config: RunConfig, data: DataFolder) -> list[tuple[Sample, int]]:
+    if config.mode == MCQA:
+        return seeded(data.samples, seed=config.seed, limit=config.limit, repeat=config.repeat)
+    chosen = {name: subset(samples, config.limit) for name, samples in data.samples.items()}
+    return seeded(chosen, seed=config.seed, limit=None, repeat=config.repeat)
 
 
 def _data_folder(config: RunConfig, say: Say) -> Path:
@@ -236,11 +235,10 @@ def _new_folder(provider: str, model: str) -> Path:
 
 def _manifest(
     config: RunConfig,
-    model: str,
-    identity: Mapping[str, Json],
-    params: Mapping[str, Json],
-    price: Price,
+    model: Model | None,
+    judge: Model | None,
     data: DataFolder,
+    foreign: ForeignOptions | None,
 ) -> dict[str, Any]:
     """run.json: `config` is what defines the run, `settings` what may change when it is continued."""
     return {
@@ -249,17 +247,21 @@ def _manifest(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": {
             "benchmark": f"proactivebench {version('proactivebench')}",
-            "provider": config.provider,
-            "model": model,
-            "endpoint": identity.get("endpoint"),
-            "mode": "mcqa",
+            **_asked(config, model),
+            "mode": config.mode,
+            "judge": {"provider": judge.provider, **_identity(judge)} if judge else None,
             "datasets": list(data.samples),
             "hint": config.hint,
             "reference": config.reference,
+            "history": config.history,
+            "resize": config.resize,
+            "shots": config.shots,
+            "cot": config.cot,
+            "options": config.options,
+            "foreign_options": foreign.digest if foreign else None,
             "limit": config.limit,
             "seed": config.seed,
             "repeat": config.repeat,
-            "params": dict(params),
         },
         "data": data.digest,
         "settings": {
@@ -271,10 +273,22 @@ def _manifest(
             "offline": config.offline,
             "no_cache": config.no_cache,
         },
-        "prices": describe(price),
+        "prices": describe(model.price if model else Price.free()),
+        "judge_prices": describe(judge.price) if judge else None,
         "dropped": {},
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("pbclient", "proactivebench", "litellm", "pillow")},
         },
     }
+
+
+def _asked(config: RunConfig, model: Model | None) -> dict[str, Any]:
+    if model is not None:
+        return {"provider": model.provider, **_identity(model)}
+    return {"provider": BASELINE, "model": _name(config, None), "endpoint": None, "params": {}}
+
+
+def _identity(model: Model) -> dict[str, Any]:
+    """All that is part of its keys, and its options."""
+    return {**model.identity, "model": model.name, "params": dict(model.params)}

@@ -8,23 +8,31 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from pbclient.benchmark import Environment, guarded, multiple_choice
+from pbclient.benchmark import Environment, State, guarded, multiple_choice
+from pbclient.conditions import Exchange, Rules
 from pbclient.pictures import Pictures
 from providers import Finish, Json, Message, Provider, Request, Usage
+
+type Question = Callable[[State], str]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a player may look at: the environment, its current state, and where in the run it is."""
+    """What a player may look at: the environment, its current state, and where in the run it is.
+
+    `past` is what stands before the question: examples of other episodes, and this one's own
+    turns where its history is kept.
+    """
 
     environment: Environment
-    state: Mapping[str, Any]
+    state: State
     dataset: str
     sample: str
     repeat: int
     turn: int
+    past: tuple[Exchange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +62,42 @@ class ModelPlayer:
     provider: Provider
     pictures: Pictures
     params: Mapping[str, Json]
+    question: Question
 
     async def answer(self, view: View) -> Reply:
-        state = view.state
-        picture = await self.pictures.open(state["image_path"], state["transform"])
-        question = multiple_choice(state["prompt"], state["options"])
-        request = Request((Message("user", (picture, question)),), self.params, view.repeat, view.turn)
+        messages = await self._conversation(view)
+        request = Request(tuple(messages), self.params, view.repeat, view.turn)
         response = await self.provider.complete(request)
         return Reply(
-            response.text, response.finish, response.usage, response.key, images=1, model=response.model
+            response.text,
+            response.finish,
+            response.usage,
+            response.key,
+            images=len(view.past) + 1,
+            model=response.model,
         )
+
+    async def _conversation(self, view: View) -> list[Message]:
+        messages: list[Message] = []
+        for exchange in view.past:
+            messages.append(await self._asked(exchange.state))
+            messages.append(Message("assistant", (exchange.answer,)))
+        return [*messages, await self._asked(view.state)]
+
+    async def _asked(self, state: State) -> Message:
+        picture = await self.pictures.open(state["image_path"], state["transform"])
+        return Message("user", (picture, self.question(state)))
+
+
+def choice_question(rules: Rules) -> Question:
+    """The multiple-choice question of a state."""
+    short = rules.short_answer
+    return lambda state: multiple_choice(state["prompt"], state["options"], short_answer=short)
+
+
+def open_question(state: State) -> str:
+    """The question without options."""
+    return state["prompt"]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pbclient.lines import calls
 from pbclient.waiting import Activity
 
 MANY_REASONS = 1000
@@ -70,6 +71,6 @@ class Progress:
             tally.suggestions += episode.get("suggestions") or 0
         elif "error" in episode and (episode["error"] in self.reasons or len(self.reasons) < MANY_REASONS):
             self.reasons[episode["error"]] += 1
-        for turn in episode.get("turns", []):
-            self.hits += bool(turn.get("cached"))
-            self.saved += turn.get("saved") or 0.0
+        for call in calls(episode):
+            self.hits += bool(call.get("cached"))
+            self.saved += call.get("saved") or 0.0

@@ -15,7 +15,7 @@ from pbclient.benchmark import Environment
 from pbclient.books import NoBooks
 from pbclient.dataset import Sample
 from pbclient.described import describe, unpack
-from pbclient.episode import Episode
+from pbclient.model import Model
 from pbclient.parameters import Adapting
 from pbclient.pictures import Pictures
 from pbclient.plan import Plan
@@ -60,9 +60,9 @@ class Rehearsal:
     async def play(self, sample: Sample, repeat: int) -> Rehearsed:
         """One episode, as far as stored answers carry it."""
         watched = _Watched(self.player)
-        episode = Episode(sample, repeat, self.plan.rules, watched, NoBooks())
+        episode = self.plan.episode(sample, repeat, watched, NoBooks())
         try:
-            line = await episode.play(self.plan.data.row(sample))
+            line = await episode.play(self.plan.row(sample))
         except _Missing as missing:
             return Rehearsed(len(episode.turns), watched.environment, missing.key)
         failure = str(line.get("error")) if line["outcome"] == "failed" else None
@@ -70,17 +70,17 @@ class Rehearsal:
 
 
 @contextmanager
-def rehearsal(plan: Plan) -> Iterator[Rehearsal]:
+def rehearsal(plan: Plan, model: Model) -> Iterator[Rehearsal]:
     """For the answers that a run of this plan would find; a cache that is not there is not made."""
     folder = plan.cache_dir(plan.out)
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder)) if folder.is_dir() else None
         pictures = stack.enter_context(Pictures(plan.data.frames))
-        provider: Provider = _Stored(store, plan.identity)
+        provider: Provider = _Stored(store, model.identity)
         if store is not None:
-            provider = Adapting(provider, store, plan.identity)
+            provider = Adapting(provider, store, model.identity)
             provider.recall()
-        yield Rehearsal(plan, ModelPlayer(provider, pictures, plan.params))
+        yield Rehearsal(plan, ModelPlayer(provider, pictures, model.params, plan.question()))
 
 
 @dataclass(frozen=True)

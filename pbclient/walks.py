@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from pbclient.benchmark import Environment
 from pbclient.bounds import Bounds
+from pbclient.conditions import Rules
 from pbclient.dataset import Sample
-from pbclient.episode import Rules
 from pbclient.errors import FrameError
+from pbclient.model import Model
 from pbclient.pictures import Picture, Pictures, Transform
 from pbclient.plan import Plan
 from pbclient.players import ModelPlayer, View, suggestions
@@ -94,11 +95,12 @@ class Walks:
 
 
 @contextmanager
-def walks(plan: Plan) -> Iterator[Walks]:
+def walks(plan: Plan, model: Model) -> Iterator[Walks]:
     """For the episodes of a plan."""
-    scales = Scales(Bounds(plan.config.provider, plan.model, plan.price, plan.config.image_tokens))
+    scales = Scales(model.bounds)
     with Outlines(plan.data.frames) as outlines:
-        yield Walks(ModelPlayer(scales, outlines, plan.params), scales, plan.rules)
+        player = ModelPlayer(scales, outlines, model.params, plan.question())
+        yield Walks(player, scales, plan.rules)
 
 
 @dataclass

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pbclient.books import NoBooks
 from pbclient.budget import BudgetExhausted
+from pbclient.conditions import Rules
 from pbclient.dataset import open_data
-from pbclient.episode import Episode, Rules
+from pbclient.episode import Episode
 from pbclient.errors import FrameError
 from pbclient.players import BaselinePlayer, Reply, View, baselines
 from pbclient.scores import OUTCOMES, rescore

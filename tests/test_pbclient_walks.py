@@ -44,15 +44,15 @@ class Bounding:
 
 
 async def _steps(plan, sample, environment):
-    with walks(plan) as ahead:
+    with walks(plan, plan.model) as ahead:
         return await ahead.longest(sample, 0, environment)
 
 
 async def _holds(plan, sample, environment, choices):
     """The holds of the calls of an episode that takes a suggestion as `choices` say, while there is one."""
-    bounding = Bounding(Bounds("openai", plan.model, plan.price))
+    bounding = Bounding(plan.model.bounds)
     with Pictures(plan.data.frames) as pictures:
-        player = ModelPlayer(bounding, pictures, plan.params)
+        player = ModelPlayer(bounding, pictures, plan.model.params, plan.question())
         for choice in choices:
             state = environment.get_state(hint=plan.rules.hint)
             view = View(environment, state, sample.dataset, sample.id, 0, environment.num_turns)

@@ -1,0 +1,124 @@
+"""A language model that says whether an open-ended answer names what the benchmark accepts.
+
+It is asked like any model (cache, money, retries) with the package's messages, and read by the
+package's parser. An answer without a verdict is asked for once more, as another draw; after that
+the judge has failed, which is an outcome and no score.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pbclient import lines
+from pbclient.books import Books
+from pbclient.budget import BudgetExhausted
+from pbclient.errors import PbclientError
+from pbclient.lines import Line
+from pbclient.open_ended import judge_messages
+from pbclient.players import Reply
+from pbclient.verdicts import Verdict, read_verdict
+from providers import Json, Provider, ProviderError, Request, Response
+
+DRAWS = 2
+_NO_VERDICT = Verdict(0, 0, 0, parsed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is put to a judge: the prompt and the answer, and what the benchmark accepts.
+
+    `valid` is what the environment gave when asked twice: shown to the judge, and used to read it.
+    """
+
+    dataset: str
+    prompt: str
+    valid: tuple[str, str]
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """`outcome` is `resolved`, `judge_failed` or `budget`; `verdict` its record in the run folder."""
+
+    outcome: str
+    verdict: Line
+    error: str | None = None
+
+    @property
+    def correct(self) -> bool:
+        """Whether the right category was named."""
+        return self.verdict["category_prediction"] == 1
+
+    @property
+    def suggestions(self) -> int:
+        """Whether a valid suggestion was made, as 0 or 1."""
+        return int(self.verdict["proactive_suggestion"] == 1)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Asks one model. `params` are its sampling options as sent."""
+
+    title: str
+    provider: Provider
+    params: Mapping[str, Json]
+    books: Books
+    clock: Callable[[], float] = time.monotonic
+
+    async def judge(self, question: Question, *, drawn: int = 0) -> Judged:
+        """The verdict on one answer; `drawn` is how many draws an earlier attempt has used up."""
+        calls: list[Line] = []
+        first: Verdict | None = None
+        verdict = _NO_VERDICT
+        error = "The judge gave no verdict that the benchmark can read."
+        try:
+            for repeat in range(drawn, drawn + DRAWS):
+                reply = await self._ask(question, repeat, calls)
+                verdict = self._read(question, reply.text)
+                first = first or verdict
+                if verdict.parsed and reply.finish == "stop":
+                    return self._judged("resolved", question, calls, verdict, first)
+        except BudgetExhausted as exhausted:
+            return self._judged("budget", question, calls, None, first, str(exhausted))
+        except (ProviderError, PbclientError) as failure:
+            error = f"The judge could not be asked: {failure}"
+        return self._judged("judge_failed", question, calls, None, first, error)
+
+    async def _ask(self, question: Question, repeat: int, calls: list[Line]) -> Reply:
+        messages = judge_messages(question.prompt, question.valid[0], question.answer)
+        started = self.clock()
+        # An episode whose answer is bought comes before one that has none yet.
+        response = await self.provider.complete(Request(messages, self.params, repeat, turn=1))
+        reply = _reply(response)
+        call = lines.call(reply, self.books.entry(reply), self.clock() - started)
+        calls.append({**call, "finish": reply.finish})
+        return reply
+
+    def _read(self, question: Question, text: str) -> Verdict:
+        return read_verdict(*question.valid, text, question.dataset)
+
+    def _judged(
+        self,
+        outcome: str,
+        question: Question,
+        calls: list[Line],
+        verdict: Verdict | None,
+        official: Verdict | None,
+        error: str | None = None,
+    ) -> Judged:
+        figures: Line = dict.fromkeys(_NO_VERDICT.figures())
+        record: Line = {
+            "judge": self.title,
+            "valid": list(question.valid),
+            **(dict(verdict.figures()) if verdict else figures),
+            # The package asks once, and counts what it cannot read as zeros.
+            "official": dict((official or _NO_VERDICT).figures()),
+            "turns": list(calls),
+        }
+        return Judged(outcome, record, error)
+
+
+def _reply(response: Response) -> Reply:
+    return Reply(response.text, response.finish, response.usage, response.key, model=response.model)

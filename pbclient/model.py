@@ -1,0 +1,159 @@
+"""Who is asked, with which options and at what price: one model, resolved and checked.
+
+The model under test and the judge are resolved alike. Nothing is asked here and nothing heavy is
+imported; what a call may cost at most is the business of `bounds`, how calls are wrapped `line`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pbclient.bounds import Bounds
+from pbclient.errors import InputError
+from pbclient.prices import Price, price_of
+from pbclient.sampling import option_names
+from providers import Json, catalog, price_map
+from providers.hosted import Hosted
+
+type Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a user named of a model. `prefix` begins the flags that name it: "" or "judge-".
+
+    `sees` is whether it will be shown images, `offline` whether nothing will be asked of it.
+    """
+
+    provider: str
+    model: str | None = None
+    base_url: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = 0.0
+    params: Mapping[str, Json] = field(default_factory=dict)
+    price: str | None = None
+    image_tokens: int | None = None
+    timeout: float = 300.0
+    prefix: str = ""
+    sees: bool = True
+    offline: bool = False
+
+    def flag(self, name: str) -> str:
+        """The flag that sets this."""
+        return f"--{self.prefix}{name}"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be asked. `params` are the options as sent, `identity` is its part of a key."""
+
+    choice: Choice
+    name: str
+    identity: Mapping[str, Json]
+    params: Mapping[str, Json]
+    price: Price
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def provider(self) -> str:
+        return self.choice.provider
+
+    @property
+    def title(self) -> str:
+        """As people and files name it."""
+        return f"{self.provider}/{self.name}"
+
+    @property
+    def bounds(self) -> Bounds:
+        """The most that its calls can cost."""
+        return Bounds(self.provider, self.name, self.price, self.choice.image_tokens)
+
+    def connect(self) -> Hosted:
+        """The provider itself; its library is imported at the first call."""
+        choice = self.choice
+        return Hosted(
+            choice.provider, self.name, base_url=choice.base_url, api_key=self.api_key, timeout=choice.timeout
+        )
+
+
+def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
+    """The model that `choice` names. Raises `InputError`; `say` hears what the user did not choose.
+
+    Who only looks and never asks (`asks=False`) needs no key.
+    """
+    try:
+        entry = catalog.lookup(choice.provider)
+    except LookupError as error:
+        raise InputError(str(error)) from None
+    key = _key(choice, entry, asks and not choice.offline)
+    name = choice.model or entry.default_model
+    if name is None:
+        raise InputError(f"{choice.provider} has no default model: name one with {choice.flag('model')}.")
+    if choice.model is None:
+        role = "Judge" if choice.prefix else "Model"
+        say(f"{role}: {name} (the default for {choice.provider}; {choice.flag('model')} names another).")
+    if choice.sees:
+        _refuse_blind(choice, name, say)
+    identity = dict(Hosted(choice.provider, name, base_url=choice.base_url).identity)
+    params = _params(choice, name)
+    return Model(choice, name, identity, params, _price(choice, name, params), key)
+
+
+def default_max_tokens(provider: str, model: str) -> int:
+    """Room for a reasoning model to think, within what the model can give; 2,048 when it is unknown,
+    since small servers refuse a limit above their context."""
+    row = price_map.find(provider, model)
+    if row is None:
+        return 2048
+    most = row.get("max_output_tokens") or row.get("max_tokens")
+    return min(8192, int(most)) if most else 8192
+
+
+def _refuse_blind(choice: Choice, name: str, say: Say) -> None:
+    sees = price_map.supports_vision(choice.provider, name)
+    if sees is False:
+        raise InputError(f"{name} does not take images: name a vision model with {choice.flag('model')}.")
+    if sees is None and price_map.find(choice.provider, name):
+        say(f"The price list does not say that {name} takes images; the first call will tell.")
+
+
+def _key(choice: Choice, entry: catalog.HostedProvider, asks: bool) -> str | None:
+    key, endpoint = entry.key(os.environ), _endpoint(choice)
+    if key is None and asks and not endpoint and entry.key_variables:
+        names = " or ".join(entry.key_variables)
+        raise InputError(f"{choice.provider} needs a key: set the environment variable {names}.")
+    return key
+
+
+def _endpoint(choice: Choice) -> str | None:
+    try:
+        return catalog.endpoint(choice.provider, choice.base_url, os.environ)
+    except ValueError as error:
+        raise InputError(f"{choice.flag('base-url')}: {error}") from None
+
+
+def _params(choice: Choice, name: str) -> dict[str, Json]:
+    """The sampling options as they are sent."""
+    most = choice.max_tokens or default_max_tokens(choice.provider, name)
+    params: dict[str, Json] = {"max_tokens": most}
+    if choice.temperature is not None:
+        params["temperature"] = choice.temperature
+    return {**params, **choice.params}
+
+
+def _price(choice: Choice, name: str, params: Mapping[str, Json]) -> Price:
+    try:
+        return price_of(
+            choice.provider,
+            name,
+            base_url=_endpoint(choice),
+            stated=choice.price,
+            options=set(option_names(params)),
+        )
+    except InputError as error:
+        # Offline nothing can be spent, and what the cache saved may stay unknown.
+        if choice.offline and choice.price is None:
+            return Price.free()
+        raise InputError(str(error).replace("--price", choice.flag("price"))) from None
