@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pbclient.cli_cache import cache
+from pbclient.cli_judge import judge
 from pbclient.options import FOLDER, config_from, run_options
+from pbclient.printing import print_lines, print_summary
 
 if TYPE_CHECKING:
     from pbclient.evaluate import RunResult
@@ -76,7 +79,7 @@ def run(as_json: bool, **options: Any) -> None:
 
     config: RunConfig = config_from(options)
     result = play(config)
-    _print_summary(result.summary, as_json)
+    print_summary(result.summary, as_json)
     _print_ending(result)
     sys.exit(result.exit_code)
 
@@ -92,7 +95,7 @@ def estimate(as_json: bool, **options: Any) -> None:
     from pbclient.estimate_table import lines
 
     found = estimated(config_from(options))
-    _print_lines([json.dumps(found.to_json(), indent=2)] if as_json else list(lines(found)))
+    print_lines([json.dumps(found.to_json(), indent=2)] if as_json else list(lines(found)))
 
 
 @main.command()
@@ -102,7 +105,7 @@ def score(folder: Path, as_json: bool) -> None:
     """Score a run again from its recorded answers: no call, no cache, no images."""
     from pbclient.rescore import score_again
 
-    _print_summary(score_again(folder), as_json)
+    print_summary(score_again(folder), as_json)
 
 
 @main.command()
@@ -114,80 +117,12 @@ def providers() -> None:
         click.echo(line)
 
 
-@main.group()
-def cache() -> None:
-    """Look into the stored answers."""
-
-
-_CACHE_DIR = click.option(
-    "--cache-dir", type=FOLDER, help="Where answers are kept; by default the user's cache folder."
-)
-
-
-@cache.command("stats")
-@_CACHE_DIR
-def cache_stats(cache_dir: Path | None) -> None:
-    """How many answers there are, and how large."""
-    from pbclient.answers import stats_lines
-
-    _print_lines(stats_lines(cache_dir))
-
-
-@cache.command("check")
-@_CACHE_DIR
-@click.option("--fix", is_flag=True, help="Delete what cannot be read.")
-def cache_check(cache_dir: Path | None, fix: bool) -> None:
-    """Read every entry; exit code 4 if one is corrupt."""
-    from pbclient.answers import check_lines
-
-    problems = check_lines(cache_dir, fix)
-    _print_lines(problems or ["Every entry is sound."])
-    sys.exit(4 if problems and not fix else 0)
-
-
-@cache.command("clear")
-@_CACHE_DIR
-@click.option("--provider", help="Only the answers of this provider.")
-@click.option("--model", help="Only the answers of this model.")
-@click.confirmation_option(prompt="These answers were paid for. Delete them?")
-def cache_clear(cache_dir: Path | None, provider: str | None, model: str | None) -> None:
-    """Delete stored answers."""
-    from pbclient.answers import clear
-
-    click.echo(f"{clear(cache_dir, provider, model)} answers deleted.")
-
-
-@cache.command("why")
-@_CACHE_DIR
-@click.argument("what", metavar="RUN|KEY")
-def cache_why(cache_dir: Path | None, what: str) -> None:
-    """Why a request missed: the nearest stored one and the paths that differ."""
-    from pbclient.answers import why_lines
-
-    _print_lines(why_lines(cache_dir, what))
-
-
-def _print_lines(lines: list[str]) -> None:
-    for line in lines:
-        click.echo(line)
-
-
-def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
-    from pbclient.scores import dump
-    from pbclient.tables import plain, table
-
-    if as_json:
-        click.echo(dump(summary).decode(), nl=False)
-    elif sys.stdout is not None and sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(table(summary))
-    else:
-        click.echo(plain(summary))
-
-
 def _print_ending(result: RunResult) -> None:
     from pbclient.session import ending
 
     for line in ending(result, ["pbclient", *sys.argv[1:]]):
         click.echo(line, err=True)
+
+
+for command in (judge, cache):
+    main.add_command(command)

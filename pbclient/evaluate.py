@@ -6,9 +6,8 @@ It plans nothing and shows nothing: `plan` says what is to be done, `progress` w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from cache import Store
 from pbclient.config import RunConfig
 from pbclient.dataset import Sample
+from pbclient.groups import all_or_first_error
 from pbclient.interrupts import Interrupts
 from pbclient.line import Line, open_line
 from pbclient.pace import Pace
@@ -124,7 +124,7 @@ async def _play_all(
     owed = ((sample, repeat) for sample, repeat in plan.order if _identity(sample, repeat) not in finished)
     pace = Pace()
     workers = min(plan.config.concurrency, max(len(plan.order) - len(finished), 1))
-    async with _all_or_first_error() as group:
+    async with all_or_first_error() as group:
         for number in range(workers):
             task = group.create_task(pace(_work, number, owed, plan, episodes, line, progress))
             interrupts.watch(task)
@@ -172,13 +172,3 @@ def _close(
 
 def _identity(sample: Sample, repeat: int) -> tuple[str, str, int]:
     return sample.dataset, sample.id, repeat
-
-
-@asynccontextmanager
-async def _all_or_first_error() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group whose first error comes out as itself, since one sentence is what people read."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors

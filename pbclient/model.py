@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pbclient.bounds import Bounds
 from pbclient.errors import InputError
@@ -66,6 +67,12 @@ class Model:
         return f"{self.provider}/{self.name}"
 
     @property
+    def described(self) -> dict[str, Json]:
+        """As a run folder names it: everything that is part of its keys, and its options."""
+        said = {"provider": self.provider, **self.identity, "model": self.name}
+        return {**said, "params": dict(self.params)}
+
+    @property
     def bounds(self) -> Bounds:
         """The most that its calls can cost."""
         return Bounds(self.provider, self.name, self.price, self.choice.image_tokens)
@@ -76,6 +83,11 @@ class Model:
         return Hosted(
             choice.provider, self.name, base_url=choice.base_url, api_key=self.api_key, timeout=choice.timeout
         )
+
+
+def judge_named(provider: str, **options: Any) -> Choice:
+    """A judge: it sees no images, and is asked at temperature 0. `options` are fields of `Choice`."""
+    return Choice(provider=provider, prefix="judge-", sees=False, temperature=0.0, **options)
 
 
 def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:

@@ -40,7 +40,7 @@ TEXT = _Text()
 FOLDER = _Folder(path_type=Path)
 
 
-def _dollars(context: click.Context, option: click.Parameter, text: str) -> Decimal | None:
+def dollars(context: click.Context, option: click.Parameter, text: str) -> Decimal | None:
     if text.lower() == "none":
         return None
     try:
@@ -136,7 +136,7 @@ RUN_OPTIONS = (
         "--max-cost",
         default="5",
         show_default=True,
-        callback=_dollars,
+        callback=dollars,
         help="Dollars that the whole run may cost, or none.",
     ),
     click.option(

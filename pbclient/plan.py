@@ -24,7 +24,7 @@ from pbclient.dataset import DataFolder, Sample, open_data
 from pbclient.episode import Episode
 from pbclient.errors import InputError
 from pbclient.judge import Judge
-from pbclient.model import Choice, Model, Say, resolve
+from pbclient.model import Choice, Model, Say, judge_named, resolve
 from pbclient.money import allowed, shown
 from pbclient.open_ended import subset
 from pbclient.open_episode import OpenEpisode
@@ -32,6 +32,7 @@ from pbclient.order import seeded
 from pbclient.players import Player, Question, View, baselines, choice_question, open_question
 from pbclient.prices import Price, describe
 from pbclient.random_options import ForeignOptions
+from runs import RunFolder
 
 BASELINE = "baseline"
 DATA_VARIABLE = "PBCLIENT_DATA"
@@ -93,6 +94,13 @@ class Plan:
         return self.config.cache_dir or default_cache_dir()
 
 
+def answers_folder(folder: RunFolder, cache_dir: Path | None) -> Path:
+    """Where the answers of a recorded run are kept, unless `cache_dir` says otherwise."""
+    if cache_dir is None and folder.manifest["settings"].get("no_cache"):
+        return folder.path / "answers"
+    return cache_dir or default_cache_dir()
+
+
 def default_cache_dir() -> Path:
     """The user's cache folder for answers."""
     from platformdirs import user_cache_path
@@ -107,7 +115,7 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
     Who only looks and never asks (`asks=False`) needs no key.
     """
     policy, model = _who_answers(config, say, asks)
-    chosen = judge_choice(config)
+    chosen = _judge_choice(config)
     judge = None if chosen is None else resolve(chosen, say, asks=asks)
     rules, folder = _rules(config), _data_folder(config, say)
     with open_data(folder, config.datasets or None) as data:
@@ -155,19 +163,17 @@ def _model_choice(config: RunConfig) -> Choice:
     )
 
 
-def judge_choice(config: RunConfig) -> Choice | None:
-    """The judge that the options name. It is asked at temperature 0."""
+def _judge_choice(config: RunConfig) -> Choice | None:
+    """The judge that the options name."""
     if config.judge_provider is None:
         return None
-    return Choice(
-        provider=config.judge_provider,
+    return judge_named(
+        config.judge_provider,
         model=config.judge_model,
         base_url=config.judge_base_url,
         max_tokens=config.judge_max_tokens,
         price=config.judge_price,
         timeout=config.timeout,
-        prefix="judge-",
-        sees=False,
         offline=config.offline,
     )
 
@@ -249,7 +255,7 @@ def _manifest(
             "benchmark": f"proactivebench {version('proactivebench')}",
             **_asked(config, model),
             "mode": config.mode,
-            "judge": {"provider": judge.provider, **_identity(judge)} if judge else None,
+            "judge": judge.described if judge else None,
             "datasets": list(data.samples),
             "hint": config.hint,
             "reference": config.reference,
@@ -285,10 +291,5 @@ def _manifest(
 
 def _asked(config: RunConfig, model: Model | None) -> dict[str, Any]:
     if model is not None:
-        return {"provider": model.provider, **_identity(model)}
+        return model.described
     return {"provider": BASELINE, "model": _name(config, None), "endpoint": None, "params": {}}
-
-
-def _identity(model: Model) -> dict[str, Any]:
-    """All that is part of its keys, and its options."""
-    return {**model.identity, "model": model.name, "params": dict(model.params)}

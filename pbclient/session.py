@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 
 from pbclient.config import RunConfig
@@ -19,17 +19,25 @@ from pbclient.progress import Progress
 SHOWN = 3  # reasons that are worth reading at the end of a run
 
 
+type Work[T] = Callable[[Progress, Interrupts], Awaitable[T]]
+
+
 def play(config: RunConfig) -> RunResult:
-    """Run `config` with a live panel on a terminal and plain lines in a pipe, both on stderr."""
+    """Run `config` before a person."""
+    return attended(lambda progress, interrupts: evaluate(config, progress=progress, interrupts=interrupts))
+
+
+def attended[T](work: Work[T]) -> T:
+    """Do `work` with a live panel on a terminal and plain lines in a pipe, both on stderr, and Ctrl-C."""
     progress = Progress()
     with ExitStack() as stack:
         # Started with stderr closed there is nobody to tell anything.
         stream = sys.stderr or stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         stack.enter_context((panel if stream.isatty() else plain)(progress, stream))
-        return asyncio.run(_play(config, progress))
+        return asyncio.run(_interruptible(work, progress))
 
 
-async def _play(config: RunConfig, progress: Progress) -> RunResult:
+async def _interruptible[T](work: Work[T], progress: Progress) -> T:
     interrupts = Interrupts()
 
     def interrupt() -> None:
@@ -40,12 +48,12 @@ async def _play(config: RunConfig, progress: Progress) -> RunResult:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
-    return await evaluate(config, progress=progress, interrupts=interrupts)
+    return await work(progress, interrupts)
 
 
 def ending(result: RunResult, command: Sequence[str]) -> list[str]:
     """Where the run is, why it stopped or left episodes unresolved, and the `command` that continues it."""
-    lines = [f"Run folder: {result.folder}", *_reasons(result)]
+    lines = [f"Run folder: {result.folder}", *unresolved(result.reasons)]
     if result.unusable is not None:
         lines.append(f"Stopped: {result.unusable}")
     if result.interrupted:
@@ -57,9 +65,10 @@ def ending(result: RunResult, command: Sequence[str]) -> list[str]:
     return lines
 
 
-def _reasons(result: RunResult) -> list[str]:
-    lines = [f"Unresolved ({count}): {reason}" for reason, count in result.reasons[:SHOWN]]
-    more = sum(count for _, count in result.reasons[SHOWN:])
+def unresolved(reasons: Sequence[tuple[str, int]]) -> list[str]:
+    """Why episodes were not resolved, the commonest reasons first."""
+    lines = [f"Unresolved ({count}): {reason}" for reason, count in reasons[:SHOWN]]
+    more = sum(count for _, count in reasons[SHOWN:])
     if more:
         lines.append(f"Unresolved for other reasons ({more}): see `error` in episodes.jsonl.")
     return lines

@@ -72,6 +72,12 @@ class Episodes:
             replace_file(self.path, (line for number, line in numbered if number in kept))
         return {which for which, number in last.items() if number}
 
+    def replace(self, changed: Mapping[Identity, Mapping[str, Any]]) -> None:
+        """Write the lines of these episodes anew, all at once; every other line stays byte for byte."""
+        self.close()
+        if changed:
+            replace_file(self.path, (_line(changed, line) for line in read_lines(self.path)))
+
     def append(self, episode: Mapping[str, Any]) -> None:
         """Write one finished episode; once this returns, no kill can lose it."""
         identity(episode)
@@ -96,6 +102,12 @@ class Episodes:
             episode = _decode(line)
             self.skipped += episode is None
             yield episode
+
+
+def _line(changed: Mapping[Identity, Mapping[str, Any]], line: bytes) -> bytes:
+    episode = _decode(line)
+    new = None if episode is None else changed.get(identity(episode))
+    return line if new is None else _encode(new).encode("ascii") + b"\n"
 
 
 def _decode(line: bytes) -> Episode | None:

@@ -64,6 +64,11 @@ class RunFolder:
         return folder
 
     @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """Open the run that is there for writing, whatever it asked. Raises what `read` and `start` do."""
+        return cls.start(path, cls.read(path).manifest)
+
+    @classmethod
     def read(cls, path: Path) -> Self:
         """Open without a lock. Raises `NotARun`, `RunTooNew`, `RunBroken` or `StorageFailed`."""
         with storage(path, "read"):
