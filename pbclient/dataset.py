@@ -1,4 +1,4 @@
-"""The data folder in its published layout: which samples the benchmark keeps, and their rows.
+"""The data folder in its published layout: which samples a filter keeps, and their rows.
 
 Rows are untrusted and many: each is checked once when the folder is opened, only its place in
 its file is kept, and it is read again when its episode starts. Frames are
@@ -16,9 +16,10 @@ from reprlib import repr as shortly
 from string import Formatter
 from typing import Any, Self
 
-from pbclient.benchmark import DATA_SETS, DataSet, data_set, kept_ids, skip_row
+from pbclient.benchmark import DATA_SETS, DataSet, data_set, skip_row
 from pbclient.errors import DataError
 from pbclient.frames import FrameStore, is_inside
+from pbclient.kept import OFFICIAL, Filter
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 # The environments make lists of this many numbers, and an episode may take this many turns.
@@ -31,6 +32,7 @@ _LFS_POINTER = b"version https://git-lfs"
 
 
 type _Check = tuple[str, Callable[[Any], bool]]
+type _Feed = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,20 @@ class Sample:
 class DataFolder:
     """An open data folder: the kept samples of each data set in file order, their rows and frames.
 
-    `digest` depends on the kept rows and their order, and on nothing else.
+    `digest` depends on the kept rows and their order, and on nothing else. `sources` has a digest
+    for each data set, of all its rows whatever the filter: equal ones mean equal samples under equal ids.
     """
 
     folder: Path
     samples: Mapping[str, tuple[Sample, ...]]
     digest: str
+    sources: Mapping[str, str]
     frames: FrameStore
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What run.json says of the data; what two runs are matched by."""
+        return {"digest": self.digest, "sources": dict(self.sources)}
 
     def row(self, sample: Sample) -> dict[str, Any]:
         """The row of a sample, read again. Raises `DataError` when the file has changed."""
@@ -80,16 +89,24 @@ class DataFolder:
         self.close()
 
 
-def open_data(folder: Path, datasets: Sequence[str] | None = None) -> DataFolder:
-    """Check a data folder and find its samples: of the named data sets, or of all that are there."""
+def open_data(folder: Path, datasets: Sequence[str] | None = None, keep: Filter = OFFICIAL) -> DataFolder:
+    """Check a data folder and find the samples that `keep` keeps, of the named data sets or of all.
+
+    Raises `DataError` for what cannot be used, a sample that a user's list keeps and the data lack among it.
+    """
     named = {data_set(name) for name in datasets or ()}
-    chosen = _chosen(folder, named)
     digest = hashlib.sha256()
-    samples = {each.acronym: tuple(_kept(folder, each, digest.update)) for each in chosen}
-    return DataFolder(folder, samples, digest.hexdigest(), FrameStore(folder))
+    samples: dict[str, tuple[Sample, ...]] = {}
+    sources: dict[str, str] = {}
+    for each in _chosen(folder, named, keep):
+        source = hashlib.sha256()
+        found = tuple(_kept(folder / each.file_name, each.acronym, keep, digest.update, source.update))
+        _refuse_absent(folder / each.file_name, each.acronym, keep, found)
+        samples[each.acronym], sources[each.acronym] = found, source.hexdigest()
+    return DataFolder(folder, samples, digest.hexdigest(), sources, FrameStore(folder))
 
 
-def _chosen(folder: Path, named: set[DataSet]) -> list[DataSet]:
+def _chosen(folder: Path, named: set[DataSet], keep: Filter) -> list[DataSet]:
     """The data sets to open, in table order."""
     try:
         present = _present(folder)
@@ -103,7 +120,22 @@ def _chosen(folder: Path, named: set[DataSet]) -> list[DataSet]:
             f"{folder} holds no {missing[0].file_name}, which --dataset {missing[0].acronym} needs: "
             f"download it, or choose from what is there ({', '.join(each.acronym for each in present)})."
         )
-    return [each for each in present if not named or each in named]
+    unread = [each for each in DATA_SETS if each not in present and keep.listed and keep.ids(each.acronym)]
+    if unread and not named:
+        raise DataError(
+            f"{folder} holds no {unread[0].file_name}, of which {keep.name} keeps samples: download it, "
+            "or choose data sets with --dataset."
+        )
+    return _with_samples([each for each in present if not named or each in named], named, keep)
+
+
+def _with_samples(chosen: list[DataSet], named: set[DataSet], keep: Filter) -> list[DataSet]:
+    """Those that the filter keeps anything of; one that the user named has to be among them."""
+    empty = [each for each in chosen if keep.ids(each.acronym) == frozenset()]
+    if empty and (named or len(empty) == len(chosen)):
+        names = ", ".join(each.acronym for each in empty)
+        raise DataError(f"{keep.name} keeps no sample of {names}: choose other data sets, or another filter.")
+    return [each for each in chosen if each not in empty]
 
 
 def _present(folder: Path) -> list[DataSet]:
@@ -135,27 +167,43 @@ def _nothing_here(folder: Path) -> str:
     return f"{folder} holds none of the data files ({names}): give {wanted}."
 
 
-def _kept(folder: Path, each: DataSet, feed: Callable[[bytes], None]) -> Iterator[Sample]:
-    """The samples of one file that the benchmark keeps; what they hold is fed to the digest."""
-    path = folder / each.file_name
-    ids = kept_ids(each.acronym)
+def _kept(path: Path, acronym: str, keep: Filter, feed: _Feed, feed_all: _Feed) -> Iterator[Sample]:
+    """The samples of one file that are kept; what they hold is fed to one digest, every row to the other."""
+    ids = keep.ids(acronym)
     lines: dict[int, int] = {}
-    feed(each.acronym.encode() + b"\n")
+    feed(acronym.encode() + b"\n")
     for number, offset, line in _lines(path):
+        feed_all(line.strip() + b"\n")
         try:
             row = _parsed(line)
-            if skip_row(row) or (found := _id(row)) not in ids:
+            if skip_row(row):
                 continue
-            _check_row(each.acronym, row)
+            found = _id(row)
+            if ids is not None and found not in ids:
+                continue
+            _check_row(acronym, row)
             feed(_canonical(row) + b"\n")
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}.") from None
         first = lines.setdefault(found, number)
         if first != number:
             raise DataError(f"{path}: lines {first} and {number} have the same id {found}: remove one.")
-        yield Sample(each.acronym, str(found), offset, len(line), _mark(line))
-    if not lines:
+        yield Sample(acronym, str(found), offset, len(line), _mark(line))
+    if not lines and not keep.listed:
         raise DataError(f"{path} holds no sample that the benchmark keeps: download it again.")
+
+
+def _refuse_absent(path: Path, acronym: str, keep: Filter, found: tuple[Sample, ...]) -> None:
+    """A run on fewer samples than the user listed would not be the run that was asked for."""
+    ids = keep.ids(acronym)
+    if not keep.listed or ids is None:
+        return
+    absent = sorted(ids - {int(sample.id) for sample in found})
+    if absent:
+        raise DataError(
+            f"{path} lacks {len(absent)} of the {len(ids)} samples that {keep.name} keeps "
+            f"(ids {shortly(absent)[1:-1]}): the list was made from other data."
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:

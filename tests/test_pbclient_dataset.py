@@ -16,6 +16,7 @@ from pbclient import dataset
 from pbclient.benchmark import DATA_SETS, STEMS, environment_class, kept_ids
 from pbclient.dataset import DataFolder, open_data
 from pbclient.errors import DataError
+from pbclient.kept import NONE, OFFICIAL, Filter
 
 OWN: dict[str, dict[str, Any]] = {
     "ROD": {},
@@ -100,6 +101,81 @@ def test_skipped_rows_are_no_samples(tmp_path: Path) -> None:
     write(tmp_path, "VSOD", [row("VSOD", first, strong_occlusions=False), row("VSOD", second)])
     with open_data(tmp_path) as data:
         assert [sample.id for sample in data.samples["VSOD"]] == [str(second)]
+
+
+def listed(**ids: set[int]) -> Filter:
+    """A user's list."""
+    return Filter("kept.json", "sha256:x", lambda name: frozenset(ids.get(name, ())), listed=True)
+
+
+def test_without_a_filter_all_rows_but_the_skipped_are_samples(tmp_path: Path) -> None:
+    kept = min(kept_ids("VSOD"))
+    rows = [row("VSOD", number) for number in (0, kept, 7000)]
+    write(tmp_path, "VSOD", [*rows, row("VSOD", 3, strong_occlusions=False)])
+    assert 0 not in kept_ids("VSOD")
+    assert [each.id for each in open_data(tmp_path, keep=NONE).samples["VSOD"]] == ["0", str(kept), "7000"]
+    assert [each.id for each in open_data(tmp_path).samples["VSOD"]] == [str(kept)]
+
+
+def test_without_a_filter_every_sample_is_checked(tmp_path: Path) -> None:
+    write(tmp_path, "ROD", [row("ROD", 1), {"id": 5000}])
+    assert open_data(tmp_path).samples["ROD"]
+    with pytest.raises(DataError, match="line 2: field 'image_template' is missing"):
+        open_data(tmp_path, keep=NONE)
+
+
+def test_a_list_keeps_what_it_names_and_leaves_other_data_sets_out(tmp_path: Path) -> None:
+    write(tmp_path, "ROD", [row("ROD", number) for number in (1, 2, 7000)])
+    write(tmp_path, "QD", [row("QD")])
+    samples = open_data(tmp_path, keep=listed(ROD={1, 7000})).samples
+    assert {name: [each.id for each in found] for name, found in samples.items()} == {"ROD": ["1", "7000"]}
+
+
+@pytest.mark.parametrize(("names", "missing"), [(["QD"], "QD"), (["QD", "ROD"], "QD"), ([], "ROD, QD")])
+def test_a_data_set_that_a_list_leaves_out_cannot_be_asked_for(
+    tmp_path: Path, names: list[str], missing: str
+) -> None:
+    write(tmp_path, "ROD", [row("ROD")])
+    write(tmp_path, "QD", [row("QD")])
+    keep = listed(ROD={min(kept_ids("ROD"))} if names else set())
+    with pytest.raises(DataError, match=rf"^kept\.json keeps no sample of {missing}: "):
+        open_data(tmp_path, names or None, keep)
+
+
+def test_a_listed_data_set_has_to_be_there_unless_others_are_chosen(tmp_path: Path) -> None:
+    write(tmp_path, "ROD", [row("ROD", 1)])
+    keep = listed(ROD={1}, QD={1})
+    with pytest.raises(
+        DataError, match=r"no QuickDraw_preprocessed\.jsonl, of which kept\.json keeps samples"
+    ):
+        open_data(tmp_path, keep=keep)
+    assert list(open_data(tmp_path, ["ROD"], keep).samples) == ["ROD"]
+
+
+def test_a_listed_sample_has_to_be_there(tmp_path: Path) -> None:
+    path = write(tmp_path, "VSOD", [row("VSOD", 1), row("VSOD", 2, strong_occlusions=False)])
+    with pytest.raises(DataError) as caught:
+        open_data(tmp_path, keep=listed(VSOD={1, 2, 3}))
+    assert str(caught.value) == (
+        f"{path} lacks 2 of the 3 samples that kept.json keeps (ids 2, 3): the list was made from other data."
+    )
+
+
+def test_digest_says_what_is_played_and_sources_what_it_is_from(tmp_path: Path) -> None:
+    path = write(tmp_path, "ROD", [row("ROD", 1), row("ROD", 2), row("ROD", 7000)])
+    official, whole, part = (open_data(tmp_path, keep=keep) for keep in (*FILTERS, listed(ROD={1})))
+    assert len({official.digest, whole.digest, part.digest}) == 3
+    assert official.digest == open_data(tmp_path, keep=listed(ROD={1, 2})).digest
+    assert official.sources == whole.sources == part.sources
+    assert official.described == {"digest": official.digest, "sources": official.sources}
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n\r\n"))
+    assert open_data(tmp_path).sources == official.sources
+    write(tmp_path, "ROD", [row("ROD", 1), row("ROD", 2), row("ROD", 7000, prompt="Another?")])
+    assert open_data(tmp_path).digest == official.digest
+    assert open_data(tmp_path).sources != official.sources
+
+
+FILTERS = (OFFICIAL, NONE)
 
 
 def test_data_sets_are_in_table_order_however_they_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Tables and paragraphs: drawn on a terminal, plain text in a pipe. What they say comes from others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table: rows of cells under headings, with a line above each place in `breaks`."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    breaks: tuple[int, ...] = ()
+
+
+type Part = Grid | str  # a paragraph is a text
+
+
+def plain(found: Sequence[Part]) -> str:
+    """As text: never wrapped or cut, no colours."""
+    return "\n\n".join(part if isinstance(part, str) else "\n".join(_lines(part)) for part in found)
+
+
+def rich(found: Sequence[Part]) -> RenderableType:
+    """For a terminal: wraps where it is narrow, never cuts a figure."""
+    # Rich costs a tenth of a second that scripts need not pay.
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(*(Group(Text(part) if isinstance(part, str) else _table(part), "") for part in found))
+
+
+def _lines(grid: Grid) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(grid.headings, *grid.rows, strict=True)]
+    for number, row in enumerate([grid.headings, *grid.rows]):
+        if number - 1 in grid.breaks:
+            yield ""
+        first, *rest = zip(row, widths, strict=True)
+        yield "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]).rstrip()
+
+
+def _table(grid: Grid) -> RenderableType:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for place, heading in enumerate(grid.headings):
+        table.add_column(Text(heading), justify="right" if place else "left", overflow="fold")
+    for number, row in enumerate(grid.rows):
+        if number in grid.breaks:
+            table.add_section()
+        table.add_row(*map(Text, row))
+    return table

@@ -1,0 +1,50 @@
+"""Run folders with the episodes that a test names, written by the code that writes them in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from runs import Episodes, RunFolder
+
+type Line = dict[str, Any]
+
+
+def choice(dataset: str, sample: int, correct: bool, suggestions: int = 0, repeat: int = 0) -> Line:
+    """A resolved episode of multiple choice."""
+    return _line(dataset, sample, repeat, "resolved", correct=correct, suggestions=suggestions)
+
+
+def answer(dataset: str, sample: int, correct: bool | None, suggestion: int | None, repeat: int = 0) -> Line:
+    """A resolved open-ended episode; one that nobody has judged where `correct` is None."""
+    verdict = None if correct is None else {"aggregate": int(correct or bool(suggestion))}
+    return _line(
+        dataset, sample, repeat, "resolved", correct=correct, suggestions=suggestion, verdict=verdict
+    )
+
+
+def unresolved(dataset: str, sample: int, outcome: str = "refused", repeat: int = 0) -> Line:
+    """An episode without a score."""
+    return _line(dataset, sample, repeat, outcome, correct=False, suggestions=0)
+
+
+def _line(dataset: str, sample: int, repeat: int, outcome: str, **fields: Any) -> Line:
+    which = {"dataset": dataset, "sample": str(sample), "repeat": repeat, "outcome": outcome}
+    return {**which, **fields, "turns": []}
+
+
+def record(path: Path, lines: Iterable[Line], *, data: Any = "the data", **config: Any) -> Path:
+    """A run folder that holds these episodes."""
+    asked = {
+        "provider": "openai",
+        "model": path.name,
+        "mode": "mcqa",
+        "params": {"temperature": 0.0},
+        **config,
+    }
+    manifest = {"id": path.name, "config": asked, "data": data, "settings": {}}
+    with RunFolder.start(path, manifest) as folder, Episodes(folder.episodes) as episodes:
+        for line in lines:
+            episodes.append(line)
+    return path
