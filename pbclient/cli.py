@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pbclient.cli_cache import cache
+from pbclient.cli_compare import compare, filter_
+from pbclient.cli_data import data
 from pbclient.cli_judge import judge
 from pbclient.options import FOLDER, config_from, run_options
 from pbclient.printing import print_lines, print_summary
@@ -124,5 +126,5 @@ def _print_ending(result: RunResult) -> None:
         click.echo(line, err=True)
 
 
-for command in (judge, cache):
+for command in (judge, compare, filter_, data, cache):
     main.add_command(command)

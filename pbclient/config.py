@@ -20,6 +20,7 @@ DEFAULT_MAX_COST = Decimal(5)
 DEFAULT_CONCURRENCY = 64
 DEFAULT_TIMEOUT = 300.0
 MCQA, OEG = "mcqa", "oeg"
+LITELLM, DIRECT = "litellm", "direct"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class RunConfig:
 
     `limit` is in samples per data set, `max_cost` in dollars for the whole run (None lifts it),
     `price` is "IN,OUT" in dollars per million tokens, `timeout` in seconds per attempt.
-    `max_tokens` None means a default that suits the model. `mode` is "mcqa" or "oeg", `options`
+    `max_tokens` None means a default that suits the model. `filter` is "official", "none" or a file
+    that `pbclient filter` wrote, `wire` "litellm" or "direct", `mode` is "mcqa" or "oeg", `options`
     "valid" or "random"; `judge="none"` records open-ended answers without a verdict.
     """
 
@@ -37,6 +39,7 @@ class RunConfig:
     base_url: str | None = None
     data: Path | None = None
     datasets: tuple[str, ...] = ()
+    filter: str = "official"
     mode: str = MCQA
     hint: bool = False
     reference: bool = False
@@ -61,6 +64,7 @@ class RunConfig:
     price: str | None = None
     image_tokens: int | None = None
     release_holds: bool = False
+    wire: str = LITELLM
     concurrency: int = DEFAULT_CONCURRENCY
     rpm: int | None = None
     tpm: int | None = None
@@ -76,6 +80,7 @@ class RunConfig:
         _whole(self, "judge_max_tokens")
         _one_of(self, "mode", MCQA, OEG)
         _one_of(self, "options", "valid", "random")
+        _one_of(self, "wire", LITELLM, DIRECT)
         if not isinstance(self.shots, int) or self.shots < 0:
             raise InputError(f"--shots must be a whole number and at least 0, not {self.shots!r}.")
         _judge(self)

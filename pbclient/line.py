@@ -20,6 +20,7 @@ from pbclient.books import Books, NoBooks, RunBooks
 from pbclient.bounds import images_of
 from pbclient.budget import Held, Purse, Raise
 from pbclient.cached import Cached, Offline, Storing
+from pbclient.config import LITELLM
 from pbclient.described import asked_of, bought_by, images_in, unpack
 from pbclient.gate import Gate
 from pbclient.judge import Judge
@@ -30,11 +31,12 @@ from pbclient.pace import Paced
 from pbclient.parameters import Adapting
 from pbclient.pictures import Pictures
 from pbclient.plan import Plan
-from pbclient.players import BaselinePlayer, ModelPlayer, Player
+from pbclient.players import BaselinePlayer, Player
 from pbclient.progress import Progress
 from pbclient.retrying import Retrying
 from pbclient.scores import LedgerTotals
 from providers import Provider, Request, Response, TransientError, Unusable
+from providers.direct import speaks
 from runs import Ledger, RunFolder
 
 
@@ -77,11 +79,13 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         return
     async with open_works(plan.cache_dir(folder.path), plan.limit, folder, progress) as works:
         works.show_money()
+        if plan.model.choice.wire == LITELLM and speaks(plan.model.provider):
+            progress.remedy = "--wire direct needs a small part of LiteLLM's processor time"
         if plan.config.release_holds:
             works.release_holds([each for each in (plan.model, plan.judge) if each])
         limits = Limits(plan.config.concurrency, plan.config.rpm, plan.config.tpm, plan.config.offline)
         pictures = works.stack.enter_context(Pictures(plan.data.frames))
-        player = ModelPlayer(works.wired(plan.model, limits), pictures, plan.model.params, plan.question())
+        player = plan.player(plan.model, works.wired(plan.model, limits), pictures)
         judge = works.judge(plan.judge, limits) if plan.judge else None
         books = RunBooks(works.ledger, plan.model.price)
         yield Line(player, books, judge, works.gates, works.ledger, plan.limit)

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pbclient.bounds import Bounds
+from pbclient.config import DIRECT, LITELLM
 from pbclient.errors import InputError
 from pbclient.prices import Price, price_of
 from pbclient.sampling import option_names
 from providers import Json, catalog, price_map
+from providers.direct import Direct, speaks
 from providers.hosted import Hosted
+from providers.image_limits import ImageLimits, limits_of
 
 type Say = Callable[[str], None]
 
@@ -37,6 +40,7 @@ class Choice:
     price: str | None = None
     image_tokens: int | None = None
     timeout: float = 300.0
+    wire: str = LITELLM
     prefix: str = ""
     sees: bool = True
     offline: bool = False
@@ -75,12 +79,19 @@ class Model:
     @property
     def bounds(self) -> Bounds:
         """The most that its calls can cost."""
-        return Bounds(self.provider, self.name, self.price, self.choice.image_tokens)
+        return Bounds(self.provider, self.name, self.price, self.choice.image_tokens, self.image_limits)
 
-    def connect(self) -> Hosted:
+    @property
+    def image_limits(self) -> ImageLimits:
+        """What its provider takes in a request."""
+        endpoint = self.identity.get("endpoint")
+        return limits_of(self.provider, self.name, str(endpoint) if endpoint else None)
+
+    def connect(self) -> Hosted | Direct:
         """The provider itself; its library is imported at the first call."""
         choice = self.choice
-        return Hosted(
+        wire = Direct if choice.wire == DIRECT else Hosted
+        return wire(
             choice.provider, self.name, base_url=choice.base_url, api_key=self.api_key, timeout=choice.timeout
         )
 
@@ -99,6 +110,8 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
         entry = catalog.lookup(choice.provider)
     except LookupError as error:
         raise InputError(str(error)) from None
+    if choice.wire == DIRECT and not speaks(choice.provider):
+        raise InputError(f"{choice.provider} is not reached by --wire direct: use --wire litellm.")
     key = _key(choice, entry, asks and not choice.offline)
     name = choice.model or entry.default_model
     if name is None:

@@ -85,6 +85,13 @@ RUN_OPTIONS = (
         "--dataset", "datasets", multiple=True, help="ROD, VSOD, MVP-N, IN-C, QD, CIT or COCO; repeatable."
     ),
     click.option(
+        "--filter",
+        type=TEXT,
+        default="official",
+        show_default=True,
+        help="Which samples: official, none (all), or a FILE that `pbclient filter` wrote.",
+    ),
+    click.option(
         "--mode",
         type=click.Choice(["mcqa", "oeg"]),
         default="mcqa",
@@ -106,9 +113,7 @@ RUN_OPTIONS = (
         show_default=True,
         help="Random: suggestions that belong to other data sets.",
     ),
-    click.option(
-        "--judge", type=click.Choice(["none"]), help="None: record answers, and judge them later."
-    ),
+    click.option("--judge", type=click.Choice(["none"]), help="None: record answers, and judge them later."),
     click.option("--judge-provider", type=TEXT, help="Who judges open-ended answers, as with --provider."),
     click.option("--judge-model", type=TEXT, help="The judge's name at its provider."),
     click.option("--judge-base-url", type=TEXT, help="Any server that speaks the judge's protocol."),
@@ -146,6 +151,13 @@ RUN_OPTIONS = (
         "--image-tokens",
         type=int,
         help="Most tokens that one image is billed for; by default the provider's published rule.",
+    ),
+    click.option(
+        "--wire",
+        type=click.Choice(["litellm", "direct"]),
+        default="litellm",
+        show_default=True,
+        help="Direct: without LiteLLM, at a small part of its processor time.",
     ),
     click.option("--concurrency", type=int, default=64, show_default=True, help="Most calls at once."),
     click.option("--rpm", type=int, help="Most requests a minute."),

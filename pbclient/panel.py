@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LINE_EVERY = 15.0  # seconds between two lines in a pipe
 PACE_OVER = 60.0  # seconds of the recent past that the speed is taken from
+BUSY = 0.9  # share of a core from which on the client itself is what the run waits for
+BUSY_AFTER = 10.0  # seconds of such work before it is said: an import also takes seconds
 SHOWN_WAITING = 3  # how many of the oldest running episodes say what they wait for
 
 
@@ -70,14 +72,14 @@ def plain(progress: Progress, stream: TextIO) -> Iterator[None]:
 class Pace:
     """How fast the run goes now: a continued run has spent and finished before it began."""
 
-    _readings: deque[tuple[float, float, int]] = field(default_factory=deque)
+    _readings: deque[tuple[float, float, int, float]] = field(default_factory=deque)
 
     def note(self, progress: Progress) -> None:
         """Take a reading. Before the first episode runs, those of earlier lives are still being counted."""
         if not progress.active and not self._readings:
             return
         now = progress.clock()
-        self._readings.append((now, progress.money()[0], progress.finished))
+        self._readings.append((now, progress.money()[0], progress.finished, progress.worked()))
         while self._readings[0][0] < now - PACE_OVER:
             self._readings.popleft()
 
@@ -85,16 +87,26 @@ class Pace:
         """Dollars and episodes a second, or None while too little has been seen."""
         if not self._readings:
             return None
-        (began, spent_then, finished_then), (now, spent, finished) = self._readings[0], self._readings[-1]
+        (began, spent_then, finished_then, _), (now, spent, finished, _) = (
+            self._readings[0],
+            self._readings[-1],
+        )
         if now - began < 3:
             return None
         return (spent - spent_then) / (now - began), (finished - finished_then) / (now - began)
+
+    def busy(self) -> bool:
+        """Whether the processor, not the model, has been what the run waits for."""
+        if not self._readings:
+            return False
+        (began, _, _, worked_then), (now, _, _, worked) = self._readings[0], self._readings[-1]
+        return now - began >= BUSY_AFTER and worked - worked_then >= BUSY * (now - began)
 
 
 def status_line(progress: Progress, pace: Pace) -> str:
     """The whole run in one line."""
     parts = [_count_line(progress, pace), _money_line(progress, pace), _wire_line(progress)]
-    return " · ".join([*parts, *_unresolved(progress)])
+    return " · ".join([*parts, *_unresolved(progress), *_busy(progress, pace)])
 
 
 def render(progress: Progress, pace: Pace) -> Group:
@@ -104,7 +116,7 @@ def render(progress: Progress, pace: Pace) -> Group:
 
     pace.note(progress)
     lines = [_count_line(progress, pace), _money_line(progress, pace), _wire_line(progress)]
-    quiet = [*_unresolved(progress), *_waiting(progress)]
+    quiet = [*_unresolved(progress), *_busy(progress, pace), *_waiting(progress)]
     # Cut rather than wrapped: a panel whose height jumps cannot be read.
     texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
     texts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in quiet]
@@ -149,6 +161,11 @@ def _unresolved(progress: Progress) -> list[str]:
     kinds = [(kind, count) for kind, count in list(progress.outcomes.items()) if kind != "resolved" and count]
     said = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(kinds))
     return [f"unresolved: {said}"] if said else []
+
+
+def _busy(progress: Progress, pace: Pace) -> list[str]:
+    """That the client limits the run, and what helps, where something does."""
+    return [f"this process limits the run: {progress.remedy}"] if progress.remedy and pace.busy() else []
 
 
 def _waiting(progress: Progress) -> list[str]:

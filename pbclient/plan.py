@@ -19,19 +19,23 @@ from typing import Any
 
 from pbclient.books import Books
 from pbclient.conditions import Examples, Rules, refuse_combinations
-from pbclient.config import MCQA, OEG, RunConfig
+from pbclient.config import LITELLM, MCQA, OEG, RunConfig
 from pbclient.dataset import DataFolder, Sample, open_data
 from pbclient.episode import Episode
 from pbclient.errors import InputError
 from pbclient.judge import Judge
+from pbclient.kept import Filter, read_filter
 from pbclient.model import Choice, Model, Say, judge_named, resolve
 from pbclient.money import allowed, shown
 from pbclient.open_ended import subset
 from pbclient.open_episode import OpenEpisode
 from pbclient.order import seeded
-from pbclient.players import Player, Question, View, baselines, choice_question, open_question
+from pbclient.pictures import Pictures
+from pbclient.players import ModelPlayer, Player, View, baselines, choice_question, open_question
 from pbclient.prices import Price, describe
 from pbclient.random_options import ForeignOptions
+from providers import Provider
+from providers.direct import speaks
 from runs import RunFolder
 
 BASELINE = "baseline"
@@ -83,9 +87,10 @@ class Plan:
         examples = Examples(self.rules, self.data) if self.rules.shots else None
         return Episode(sample, repeat, self.rules, player, books, examples)
 
-    def question(self) -> Question:
-        """How a state is put to a model."""
-        return open_question if self.config.mode == OEG else choice_question(self.rules)
+    def player(self, model: Model, provider: Provider, pictures: Pictures) -> ModelPlayer:
+        """How this run asks `model`, behind a provider."""
+        question = open_question if self.config.mode == OEG else choice_question(self.rules)
+        return ModelPlayer(provider, pictures, model.params, question, model.image_limits)
 
     def cache_dir(self, run_folder: Path) -> Path:
         """Where answers are kept; `--no-cache` shares none but still loses none of this run's."""
@@ -118,13 +123,14 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
     chosen = _judge_choice(config)
     judge = None if chosen is None else resolve(chosen, say, asks=asks)
     rules, folder = _rules(config), _data_folder(config, say)
-    with open_data(folder, config.datasets or None) as data:
-        refuse_combinations(rules, config.mode, list(data.samples))
+    keep = read_filter(config.filter)
+    with open_data(folder, config.datasets or None, keep) as data:
+        refuse_combinations(rules, config.mode, data.samples)
         _refuse_too_many(config, data)
-        foreign = ForeignOptions.of(folder, config.seed) if rules.random_options else None
+        foreign = ForeignOptions.of(data, config.seed) if rules.random_options else None
         order = _order(config, data)
         out = config.out or _new_folder(config.provider, _name(config, model))
-        manifest = _manifest(config, model, judge, data, foreign)
+        manifest = _manifest(config, model, judge, data, keep, foreign)
         manifest["planned"] = _counts(data, order)
         if any(each is not None and not each.price.is_free for each in (model, judge)):
             say(_limit_line(config))
@@ -159,6 +165,7 @@ def _model_choice(config: RunConfig) -> Choice:
         price=config.price,
         image_tokens=config.image_tokens,
         timeout=config.timeout,
+        wire=config.wire,
         offline=config.offline,
     )
 
@@ -174,8 +181,14 @@ def _judge_choice(config: RunConfig) -> Choice | None:
         max_tokens=config.judge_max_tokens,
         price=config.judge_price,
         timeout=config.timeout,
+        wire=_judge_wire(config),
         offline=config.offline,
     )
+
+
+def _judge_wire(config: RunConfig) -> str:
+    """The run's wire where it reaches the judge: only the model under test has to be reached by it."""
+    return config.wire if config.judge_provider and speaks(config.judge_provider) else LITELLM
 
 
 def _rules(config: RunConfig) -> Rules:
@@ -244,6 +257,7 @@ def _manifest(
     model: Model | None,
     judge: Model | None,
     data: DataFolder,
+    keep: Filter,
     foreign: ForeignOptions | None,
 ) -> dict[str, Any]:
     """run.json: `config` is what defines the run, `settings` what may change when it is continued."""
@@ -257,6 +271,7 @@ def _manifest(
             "mode": config.mode,
             "judge": judge.described if judge else None,
             "datasets": list(data.samples),
+            "filter": keep.recorded,
             "hint": config.hint,
             "reference": config.reference,
             "history": config.history,
@@ -269,9 +284,10 @@ def _manifest(
             "seed": config.seed,
             "repeat": config.repeat,
         },
-        "data": data.digest,
+        "data": data.described,
         "settings": {
             "max_cost": None if config.max_cost is None else float(config.max_cost),
+            "wire": config.wire,
             "concurrency": config.concurrency,
             "rpm": config.rpm,
             "tpm": config.tpm,

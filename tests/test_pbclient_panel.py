@@ -123,3 +123,23 @@ def test_the_live_panel_passes_sentences_on_as_they_are_and_is_gone_afterwards(p
     with panel(progress, stream):
         progress.say("Limit: $5.00 [not markup] :key:")
     assert "Limit: $5.00 [not markup] :key:\n" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("share", "seconds", "remedy", "said"),
+    [
+        (0.95, 12, "do that", True),
+        (0.5, 12, "do that", False),
+        (0.95, 5, "do that", False),
+        (0.95, 12, "", False),
+    ],
+)
+def test_a_run_that_waits_for_the_client_itself_names_the_remedy(share, seconds, remedy, said):
+    clock = [0.0]
+    progress = Progress(clock=lambda: clock[0], worked=lambda: share * clock[0], remedy=remedy)
+    progress.plan({"ROD": 10})
+    progress.active[0] = Activity("ROD 1")
+    pace = Pace()
+    for clock[0] in (0.0, float(seconds)):
+        pace.note(progress)
+    assert ("limits the run: do that" in status_line(progress, pace)) == said
