@@ -79,7 +79,7 @@ RUN_OPTIONS = (
     click.option(
         "--data",
         type=FOLDER,
-        help="The published test/ folder; by default $PBCLIENT_DATA, else built-in samples.",
+        help="The test/ folder; by default $PBCLIENT_DATA, what was downloaded, or built-in samples.",
     ),
     click.option(
         "--dataset", "datasets", multiple=True, help="ROD, VSOD, MVP-N, IN-C, QD, CIT or COCO; repeatable."

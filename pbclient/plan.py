@@ -31,7 +31,15 @@ from pbclient.open_ended import subset
 from pbclient.open_episode import OpenEpisode
 from pbclient.order import seeded
 from pbclient.pictures import Pictures
-from pbclient.players import ModelPlayer, Player, View, baselines, choice_question, open_question
+from pbclient.players import (
+    Conversation,
+    ModelPlayer,
+    Player,
+    View,
+    baselines,
+    choice_question,
+    open_question,
+)
 from pbclient.prices import Price, describe
 from pbclient.random_options import ForeignOptions
 from providers import Provider
@@ -87,10 +95,14 @@ class Plan:
         examples = Examples(self.rules, self.data) if self.rules.shots else None
         return Episode(sample, repeat, self.rules, player, books, examples)
 
-    def player(self, model: Model, provider: Provider, pictures: Pictures) -> ModelPlayer:
-        """How this run asks `model`, behind a provider."""
+    def conversation(self, model: Model, pictures: Pictures) -> Conversation:
+        """How this run puts its questions to `model`."""
         question = open_question if self.config.mode == OEG else choice_question(self.rules)
-        return ModelPlayer(provider, pictures, model.params, question, model.image_limits)
+        return Conversation(pictures, question, model.image_limits)
+
+    def player(self, model: Model, provider: Provider, pictures: Pictures) -> ModelPlayer:
+        """Who answers for `model`, which stands behind `provider`."""
+        return ModelPlayer(provider, model.params, self.conversation(model, pictures))
 
     def cache_dir(self, run_folder: Path) -> Path:
         """Where answers are kept; `--no-cache` shares none but still loses none of this run's."""
@@ -218,9 +230,14 @@ def _data_folder(config: RunConfig, say: Say) -> Path:
     if named:
         say(f"Data: {named} (from {DATA_VARIABLE}).")
         return Path(named)
+    from pbclient.data_home import downloaded_folder
     from pbclient.samples import builtin_folder
 
-    say("Data: the built-in samples, drawn for trying things out (--data DIR names the published data).")
+    downloaded = downloaded_folder()
+    if downloaded is not None:
+        say(f"Data: {downloaded} (from `pbclient data download`).")
+        return downloaded
+    say("Data: the built-in samples, drawn for trying things out (`pbclient data download` gets the real).")
     return builtin_folder()
 
 

@@ -20,6 +20,7 @@ def _clean_environment(tmp_path_factory):
             del os.environ[name]
     # platformdirs obeys this on Linux: the built-in samples are drawn once for the whole session.
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache-home"))
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data-home"))
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     yield
     os.environ.clear()
