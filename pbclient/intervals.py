@@ -7,7 +7,7 @@ comparisons between runs are not covered here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import floor, sqrt
 from random import Random
 from statistics import NormalDist
@@ -15,12 +15,12 @@ from statistics import NormalDist
 type Interval = tuple[float, float]
 
 
-def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval | None:
+def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval | None:
     """The score interval for a share, without continuity correction; None where nothing was tried.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
     JASA 22 (1927) 209-212. It stays inside [0, 1] and is honest at 0 and at n.
-    `successes` may be a fraction when `n` is an effective sample size.
+    Both may be fractions when `n` is an effective sample size.
     """
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes out of {n}")
@@ -50,15 +50,36 @@ def bootstrap_mean(
     resample draws, where the sample holds fewer independent values than it counts.
     A sample of equal values shows no spread, so its interval has no width.
     """
-    # The most frequent value first: most resamples are then finished after few draws.
-    sample = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    total = sum(count for _, count in sample)
+    sample, total = _frequent_first(counts), sum(counts.values())
     size = total if size is None else size
     if not total or not size:
         return None
     rng = Random(seed)
-    sums = sorted(_resampled_sum(rng, sample, total, size) for _ in range(resamples))
+    sums = sorted(
+        sum(value * taken for value, taken in _resampled(rng, sample, total, size)) for _ in range(resamples)
+    )
     return _quantile(sums, (1 - confidence) / 2) / size, _quantile(sums, (1 + confidence) / 2) / size
+
+
+def bootstrap_ratio(
+    counts: Mapping[tuple[int, int], int],
+    seed: int | str,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    size: int | None = None,
+) -> Interval | None:
+    """The percentile bootstrap interval for a ratio of two means, such as a reward per turn.
+
+    The sample is given as (numerator, denominator) -> count, one pair an independent unit, each
+    denominator at least 1; otherwise as `bootstrap_mean`, which it equals where each is 1.
+    """
+    sample, total = _frequent_first(counts), sum(counts.values())
+    size = total if size is None else size
+    if not total or not size:
+        return None
+    rng = Random(seed)
+    ratios = sorted(_ratio(_resampled(rng, sample, total, size)) for _ in range(resamples))
+    return _quantile(ratios, (1 - confidence) / 2), _quantile(ratios, (1 + confidence) / 2)
 
 
 def stratified_mean(strata: Iterable[tuple[float, Interval]]) -> Interval | None:
@@ -80,21 +101,34 @@ def stratified_mean(strata: Iterable[tuple[float, Interval]]) -> Interval | None
     return mean - below, mean + above
 
 
-def _resampled_sum(rng: Random, sample: Sequence[tuple[int, int]], total: int, size: int) -> int:
+def _frequent_first[T: (int, tuple[int, int])](counts: Mapping[T, int]) -> list[tuple[T, int]]:
+    # Most resamples are then finished after few draws; ties by value, so that the order is one.
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _resampled[T](
+    rng: Random, sample: Sequence[tuple[T, int]], total: int, size: int
+) -> Iterator[tuple[T, int]]:
     # A multinomial draw is a chain of binomial ones: its cost is the number of distinct
     # values, not of values drawn.
-    result = 0
     for value, count in sample:
         taken = rng.binomialvariate(size, count / total)
-        result += taken * value
+        yield value, taken
         size -= taken
         total -= count
         if not size:
             break
-    return result
 
 
-def _quantile(ordered: Sequence[int], share: float) -> float:
+def _ratio(resample: Iterable[tuple[tuple[int, int], int]]) -> float:
+    above = below = 0
+    for (numerator, denominator), taken in resample:
+        above += numerator * taken
+        below += denominator * taken
+    return above / below
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
     place = share * (len(ordered) - 1)
     below = floor(place)
     above = min(below + 1, len(ordered) - 1)

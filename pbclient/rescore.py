@@ -8,7 +8,8 @@ from typing import Any
 
 from pbclient.errors import InputError
 from pbclient.money import dollars
-from pbclient.scores import LedgerTotals, dump, rescore, summarize
+from pbclient.recorded_verdicts import check_judged, rescore_verdict
+from pbclient.scores import LedgerTotals, dump, mode_of, rescore, summarize
 from runs import Balance, Episodes, RunFolder, replace_file
 
 
@@ -18,14 +19,31 @@ def score_again(path: Path) -> dict[str, Any]:
     Raises `runs.RunError` when there is no run, `PbclientError` when an episode contradicts
     its own turns.
     """
+    folder = read_run(path)
+    ledger = totals(folder.manifest, Balance.read(folder.ledger))
+    summary = summarize(folder.manifest, rescored(folder), ledger, judged(folder.path))
+    replace_file(folder.summary, [dump(summary)])
+    return summary
+
+
+def read_run(path: Path) -> RunFolder:
+    """The run folder at `path`, whose run.json can be scored by."""
     folder = RunFolder.read(path)
     if not isinstance(folder.manifest.get("settings"), dict):
         raise InputError(f"{path / 'run.json'} is damaged (it has no settings): put it back from a copy.")
-    summary = summarize(
-        folder.manifest, _checked(folder), totals(folder.manifest, Balance.read(folder.ledger))
-    )
-    replace_file(folder.summary, [dump(summary)])
-    return summary
+    return folder
+
+
+def rescored(folder: RunFolder) -> Iterator[Mapping[str, Any]]:
+    """The episodes of a run, each held against its own turns."""
+    mode = mode_of(folder.manifest)
+    for episode in Episodes(folder.episodes).read():
+        yield rescore(episode, mode)
+
+
+def judged(path: Path) -> dict[str, Iterator[Mapping[str, Any]]]:
+    """The lines of the run's other judges by the names of their files, each held against its own turns."""
+    return {file.stem: _rescored_verdicts(file) for file in sorted((path / "judges").glob("*.jsonl"))}
 
 
 def totals(manifest: Mapping[str, Any], balance: Balance) -> LedgerTotals:
@@ -39,6 +57,8 @@ def totals(manifest: Mapping[str, Any], balance: Balance) -> LedgerTotals:
     )
 
 
-def _checked(folder: RunFolder) -> Iterator[Mapping[str, Any]]:
-    for episode in Episodes(folder.episodes).read():
-        yield rescore(episode)
+def _rescored_verdicts(file: Path) -> Iterator[Mapping[str, Any]]:
+    for line in Episodes(file).read():
+        check_judged(line)
+        rescore_verdict(line)
+        yield line

@@ -33,7 +33,7 @@ class Verdict:
 
 
 def read_verdict(valid_first: str, valid_second: str, text: str, dataset: str) -> Verdict:
-    """The verdict in a judge's whole answer `text` (its thinking included) on a sample of `dataset` (acronym).
+    """The verdict in `text`, a judge's whole answer with its thinking, on a sample of `dataset` (acronym).
 
     `valid_first` and `valid_second` are what `get_open_ended_gen_answers` of one environment gave
     when called twice, as the package's example calls it: the judge is shown the first, its answer

@@ -7,11 +7,14 @@ import time
 from math import comb, isclose, sqrt
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
+from statsmodels.stats.proportion import proportion_confint
 
-from pbclient.intervals import bootstrap_mean, stratified_mean, wilson
+from pbclient.intervals import bootstrap_mean, bootstrap_ratio, stratified_mean, wilson
 
 confidences = st.floats(0.5, 0.999)
 counted = st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -59,6 +62,26 @@ def test_wilson_equals_the_closed_formula(successes_n: tuple[int, int], confiden
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     assert interval_of(successes, n, confidence) == pytest.approx((centre - half, centre + half), abs=1e-9)
+
+
+@given(counted, confidences)
+def test_wilson_equals_scipy_and_statsmodels(successes_n: tuple[int, int], confidence: float) -> None:
+    successes, n = successes_n
+    found = interval_of(successes, n, confidence)
+    theirs = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
+    assert found == pytest.approx(theirs, abs=1e-9)
+    scipys = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    assert found == pytest.approx((scipys.low, scipys.high), abs=1e-9)
+
+
+@given(st.floats(0.5, 500), st.floats(0, 1))
+def test_wilson_takes_an_effective_sample_size(n: float, share: float) -> None:
+    found = wilson(share * n, n)
+    assert found is not None
+    assert 0 <= found[0] <= share + 1e-12
+    assert share - 1e-12 <= found[1] <= 1
+    # Not where the share is an ulp from an edge, at which their formula passes it.
+    assert found == pytest.approx(np.clip(proportion_confint(share * n, n, method="wilson"), 0, 1), abs=1e-9)
 
 
 @given(counted, confidences, confidences)
@@ -129,6 +152,25 @@ def test_the_bootstrap_widens_with_confidence(counts: dict[int, int], one: float
     assert wider_low <= low <= high <= wider_high
 
 
+@given(histograms, st.integers(0, 1000))
+def test_the_bootstrap_limits_are_the_linear_quantiles_of_the_resampled_means(
+    counts: dict[int, int], seed: int
+) -> None:
+    # Drawn again from the definition: the most frequent value first, a chain of binomial draws.
+    rng, means = random.Random(seed), []
+    for _ in range(50):
+        left = total = sum(counts.values())
+        drawn = 0
+        for value, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+            taken = rng.binomialvariate(left, count / total) if left else 0
+            drawn, left, total = drawn + value * taken, left - taken, total - count
+            if not left:
+                break
+        means.append(drawn / sum(counts.values()))
+    found = bootstrap_mean(counts, seed, resamples=50)
+    assert found == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=1e-9)
+
+
 def test_the_bootstrap_agrees_with_resampling_value_by_value() -> None:
     counts = {0: 60, 1: 25, 2: 10, 7: 5}
     values = [value for value, count in counts.items() for _ in range(count)]
@@ -171,6 +213,33 @@ def test_the_bootstrap_of_the_whole_benchmark_is_quick() -> None:
     started = time.process_time()
     mean_interval(counts)
     assert time.process_time() - started < 0.5  # 0.03 s here; the room is for busy machines
+
+
+@given(histograms)
+def test_a_ratio_whose_denominators_are_one_is_a_mean(counts: dict[int, int]) -> None:
+    ratios = {(value, 1): count for value, count in counts.items()}
+    found = bootstrap_ratio(ratios, "test", resamples=60)
+    assert found == pytest.approx(mean_interval(counts, resamples=60), abs=1e-9)
+
+
+def test_a_ratio_is_resampled_by_units_with_all_that_belongs_to_them() -> None:
+    # Rewards and turns of an episode: either one turn that earned nothing, or ten that all did.
+    counts = {(0, 1): 60, (10, 10): 40}
+    rng, ratios = random.Random(7), []
+    for _ in range(5000):
+        drawn = rng.choices(list(counts), weights=list(counts.values()), k=100)
+        ratios.append(sum(above for above, _ in drawn) / sum(below for _, below in drawn))
+    found = bootstrap_ratio(counts, "test", resamples=5000)
+    assert found == pytest.approx(np.quantile(ratios, [0.025, 0.975]), abs=0.01)
+    fewer = bootstrap_ratio(counts, "test", size=10)
+    assert found is not None
+    assert fewer is not None
+    assert fewer[0] < found[0] < 400 / 460 < found[1] < fewer[1]
+
+
+@pytest.mark.parametrize("counts", [{}, {(3, 1): 0}])
+def test_an_empty_sample_has_no_ratio(counts: dict[tuple[int, int], int]) -> None:
+    assert bootstrap_ratio(counts, 0) is None
 
 
 # Averages over data sets

@@ -40,6 +40,27 @@ def percent(found: tuple[float, float] | None) -> Any:
     return pytest.approx([100 * limit for limit in found], abs=1e-6)
 
 
+def actions(turns: float, **shares: float) -> Any:
+    found = {}
+    for name in ("proactive", "abstain", "category", "mismatch", "invalid"):
+        part = shares.get(name, 0)
+        found |= {name: 100.0 * part, f"{name}_ci": percent(wilson(part * turns, turns))}
+    return found
+
+
+def averaged(*estimates: Any) -> Any:
+    return percent(stratified_mean(estimates))
+
+
+def averaged_action(name: str, *estimates: Any) -> Any:
+    mean = sum(value for value, _ in estimates) / len(estimates)
+    return {name: 100.0 * mean, f"{name}_ci": averaged(*estimates)}
+
+
+def by_turns(correct: int, n: int) -> Any:
+    return {"n": n, "acc": 100.0 * correct / n, "acc_ci": percent(wilson(correct, n))}
+
+
 # Whole summaries
 
 
@@ -67,6 +88,12 @@ def test_a_summary_worked_by_hand() -> None:
                 "ps": 1.0,
                 "ps_ci": [0.0, 2.0],
                 "first_turn_acc": 50.0,
+                "first_turn_acc_ci": percent(rod),
+                "step_limit": 0.0,
+                "step_limit_ci": percent(wilson(0, 2)),
+                # One turn and three: as good as 16/10 of a turn when an episode always does the same.
+                "actions": actions(16 / 10, proactive=1 / 2, category=1 / 2),
+                "by_turns": {"1": by_turns(1, 1), "3": by_turns(0, 1)},
                 "outcomes": {"resolved": 2, "refused": 1, "budget": 1},
             },
             "COCO": {
@@ -78,6 +105,11 @@ def test_a_summary_worked_by_hand() -> None:
                 "ps": 1.0,
                 "ps_ci": [1.0, 1.0],
                 "first_turn_acc": 0.0,
+                "first_turn_acc_ci": percent(wilson(0, 2)),
+                "step_limit": 0.0,
+                "step_limit_ci": percent(wilson(0, 2)),
+                "actions": actions(2, proactive=1 / 2, category=1 / 2),
+                "by_turns": {"2": by_turns(2, 2)},
                 "outcomes": {"resolved": 2},
             },
         },
@@ -87,6 +119,22 @@ def test_a_summary_worked_by_hand() -> None:
             "acc_bounds": [62.5, 87.5],
             "ps": 1.0,
             "ps_ci": [0.5, 1.5],
+            "first_turn_acc": 25.0,
+            "first_turn_acc_ci": averaged((0.5, wilson(1, 2)), (0, wilson(0, 2))),
+            "step_limit": 0.0,
+            "step_limit_ci": averaged((0, wilson(0, 2)), (0, wilson(0, 2))),
+            "actions": {
+                **averaged_action("proactive", (0.5, wilson(0.8, 1.6)), (0.5, wilson(1, 2))),
+                **averaged_action("abstain", (0, wilson(0, 1.6)), (0, wilson(0, 2))),
+                **averaged_action("category", (0.5, wilson(0.8, 1.6)), (0.5, wilson(1, 2))),
+                **averaged_action("mismatch", (0, wilson(0, 1.6)), (0, wilson(0, 2))),
+                **averaged_action("invalid", (0, wilson(0, 1.6)), (0, wilson(0, 2))),
+            },
+            "by_turns": {
+                "1": {**by_turns(1, 1), "over": ["ROD"]},
+                "2": {**by_turns(2, 2), "over": ["COCO"]},
+                "3": {**by_turns(0, 1), "over": ["ROD"]},
+            },
             "over": ["ROD", "COCO"],
         },
         "cost": {"settled": 0.0, "held": 0.0, "limit": 5.0, "saved_by_cache": 0.0},
@@ -136,9 +184,10 @@ def test_an_unresolved_episode_is_counted_and_never_scored(outcome: str) -> None
 def test_where_nothing_is_resolved_figures_are_null_and_the_average_says_over_what_it_is() -> None:
     summary = scored([episode("ROD", correct=True), episode("QD", outcome="failed")])
     figures = summary["datasets"]["QD"]
-    assert {key: figures[key] for key in ("acc", "acc_ci", "ps", "ps_ci", "first_turn_acc")} == dict.fromkeys(
-        ("acc", "acc_ci", "ps", "ps_ci", "first_turn_acc")
-    )
+    for key in ("acc", "ps", "first_turn_acc", "step_limit"):
+        assert (figures[key], figures[f"{key}_ci"]) == (None, None)
+    assert set(figures["actions"].values()) == {None}
+    assert figures["by_turns"] == {}
     assert figures["acc_bounds"] == [0.0, 100.0]
     assert summary["average"]["over"] == ["ROD"]
     assert summary["average"]["acc"] == 100.0
@@ -175,6 +224,55 @@ def test_repeats_of_a_sample_do_not_pass_for_new_samples() -> None:
     assert width == pytest.approx(single, rel=0.1)
 
 
+def test_figures_over_few_repeats_of_a_kind_take_the_fullest_repeat_of_that_kind() -> None:
+    asked = [episode(sample="1", suggestions=1, repeat=repeat) for repeat in range(3)]
+    entry = scored([*asked, episode(sample="2")])["datasets"]["ROD"]
+    assert entry["by_turns"]["2"] == {"n": 3, "acc": 100.0, "acc_ci": percent(wilson(1, 1))}
+
+
+# What was done in the turns
+
+
+def test_actions_are_shares_of_turns_and_the_step_limit_one_of_episodes() -> None:
+    screen = {"options": ["Move the blocks.", "I cannot tell.", "A cup."], "answer": "B"}
+    asked = turn("correct", "mismatch")
+    ends = [
+        ([asked, asked, asked], False),  # the step limit
+        ([asked, turn("wrong", "mismatch", **screen)], False),  # an abstention
+        ([turn("wrong", "mismatch", **screen | {"answer": "A"})], False),  # a suggestion, refused
+        ([turn("mismatch", "mismatch")], False),
+        ([turn("mismatch", "correct")], True),
+    ]
+    found = scored(
+        [
+            episode(sample=str(number), correct=right, suggestions=len(turns) - 1, turns=turns)
+            for number, (turns, right) in enumerate(ends)
+        ]
+    )["datasets"]["ROD"]
+    shares = {name: found["actions"][name] for name in found["actions"] if not name.endswith("_ci")}
+    assert shares == {"proactive": 62.5, "abstain": 12.5, "category": 12.5, "mismatch": 12.5, "invalid": 12.5}
+    assert found["actions"]["proactive_ci"] == percent(wilson(0.625 * 64 / 16, 64 / 16))
+    # In ROD a suggestion is only refused where nothing is left to show.
+    assert (found["step_limit"], found["step_limit_ci"]) == (40.0, percent(wilson(2, 5)))
+    assert (found["first_turn_acc"], found["first_turn_acc_ci"]) == (20.0, percent(wilson(1, 5)))
+
+
+def test_only_where_options_are_random_does_every_repair_hold_for_one() -> None:
+    refused = turn("wrong", "mismatch", options=["Deblur it.", "Rotate it."], answer="Rotate it.")
+    line = episode("IN-C", correct=False, turns=[refused])
+    for options, limit in (("valid", 0.0), ("random", 100.0)):
+        summary = summarize({"config": {"options": options}}, [line], NOTHING_SPENT)
+        assert summary["datasets"]["IN-C"]["step_limit"] == limit
+
+
+def test_reference_runs_have_categories_and_mismatches_only() -> None:
+    found = scored(
+        [episode(correct=True), episode(sample="2", turns=[turn("mismatch", "mismatch")], correct=False)]
+    )
+    shares = found["datasets"]["ROD"]["actions"]
+    assert (shares["category"], shares["mismatch"], shares["proactive"], shares["abstain"]) == (50, 50, 0, 0)
+
+
 # The file
 
 lines = st.builds(
@@ -205,6 +303,9 @@ def test_every_figure_is_in_its_range_and_the_file_reads_back(found: list[Any]) 
             assert worst - 1e-6 <= entry["acc"] <= best + 1e-6
             assert 0 <= entry["acc_ci"][0] <= entry["acc"] <= entry["acc_ci"][1] <= 100
             assert 0 <= entry["ps_ci"][0] <= entry["ps_ci"][1] <= 14
+            assert sum(each["n"] for each in entry["by_turns"].values()) == entry["resolved"]
+            shares = [entry["actions"][name] for name in ("proactive", "abstain", "category", "mismatch")]
+            assert sum(shares) == pytest.approx(100, abs=1e-5)
 
 
 def test_the_file_is_pinned_byte_for_byte() -> None:
@@ -234,6 +335,60 @@ PINNED = """\
         1.0
       ],
       "first_turn_acc": 0.0,
+      "first_turn_acc_ci": [
+        0.0,
+        56.149703
+      ],
+      "step_limit": 0.0,
+      "step_limit_ci": [
+        0.0,
+        56.149703
+      ],
+      "actions": {
+        "proactive": 25.0,
+        "proactive_ci": [
+          3.362978,
+          76.149812
+        ],
+        "abstain": 0.0,
+        "abstain_ci": [
+          0.0,
+          59.02558
+        ],
+        "category": 75.0,
+        "category_ci": [
+          23.850188,
+          96.637022
+        ],
+        "mismatch": 0.0,
+        "mismatch_ci": [
+          0.0,
+          59.02558
+        ],
+        "invalid": 0.0,
+        "invalid_ci": [
+          0.0,
+          59.02558
+        ]
+      },
+      "by_turns": {
+        "1": {
+          "n": 2,
+          "acc": 0.0,
+          "acc_ci": [
+            0.0,
+            65.761977
+          ]
+        },
+        "2": {
+          "n": 1,
+          "acc": 100.0,
+          "acc_ci": [
+            20.654931,
+            100.0
+          ]
+        }
+      },
       "outcomes": {
         "resolved": 3
       }
@@ -254,6 +409,67 @@ PINNED = """\
       0.0,
       1.0
     ],
+    "first_turn_acc": 0.0,
+    "first_turn_acc_ci": [
+      0.0,
+      56.149703
+    ],
+    "step_limit": 0.0,
+    "step_limit_ci": [
+      0.0,
+      56.149703
+    ],
+    "actions": {
+      "proactive": 25.0,
+      "proactive_ci": [
+        3.362978,
+        76.149812
+      ],
+      "abstain": 0.0,
+      "abstain_ci": [
+        0.0,
+        59.02558
+      ],
+      "category": 75.0,
+      "category_ci": [
+        23.850188,
+        96.637022
+      ],
+      "mismatch": 0.0,
+      "mismatch_ci": [
+        0.0,
+        59.02558
+      ],
+      "invalid": 0.0,
+      "invalid_ci": [
+        0.0,
+        59.02558
+      ]
+    },
+    "by_turns": {
+      "1": {
+        "n": 2,
+        "acc": 0.0,
+        "acc_ci": [
+          0.0,
+          65.761977
+        ],
+        "over": [
+          "ROD"
+        ]
+      },
+      "2": {
+        "n": 1,
+        "acc": 100.0,
+        "acc_ci": [
+          20.654931,
+          100.0
+        ],
+        "over": [
+          "ROD"
+        ]
+      }
+    },
     "over": [
       "ROD"
     ]
@@ -334,21 +550,15 @@ def test_an_episode_that_the_step_limit_ended_is_wrong_and_every_turn_but_one_a_
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (
-            {"correct": False},
-            "recorded as wrong with 1 suggestions, but its turns say correct with 1 suggestions",
-        ),
-        (
-            {"suggestions": 4},
-            "recorded as correct with 4 suggestions, but its turns say correct with 1 suggestions",
-        ),
+        ({"correct": False}, "is recorded with correct False, but its turns gave True"),
+        ({"suggestions": 4}, "is recorded with suggestions 4, but its turns gave 1"),
         ({"turns": []}, "recorded as resolved but has no turns"),
         (
             {"turns": [turn("mismatch", "wrong"), turn("mismatch", "correct")]},
             "goes on after turn 1, which ended it",
         ),
         ({"turns": [turn("mismatch", "correct")] * 2}, "goes on after turn 1, which ended it"),
-        ({"turns": [turn("correct", "mismatch"), {}]}, "its turns say wrong with 1 suggestions"),
+        ({"turns": [turn("correct", "mismatch"), {}]}, "has a turn 2 without the environment's words"),
     ],
 )
 def test_an_episode_that_contradicts_its_turns_is_named(damage: dict[str, Any], said: str) -> None:

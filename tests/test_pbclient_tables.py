@@ -27,6 +27,9 @@ def entry(n: int, acc: float, ps: float, spread: float = 5.0, **unresolved: int)
         "acc_bounds": [right, right + 100 * (n - resolved) / n],
         "ps": ps,
         "ps_ci": [ps * 0.9, ps * 1.1],
+        "first_turn_acc": acc / 2,
+        "step_limit": 3.14,
+        "actions": {"proactive": 34.56, "abstain": 10.0, "category": 55.0, "mismatch": 0.44},
         "outcomes": {"resolved": resolved, **unresolved},
     }
 
@@ -42,7 +45,7 @@ def summary(datasets: dict[str, Entry], average: Entry | None = None, **cost: An
     }
 
 
-NOTHING: Entry = {"acc": None, "acc_ci": None, "ps": None, "ps_ci": None}
+NOTHING: Entry = {"acc": None, "acc_ci": None, "ps": None, "ps_ci": None, "actions": {"proactive": None}}
 WHOLE = summary(
     {"ROD": entry(88, 12.5, 0.7), "IN-C": entry(2000, 98.0, 12.25, spread=3.0)}, saved_by_cache=0.31
 )
@@ -141,7 +144,7 @@ def test_plain_text_is_ascii_and_its_columns_stand_under_each_other(what: Entry)
     ],
 )
 def test_money_never_rounds_to_nothing(cost: Entry, said: str) -> None:
-    assert notes(summary({}, **cost))[0] == said
+    assert said in notes(summary({}, **cost))
 
 
 @pytest.mark.parametrize(
@@ -153,17 +156,86 @@ def test_money_never_rounds_to_nothing(cost: Entry, said: str) -> None:
     ],
 )
 def test_calls_are_counted_in_words(calls: dict[str, int], said: str) -> None:
-    assert notes({**summary({}), "calls": calls})[1] == said
+    assert said in notes({**summary({}), "calls": calls})
 
 
 def test_each_kind_of_unresolved_episode_is_counted_over_all_data_sets() -> None:
     kinds = {"budget": 1, "judge_failed": 2, "failed": 3, "truncated": 4, "refused": 5}
     found = summary({"ROD": entry(20, 50, 1, **kinds), "QD": {**entry(20, 50, 1, failed=10), "n": 26}})
-    assert notes(found)[2] == (
+    assert notes(found)[4] == (
         "31 of 46 episodes unresolved: 5 refused, 4 truncated, 13 failed, 2 without a verdict,"
         " 1 stopped by the budget, 6 not run"
     )
 
+
+# Open-ended runs
+
+
+def open_entry(n: int, judged: int, acc: float, ps: float, agg: float, **unresolved: int) -> Entry:
+    found: Entry = {"n": n, "resolved": n - sum(unresolved.values()), "judged": judged}
+    for name, value in (("acc", acc), ("ps", ps), ("agg", agg)):
+        found |= {name: value, f"{name}_ci": [value * 0.8, min(value * 1.2, 100.0)]}
+        found |= {f"{name}_bounds": [value * judged / n, (value * judged + 100 * (n - judged)) / n]}
+    official = {name: found[f"{name}_bounds"][0] for name in ("acc", "ps", "agg")}
+    return {**found, "official": official, "outcomes": {"resolved": found["resolved"], **unresolved}}
+
+
+OPEN = summary(
+    {
+        "ROD": open_entry(88, 88, 0.0, 12.5, 12.5),
+        "QD": open_entry(100, 90, 40.0, 100.0, 100.0, judge_failed=7, refused=3),
+    },
+    {**open_entry(188, 178, 20.0, 56.25, 56.25), "over": ["ROD", "QD"]},
+)
+
+
+def test_an_open_ended_run_has_three_shares_and_the_packages_own_figures() -> None:
+    assert rendered(OPEN) == OPEN_TABLE
+    assert plain(OPEN).splitlines()[0].split("  ")[0] == "data set"
+    assert all(len(line) <= 80 for line in rendered(OPEN).splitlines())
+
+
+def test_answers_that_nobody_judged_are_pointed_out() -> None:
+    unjudged = dict.fromkeys([key for name in ("acc", "ps", "agg") for key in (name, f"{name}_ci")])
+    entry = {**open_entry(6, 0, 0, 0, 0), **unjudged}
+    found = summary({"QD": entry}, {**entry, "over": []})
+    assert plain(found).splitlines()[1].split() == ["QD", "0/6", "-", "-", "-"]
+    assert "6 answers not judged: `pbclient judge` does it" in notes(found)
+    assert "Average over nothing: none judged in QD" in notes(found)
+
+
+def test_other_judges_are_named_with_how_far_they_agree() -> None:
+    whole = {"n": 90, "raw": 93.333333, "raw_ci": [86, 97], "kappa": 0.85, "kappa_ci": [0.75, 0.95]}
+    alike = {**whole, "kappa": None, "kappa_ci": None}
+    nothing = {"n": 0, **dict.fromkeys(("raw", "raw_ci", "kappa", "kappa_ci"))}
+    said = notes({**OPEN, "judges": {"one-1a": whole, "two-2b": alike, "three-3c": nothing}})
+    assert said[2:5] == [
+        "one-1a gives the same verdict on 93.3 % of 90 (kappa 0.85 [0.75, 0.95])",
+        "two-2b gives the same verdict on 93.3 % of 90 (kappa -)",
+        "three-3c judged none of the same answers",
+    ]
+
+
+def test_an_open_ended_run_in_which_nothing_happened_has_a_table() -> None:
+    nothing = {name: None for name in open_entry(1, 1, 0, 0, 0)}
+    found = summary({}, {**nothing, "official": dict.fromkeys(("acc", "ps", "agg")), "over": []})
+    assert plain(found).splitlines()[1].split() == ["average", "0/0", "-", "-", "-"]
+    assert "Official (without a verdict counts 0): -" in notes(found)
+
+
+OPEN_TABLE = """\
+data set   judged      acc % [95 % CI]       ps % [95 % CI]      agg % [95 % CI]
+────────────────────────────────────────────────────────────────────────────────
+ROD         88/88    0.0 [ 0.0,   0.0]   12.5 [10.0,  15.0]   12.5 [10.0,  15.0]
+QD         90/100   40.0 [32.0,  48.0]  100.0 [80.0, 100.0]  100.0 [80.0, 100.0]
+
+average   178/188   20.0 [16.0,  24.0]   56.2 [45.0,  67.5]   56.2 [45.0,  67.5]
+
+Bounds over all episodes: acc [18.9,  24.3], ps [53.3,  58.6], agg [53.3,  58.6]
+Official (without a verdict counts 0): acc 18.9, ps 53.3, agg 53.3
+$0.00 settled, $0.00 held of $5.00 · saved $0.00
+0 calls, 123 hits, 0 retries
+10 of 188 episodes unresolved: 3 refused, 7 without a verdict"""
 
 WHOLE_TABLE = """\
 data set     n  resolved      acc % [95 % CI]       ps [95 % CI]
@@ -173,6 +245,8 @@ IN-C      2000      2000   98.0 [95.0, 100.0]  12.2 [11.0, 13.5]
 
 average   2088      2088   40.0 [35.0,  45.0]  0.50 [0.45, 0.55]
 
+Turns %: proactive 34.6, abstain 10.0, category 55.0, none 0.4
+Episodes %: right at the first turn 20.0, at the step limit 3.1
 $0.00 settled, $0.00 held of $5.00 · saved $0.31
 0 calls, 123 hits, 0 retries"""
 
@@ -185,6 +259,8 @@ COCO        10         0                    -  [ 0.0, 100.0]                  -
 
 average   2098      2084   55.2 [50.2,  60.2]  [36.7,  71.3]  6.47 [5.83, 7.12]
 
+Turns %: proactive 34.6, abstain 10.0, category 55.0, none 0.4
+Episodes %: right at the first turn 27.6, at the step limit 3.1
 $1.24 settled, $0.0034 held of $5.00 · saved $0.00
 0 calls, 123 hits, 0 retries
 14 of 2098 episodes unresolved: 3 refused, 1 without a verdict, 4 stopped by
@@ -197,6 +273,8 @@ ROD         88        88   12.5 [ 7.5,  17.5]       -  0.70 [0.63, 0.77]
 IN-C      2000      2000   98.0 [95.0, 100.0]       -  12.2 [11.0, 13.5]
 average   2088      2088   40.0 [35.0,  45.0]       -  0.50 [0.45, 0.55]
 
+Turns %: proactive 34.6, abstain 10.0, category 55.0, none 0.4
+Episodes %: right at the first turn 20.0, at the step limit 3.1
 $0.00 settled, $0.00 held of $5.00; saved $0.31
 0 calls, 123 hits, 0 retries"""
 
@@ -207,6 +285,8 @@ IN-C      2000      2000   98.0 [95.0, 100.0]              -  12.2 [11.0, 13.5]
 COCO        10         0                    -  [ 0.0, 100.0]                  -
 average   2098      2084   55.2 [50.2,  60.2]  [36.7,  71.3]  6.47 [5.83, 7.12]
 
+Turns %: proactive 34.6, abstain 10.0, category 55.0, none 0.4
+Episodes %: right at the first turn 27.6, at the step limit 3.1
 $1.24 settled, $0.0034 held of $5.00; saved $0.00
 0 calls, 123 hits, 0 retries
 14 of 2098 episodes unresolved: 3 refused, 1 without a verdict, 4 stopped by the budget, 6 not run
