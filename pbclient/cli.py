@@ -102,12 +102,25 @@ def estimate(as_json: bool, **options: Any) -> None:
 
 @main.command()
 @click.argument("folder", metavar="RUN", type=FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def score(folder: Path, as_json: bool) -> None:
+@click.option("--reward", is_flag=True, help="The paper's post-training reward of each turn instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def score(folder: Path, reward: bool, as_json: bool) -> None:
     """Score a run again from its recorded answers: no call, no cache, no images."""
     from pbclient.rescore import score_again
 
-    print_summary(score_again(folder), as_json)
+    if reward:
+        _print_rewards(folder, as_json)
+    else:
+        print_summary(score_again(folder), as_json)
+
+
+def _print_rewards(folder: Path, as_json: bool) -> None:
+    import json
+
+    from pbclient.recorded_rewards import recorded_rewards, reward_lines
+
+    found = recorded_rewards(folder)
+    print_lines([json.dumps(found, indent=2)] if as_json else reward_lines(found))
 
 
 @main.command()

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pbclient.options import FOLDER, TEXT, dollars
+from pbclient.options import FOLDER, TEXT, dollars, engine_options
 from pbclient.printing import print_summary
 
 
@@ -25,9 +25,9 @@ def _limit(context: click.Context, option: click.Parameter, text: str) -> Any:
 @click.option("--judge-base-url", "base_url", type=TEXT, help="Any server that speaks its protocol.")
 @click.option("--judge-max-tokens", "max_tokens", type=int, help="Output limit; by default what suits it.")
 @click.option("--judge-price", "price", type=TEXT, help="IN,OUT in dollars per million tokens.")
-@click.option(
-    "--only-failed", is_flag=True, help="Only where this judge failed or was not paid."
-)
+@click.option("--judge-grammar", "grammar", is_flag=True, help="Let it write nothing but a verdict.")
+@engine_options
+@click.option("--only-failed", is_flag=True, help="Only where this judge failed or was not paid.")
 @click.option(
     "--max-cost",
     default="as the run",
@@ -46,10 +46,14 @@ def _limit(context: click.Context, option: click.Parameter, text: str) -> Any:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def judge(folder: Path, as_json: bool, **options: Any) -> None:
     """Judge the recorded open-ended answers of a run, again or by another model."""
+    from dataclasses import fields
+
+    from pbclient.engines import Engine
     from pbclient.rejudge import JudgeConfig, rejudge
     from pbclient.session import attended, unresolved
 
-    config = JudgeConfig(**options)
+    engine = Engine(**{each.name: options.pop(each.name) for each in fields(Engine) if each.name in options})
+    config = JudgeConfig(**options, engine=engine)
     result = attended(
         lambda progress, interrupts: rejudge(folder, config, progress=progress, interrupts=interrupts)
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
 
+from pbclient.engines import Engine
 from pbclient.errors import InputError
 from pbclient.sampling import refuse_own_options
 from providers.types import Json
@@ -54,6 +55,16 @@ class RunConfig:
     judge_base_url: str | None = None
     judge_max_tokens: int | None = None
     judge_price: str | None = None
+    judge_grammar: bool = False
+    mmproj: Path | None = None
+    llama_server: str | None = None
+    slots: int | None = None
+    ctx: int | None = None
+    gpu_layers: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    attention: str | None = None
+    batch: int | None = None
     limit: int | None = None
     seed: int = 0
     repeat: int = 1
@@ -74,10 +85,16 @@ class RunConfig:
     offline: bool = False
     out: Path | None = None
 
+    @property
+    def engine(self) -> Engine:
+        """The options of engines on this machine."""
+        return Engine(**{each.name: getattr(self, each.name) for each in fields(Engine)})
+
     def __post_init__(self) -> None:
         _take_what_notebooks_write(self)
         _whole(self, "limit", "repeat", "max_tokens", "concurrency", "rpm", "tpm", "image_tokens")
-        _whole(self, "judge_max_tokens")
+        _whole(self, "judge_max_tokens", "slots", "ctx", "batch")
+        self.engine.refuse_others({self.provider, self.judge_provider or ""})
         _one_of(self, "mode", MCQA, OEG)
         _one_of(self, "options", "valid", "random")
         _one_of(self, "wire", LITELLM, DIRECT)
@@ -96,14 +113,14 @@ class RunConfig:
 
 def _take_what_notebooks_write(config: RunConfig) -> None:
     """`max_cost=5`, `data="folder"` and `datasets="ROD"` mean what they say."""
-    fields: dict[str, object] = {}
+    normal: dict[str, object] = {}
     if isinstance(config.max_cost, int | float):
-        fields["max_cost"] = Decimal(str(config.max_cost))
-    for name in ("data", "cache_dir", "out"):
+        normal["max_cost"] = Decimal(str(config.max_cost))
+    for name in ("data", "cache_dir", "out", "mmproj"):
         if isinstance(getattr(config, name), str):
-            fields[name] = Path(getattr(config, name))
+            normal[name] = Path(getattr(config, name))
     datasets = (config.datasets,) if isinstance(config.datasets, str) else tuple(config.datasets)
-    for name, value in {**fields, "datasets": datasets}.items():
+    for name, value in {**normal, "datasets": datasets}.items():
         object.__setattr__(config, name, value)  # the one way to normalise a frozen value
 
 
@@ -112,13 +129,12 @@ def _one_of(config: RunConfig, name: str, *values: str) -> None:
         raise InputError(f"{_flag(name)} must be {' or '.join(values)}, not {getattr(config, name)!r}.")
 
 
+_JUDGE = ("judge_provider", "judge_model", "judge_base_url", "judge_max_tokens", "judge_price")
+
+
 def _judge(config: RunConfig) -> None:
     """A judge where one is needed, and none where it would have nothing to do."""
-    named = [
-        name
-        for name in ("judge_provider", "judge_model", "judge_base_url", "judge_max_tokens", "judge_price")
-        if getattr(config, name) is not None
-    ]
+    named = [name for name in (*_JUDGE, "judge_grammar") if getattr(config, name) not in (None, False)]
     if config.judge not in (None, "none"):
         raise InputError(f"--judge takes none; a judge is named with --judge-provider, not {config.judge!r}.")
     if config.mode == MCQA and (named or config.judge):

@@ -15,12 +15,15 @@ from typing import Any
 from cache import Store
 from pbclient.config import RunConfig
 from pbclient.dataset import Sample
+from pbclient.engines import peak
 from pbclient.groups import all_or_first_error
 from pbclient.interrupts import Interrupts
 from pbclient.line import Line, open_line
 from pbclient.pace import Pace
+from pbclient.phases import answer_first
 from pbclient.plan import Plan, prepare
 from pbclient.progress import Progress
+from pbclient.rescore import judged
 from pbclient.scores import dump, summarize
 from pbclient.waiting import Activity, begin
 from runs import Episodes, RunFolder, replace_file
@@ -121,13 +124,16 @@ async def _play_all(
     for episode in episodes.read():
         line.books.recorded(episode)
         progress.count(episode)
-    owed = ((sample, repeat) for sample, repeat in plan.order if _identity(sample, repeat) not in finished)
-    pace = Pace()
-    workers = min(plan.config.concurrency, max(len(plan.order) - len(finished), 1))
+    owed = [(sample, repeat) for sample, repeat in plan.order if _identity(sample, repeat) not in finished]
+    if plan.in_phases and owed:
+        owed = await answer_first(plan, owed, episodes, line, progress, interrupts)
+    queue, pace = iter(owed), Pace()
     async with all_or_first_error() as group:
-        for number in range(workers):
-            task = group.create_task(pace(_work, number, owed, plan, episodes, line, progress))
+        for number in range(min(plan.config.concurrency, len(owed))):
+            task = group.create_task(pace(_work, number, queue, plan, episodes, line, progress))
             interrupts.watch(task)
+    if plan.judge and plan.judge.local:
+        progress.say(await peak(plan.judge.local))
 
 
 async def _work(
@@ -163,7 +169,7 @@ def _close(
     progress: Progress,
     interrupts: Interrupts,
 ) -> RunResult:
-    summary = summarize(folder.manifest, episodes.read(), line.totals())
+    summary = summarize(folder.manifest, episodes.read(), line.totals(), judged(folder.path))
     replace_file(folder.summary, [dump(summary)])
     unusable = None if line.unusable is None else str(line.unusable)
     reasons = tuple(progress.reasons.most_common())

@@ -22,6 +22,7 @@ from pbclient.verdicts import Verdict, read_verdict
 from providers import Json, Provider, ProviderError, Request, Response
 
 DRAWS = 2
+MOST_ANSWERS = 1000
 _NO_VERDICT = Verdict(0, 0, 0, parsed=False)
 
 
@@ -59,12 +60,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judge:
-    """Asks one model. `params` are its sampling options as sent."""
+    """Asks one model. `params` are its options as sent; with `grammar` it can write nothing but a verdict."""
 
     title: str
     provider: Provider
     params: Mapping[str, Json]
     books: Books
+    grammar: bool = False
     clock: Callable[[], float] = time.monotonic
 
     async def judge(self, question: Question, *, drawn: int = 0) -> Judged:
@@ -90,7 +92,8 @@ class Judge:
         messages = judge_messages(question.prompt, question.valid[0], question.answer)
         started = self.clock()
         # An episode whose answer is bought comes before one that has none yet.
-        response = await self.provider.complete(Request(messages, self.params, repeat, turn=1))
+        params = {**self.params, "grammar": verdict_grammar(question)} if self.grammar else self.params
+        response = await self.provider.complete(Request(messages, params, repeat, turn=1))
         reply = _reply(response)
         call = lines.call(reply, self.books.entry(reply), self.clock() - started)
         calls.append({**call, "finish": reply.finish})
@@ -122,3 +125,13 @@ class Judge:
 
 def _reply(response: Response) -> Reply:
     return Reply(response.text, response.finish, response.usage, response.key, model=response.model)
+
+
+def verdict_grammar(question: Question) -> str:
+    """GBNF of a verdict on this question: as many zeros and ones as the benchmark's parser takes."""
+    count = next((n for n in range(1, MOST_ANSWERS) if _takes(question, n)), 1)
+    return "root ::= [01]" + ' "," [01]' * (count - 1)
+
+
+def _takes(question: Question, count: int) -> bool:
+    return read_verdict(*question.valid, ",".join("1" * count), question.dataset).parsed

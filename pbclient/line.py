@@ -22,6 +22,7 @@ from pbclient.budget import Held, Purse, Raise
 from pbclient.cached import Cached, Offline, Storing
 from pbclient.config import LITELLM
 from pbclient.described import asked_of, bought_by, images_in, unpack
+from pbclient.digests import Digests
 from pbclient.gate import Gate
 from pbclient.judge import Judge
 from pbclient.limiter import Bucket, Limited, Slots
@@ -84,7 +85,8 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         if plan.config.release_holds:
             works.release_holds([each for each in (plan.model, plan.judge) if each])
         limits = Limits(plan.config.concurrency, plan.config.rpm, plan.config.tpm, plan.config.offline)
-        pictures = works.stack.enter_context(Pictures(plan.data.frames))
+        digests = works.stack.enter_context(Digests(plan.cache_dir(folder.path)))
+        pictures = works.stack.enter_context(Pictures(plan.data.frames, digests))
         player = plan.player(plan.model, works.wired(plan.model, limits), pictures)
         judge = works.judge(plan.judge, limits) if plan.judge else None
         books = RunBooks(works.ledger, plan.model.price)
@@ -151,7 +153,9 @@ class Works:
     def judge(self, model: Model, limits: Limits) -> Judge:
         """A judge with its line and its books."""
         books = RunBooks(self.ledger, model.price)
-        return Judge(model.title, self.wired(model, limits), model.params, books)
+        return Judge(
+            model.title, self.wired(model, limits), model.params, books, grammar=model.choice.grammar
+        )
 
     def show_money(self) -> None:
         """Let the progress read the ledger live."""

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pbclient.bounds import Bounds
+from pbclient.bounds import Bounds, output_limit
 from pbclient.config import DIRECT, LITELLM
+from pbclient.engines import LLAMACPP, LOCAL, Engine, Local, engine
 from pbclient.errors import InputError
 from pbclient.prices import Price, price_of
 from pbclient.sampling import option_names
-from providers import Json, catalog, price_map
+from providers import Json, Request, catalog, price_map
 from providers.direct import Direct, speaks
 from providers.hosted import Hosted
 from providers.image_limits import ImageLimits, limits_of
@@ -28,7 +29,8 @@ type Say = Callable[[str], None]
 class Choice:
     """What a user named of a model. `prefix` begins the flags that name it: "" or "judge-".
 
-    `sees` is whether it will be shown images, `offline` whether nothing will be asked of it.
+    `sees` is whether it will be shown images, `grammar` whether a judge is held to the form of a verdict,
+    `offline` whether nothing will be asked of it.
     """
 
     provider: str
@@ -41,6 +43,8 @@ class Choice:
     image_tokens: int | None = None
     timeout: float = 300.0
     wire: str = LITELLM
+    engine: Engine = field(default_factory=Engine)
+    grammar: bool = False
     prefix: str = ""
     sees: bool = True
     offline: bool = False
@@ -59,6 +63,7 @@ class Model:
     identity: Mapping[str, Json]
     params: Mapping[str, Json]
     price: Price
+    local: Local | None = None
     api_key: str | None = field(default=None, repr=False)
 
     @property
@@ -73,8 +78,7 @@ class Model:
     @property
     def described(self) -> dict[str, Json]:
         """As a run folder names it: everything that is part of its keys, and its options."""
-        said = {"provider": self.provider, **self.identity, "model": self.name}
-        return {**said, "params": dict(self.params)}
+        return {**self.identity, "params": dict(self.params)}
 
     @property
     def bounds(self) -> Bounds:
@@ -82,13 +86,27 @@ class Model:
         return Bounds(self.provider, self.name, self.price, self.choice.image_tokens, self.image_limits)
 
     @property
+    def output_limit(self) -> int:
+        """The most output tokens of a call."""
+        return output_limit(Request((), self.params))
+
+    @property
+    def context(self) -> int | None:
+        """The most input tokens that it reads, where its own provider is asked and the price list says so."""
+        row = None if self.identity.get("endpoint") else price_map.find(self.provider, self.name)
+        most = row.get("max_input_tokens") if row else None
+        return most if isinstance(most, int) else None
+
+    @property
     def image_limits(self) -> ImageLimits:
         """What its provider takes in a request."""
         endpoint = self.identity.get("endpoint")
         return limits_of(self.provider, self.name, str(endpoint) if endpoint else None)
 
-    def connect(self) -> Hosted | Direct:
-        """The provider itself; its library is imported at the first call."""
+    def connect(self) -> Hosted | Direct | Local:
+        """The provider itself; its library is imported, or its engine started, by the first call."""
+        if self.local is not None:
+            return self.local
         choice = self.choice
         wire = Direct if choice.wire == DIRECT else Hosted
         return wire(
@@ -106,6 +124,12 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
 
     Who only looks and never asks (`asks=False`) needs no key.
     """
+    if choice.grammar and choice.provider not in LOCAL and choice.base_url is None:
+        raise InputError(
+            f"{choice.provider} takes no grammar: leave --judge-grammar out, or name a judge on this machine."
+        )
+    if choice.provider in LOCAL:
+        return _local(choice, say)
     try:
         entry = catalog.lookup(choice.provider)
     except LookupError as error:
@@ -123,7 +147,22 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
         _refuse_blind(choice, name, say)
     identity = dict(Hosted(choice.provider, name, base_url=choice.base_url).identity)
     params = _params(choice, name)
-    return Model(choice, name, identity, params, _price(choice, name, params), key)
+    return Model(choice, name, identity, params, _price(choice, name, params), api_key=key)
+
+
+def _local(choice: Choice, say: Say) -> Model:
+    """A model on this machine, which costs nothing."""
+    if choice.model is None:
+        what = "a .gguf file" if choice.provider == LLAMACPP else "a folder, or a name on the hub"
+        raise InputError(f"{choice.provider} has no default model: name {what} with {choice.flag('model')}.")
+    if choice.base_url is not None:
+        raise InputError(
+            f"{choice.provider} starts its own engine: leave {choice.flag('base-url')} out, or ask a server "
+            f"that runs already with {choice.flag('provider')} openai."
+        )
+    local = engine(choice.provider, choice.model, choice.engine, choice.timeout, say)
+    params = _params(choice, local.name)
+    return Model(choice, local.name, local.identity, params, Price.free(), local)
 
 
 def default_max_tokens(provider: str, model: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,17 @@ def _params(context: click.Context, option: click.Parameter, given: tuple[str, .
     return params
 
 
+ENGINE_OPTIONS = (
+    click.option("--llama-server", type=TEXT, help="llamacpp: a llama-server binary, or library."),
+    click.option("--slots", type=int, help="llamacpp: requests worked on at once; by default what fits."),
+    click.option("--ctx", type=int, help="llamacpp: tokens a slot has for prompt and answer."),
+    click.option("--gpu-layers", type=int, help="llamacpp: layers on the device; by default what fits."),
+    click.option("--device", type=TEXT, help="transformers: cpu, cuda, cuda:1 or mps; by default the best."),
+    click.option("--dtype", type=TEXT, help="transformers: float32, bfloat16 or float16."),
+    click.option("--attention", type=TEXT, help="transformers: eager or sdpa; by default by device."),
+    click.option("--batch", type=int, help="transformers: most requests in one batch; by default by device."),
+)
+
 RUN_OPTIONS = (
     click.option(
         "--provider", type=TEXT, required=True, help="Who answers; `pbclient providers` lists them."
@@ -119,6 +130,13 @@ RUN_OPTIONS = (
     click.option("--judge-base-url", type=TEXT, help="Any server that speaks the judge's protocol."),
     click.option("--judge-max-tokens", type=int, help="Output limit of the judge; by default what suits it."),
     click.option("--judge-price", type=TEXT, help="IN,OUT as with --price, for the judge."),
+    click.option(
+        "--judge-grammar",
+        is_flag=True,
+        help="Let a judge on this machine write nothing but a verdict: it always parses.",
+    ),
+    click.option("--mmproj", type=FOLDER, help="llamacpp: the projector file that gives the model eyes."),
+    *ENGINE_OPTIONS,
     click.option(
         "--limit", type=int, help="Samples per data set; all by default, in oeg the benchmark's 100."
     ),
@@ -174,7 +192,16 @@ RUN_OPTIONS = (
 
 def run_options[F: Callable[..., Any]](command: F) -> F:
     """Give a command all the options of a run."""
-    for option in reversed(RUN_OPTIONS):
+    return _given(command, RUN_OPTIONS)
+
+
+def engine_options[F: Callable[..., Any]](command: F) -> F:
+    """Give a command the options of engines on this machine."""
+    return _given(command, ENGINE_OPTIONS)
+
+
+def _given[F: Callable[..., Any]](command: F, options: Sequence[Callable[[F], F]]) -> F:
+    for option in reversed(options):
         command = option(command)
     return command
 

@@ -125,6 +125,7 @@ def render(progress: Progress, pace: Pace) -> Group:
 
 def _count_line(progress: Progress, pace: Pace) -> str:
     line = f"{progress.finished}/{progress.planned} episodes"
+    line += f" ({progress.stage})" if progress.stage else ""
     if not progress.planned:
         return line
     line += f" in {_duration(progress.clock() - progress.started)}"

@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -80,6 +80,11 @@ class Plan:
     def counts(self) -> dict[str, int]:
         """How many episodes each data set will have."""
         return dict(self.manifest["planned"])
+
+    @property
+    def in_phases(self) -> bool:
+        """Whether both the model and its judge want this machine's memory."""
+        return all(each is not None and each.local is not None for each in (self.model, self.judge))
 
     def row(self, sample: Sample) -> dict[str, Any]:
         """What the environment is made of. Raises `DataError`."""
@@ -178,6 +183,7 @@ def _model_choice(config: RunConfig) -> Choice:
         image_tokens=config.image_tokens,
         timeout=config.timeout,
         wire=config.wire,
+        engine=config.engine,
         offline=config.offline,
     )
 
@@ -194,6 +200,9 @@ def _judge_choice(config: RunConfig) -> Choice | None:
         price=config.judge_price,
         timeout=config.timeout,
         wire=_judge_wire(config),
+        # Eyes are the model's: a judge reads text.
+        engine=replace(config.engine, mmproj=None),
+        grammar=config.judge_grammar,
         offline=config.offline,
     )
 
@@ -304,6 +313,8 @@ def _manifest(
         "data": data.described,
         "settings": {
             "max_cost": None if config.max_cost is None else float(config.max_cost),
+            "model": model.name if model else None,
+            "judge": judge.name if judge else None,
             "wire": config.wire,
             "concurrency": config.concurrency,
             "rpm": config.rpm,

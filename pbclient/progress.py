@@ -37,6 +37,8 @@ class Progress:
     # Seconds of processor time that this process has used, and what to do when that is the limit.
     worked: Callable[[], float] = time.process_time
     remedy: str = ""
+    # What is being done before the first episode can end.
+    stage: str = ""
     datasets: dict[str, Tally] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
     # Why episodes were not resolved, in the words of their errors; of very many words, the first.

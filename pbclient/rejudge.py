@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pbclient.config import DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, OEG
+from pbclient.engines import LOCAL, Engine
 from pbclient.errors import InputError
 from pbclient.groups import all_or_first_error
 from pbclient.interrupts import Interrupts
@@ -44,6 +45,8 @@ class JudgeConfig:
     base_url: str | None = None
     max_tokens: int | None = None
     price: str | None = None
+    grammar: bool = False
+    engine: Engine = field(default_factory=Engine)
     only_failed: bool = False
     max_cost: Decimal | str | None = AS_THE_RUN
     concurrency: int = DEFAULT_CONCURRENCY
@@ -124,9 +127,7 @@ def _choice(config: JudgeConfig) -> Choice:
         model=config.model,
         base_url=config.base_url,
         max_tokens=config.max_tokens,
-        price=config.price,
-        timeout=config.timeout,
-        offline=config.offline,
+        **_common(config),
     )
 
 
@@ -134,15 +135,23 @@ def _as_recorded(own: Mapping[str, Any], config: JudgeConfig) -> Choice:
     """The run's own judge with the options it had."""
     if config.model or config.base_url:
         raise InputError("--judge-model and --judge-base-url go with --judge-provider: name it too.")
+    if own["provider"] in LOCAL:
+        raise InputError(
+            f"The run's judge is a file here: name it with --judge-provider {own['provider']} --judge-model."
+        )
     return judge_named(
         own["provider"],
         model=own["model"],
         base_url=own.get("endpoint"),
         max_tokens=config.max_tokens or own["params"].get("max_tokens"),
-        price=config.price,
-        timeout=config.timeout,
-        offline=config.offline,
+        **_common(config),
     )
+
+
+def _common(config: JudgeConfig) -> dict[str, Any]:
+    """What a judge is given whoever it is."""
+    names = ("price", "timeout", "offline", "grammar", "engine")
+    return {name: getattr(config, name) for name in names}
 
 
 async def _judge_all(
