@@ -2,10 +2,6 @@
 
 With a `base_url` and the provider `openai` it is any OpenAI-compatible server. Retries,
 limits, money and the cache are wrapped around it elsewhere; streaming is not used.
-
-The key comes from the caller, else from the provider's environment variable, as with the
-OpenAI SDK: a key that the user has set for `openai` is sent to her `base_url` too. Without any
-key a server at a `base_url` is sent the word `none`.
 """
 
 from __future__ import annotations
@@ -16,12 +12,13 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-from providers import catalog
 from providers.errors import AttemptTimedOut, ProviderError
 from providers.litellm_answers import read_answer
-from providers.litellm_errors import Asked, translate
+from providers.litellm_errors import translate
 from providers.litellm_options import arguments
 from providers.litellm_quiet import Clients, load, own_settings, reach, unlogged
+from providers.refusals import Asked
+from providers.target import Target
 from providers.types import Json, Message, Request, Response
 
 _clients = Clients()
@@ -43,14 +40,12 @@ class Hosted:
         api_key: str | None = None,
         timeout: float = 600.0,
     ) -> None:
+        self._target = Target.of(provider, model, base_url, api_key, os.environ)
         self.provider = provider
+        self.model = self._target.model
         self.timeout = timeout
-        self._entry = catalog.lookup(provider)
-        self._endpoint = catalog.endpoint(provider, base_url, os.environ)
-        self.model = _bare(provider, model, self._endpoint)
-        self._key = api_key or self._entry.key(os.environ) or ("none" if self._endpoint else None)
         # LiteLLM routes by provider; its route for vLLM takes any OpenAI-compatible server, and is lighter.
-        self._route = "hosted_vllm" if provider == "openai" and self._endpoint else provider
+        self._route = "hosted_vllm" if provider == "openai" and self._target.endpoint else provider
         self._litellm: Any = None
         self._entered = False
         self._loading = asyncio.Lock()
@@ -58,18 +53,18 @@ class Hosted:
     @property
     def identity(self) -> Mapping[str, Json]:
         """What a cache key says of it: who answers, and where."""
-        return {"provider": self.provider, "endpoint": self._endpoint, "model": self.model}
+        return self._target.identity
 
     def load(self) -> None:
         """Import LiteLLM now (seconds), so that the first call does not."""
         self._litellm = load()
-        if self._endpoint:
-            reach(self._endpoint)
+        if self._target.endpoint:
+            reach(self._target.endpoint)
 
     async def complete(self, request: Request) -> Response:
         """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
         await self._enter()
-        asked = Asked(self.provider, self.model, tuple(request.params), self._secrets())
+        asked = self._target.asked(request)
         outcome = await self._attempt(await self._arguments(request), asked)
         if isinstance(outcome, ProviderError):
             # Raised outside of any `except`: LiteLLM's error would keep the request's bytes and the
@@ -103,8 +98,8 @@ class Hosted:
         return {
             "model": f"{self._route}/{self.model}",
             "messages": [await _message(message) for message in request.messages],
-            "api_base": self._endpoint,
-            "api_key": self._key,
+            "api_base": self._target.endpoint,
+            "api_key": self._target.key,
             "timeout": self.timeout,
             "num_retries": 0,
             "max_retries": 0,
@@ -124,18 +119,6 @@ class Hosted:
             if deadline.expired():
                 return AttemptTimedOut(f"{asked.who} did not answer within {self.timeout:g} s.", billed=True)
             return translate(error, asked, time.time())
-
-    def _secrets(self) -> tuple[str, ...]:
-        found = (self._key, *(os.environ.get(name) for name in self._entry.key_variables))
-        return tuple(secret for secret in found if secret)
-
-
-def _bare(provider: str, model: str, endpoint: str | None) -> str:
-    """The model without LiteLLM's own prefix: `gemini/gemini-x` is `gemini-x` at gemini."""
-    bare = model.removeprefix(f"{provider}/")
-    # A server may really have a model `openai/x`, and OpenRouter has one called `openrouter/auto`.
-    keep = endpoint or (provider == "openrouter" and "/" not in bare)
-    return model if keep else bare
 
 
 async def _message(message: Message) -> dict[str, Any]:

@@ -5,7 +5,7 @@ LiteLLM names its exceptions by looking for words in messages, reports broken co
 behind its own tell more:
 
     1. a connection that failed        was anything sent?
-    2. an HTTP status of 400 and up    `error_bodies` knows what it means
+    2. an HTTP status of 400 and up    `refusals` knows what it means
     3. an error inside of a success    the same, by the status that it names
     4. a success that cannot be read   perhaps billed
     5. nothing of these                the table below, by class
@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
-from providers.error_bodies import GAVE_UP, ErrorBody, kind_of, read_body, status_in
+from providers.bodies import BodyError
 from providers.error_text import LOOKED_AT, one_line
 from providers.errors import (
     AccessDenied,
@@ -39,9 +38,8 @@ from providers.errors import (
     ServerFault,
     Unusable,
 )
-from providers.litellm_bodies import BodyError
+from providers.refusals import Asked, no_answer, refused
 from providers.rejected_option import rejected_option
-from providers.retry_after import retry_after, retry_after_in_body
 
 # Classes of `litellm.exceptions`, most specific first; in `openai` those that it derives from.
 TABLE: tuple[tuple[str, type[ProviderError]], ...] = (
@@ -123,30 +121,16 @@ _PREFIX = re.compile(r"^(?:litellm\.\w+: |\w+Error: |\w+(?:Exception|Error) - )+
 _ADVICE = re.compile(r" To drop these| To drop unsupported|Traceback|File an issue|\n")
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Who was asked with which options, and the keys that no message may hold."""
-
-    provider: str
-    model: str
-    options: Collection[str] = ()
-    secrets: Collection[str] = ()
-
-    @property
-    def who(self) -> str:
-        return f"{self.provider} ({self.model})"
-
-
 def translate(error: Exception, asked: Asked, now: float) -> ProviderError:
     """Our error for LiteLLM's; `now` is in seconds since the epoch."""
     chain = list(_chain(error))
     names = [_names(link) for link in chain]
     refusal = next((found for link in chain if (found := _refusal(link))), None)
     if refusal is not None:
-        return _refused(*refusal, asked, now)
+        return refused(*refusal, asked, now)
     unusable = next((link for link in chain if isinstance(link, BodyError)), None)
     if unusable is not None:
-        return _no_answer(unusable, asked, now)
+        return no_answer(unusable, asked, now)
     missing = next((link for link in chain if isinstance(link, ImportError)), None)
     if missing is not None:
         said = one_line(str(missing), asked.secrets)
@@ -164,47 +148,6 @@ def _not_connected(chain: list[BaseException], names: list[list[str]], asked: As
     if any(_SLOW & set(own) for own in names):
         return AttemptTimedOut(f"{asked.who} did not answer in time.", billed=True)
     return None
-
-
-def _refused(status: int, headers: Mapping[str, str], text: str, asked: Asked, now: float) -> ProviderError:
-    body = read_body(text)
-    return _by_body(status, headers, body, asked, now, _sentence(asked, str(status), body))
-
-
-def _no_answer(error: BodyError, asked: Asked, now: float) -> ProviderError:
-    """An error inside of a success: what it says of itself decides, and without that it is transient."""
-    if not error.text:
-        return MalformedResponse(f"{asked.who} sent {one_line(str(error), asked.secrets)}", billed=True)
-    body = read_body(error.text)
-    status = status_in(body)
-    sentence = _sentence(asked, "with an error in a success", body)
-    if status is None:
-        return MalformedResponse(sentence, billed=True)
-    found = _by_body(status, error.headers, body, asked, now, sentence)
-    # It had begun to answer: only a plain no is known to cost nothing.
-    found.billed = found.billed or status >= 500
-    return found
-
-
-def _by_body(
-    status: int, headers: Mapping[str, str], body: ErrorBody, asked: Asked, now: float, sentence: str
-) -> ProviderError:
-    kind = kind_of(status, body)
-    if kind is BadRequest and status in (400, 422):
-        rejected = rejected_option(body.message[:LOOKED_AT], body.parameter, asked.options)
-        if rejected is not None:
-            return ParameterRejected(sentence, rejected[0], instead=rejected[1], status=status)
-    wait = retry_after(headers, now)
-    if wait is None:
-        wait = retry_after_in_body(body.raw)
-    # Azure and xAI bill what their filters stop.
-    billed = status in GAVE_UP or kind is RequestRefused
-    return kind(sentence, billed=billed, retry_after=wait, status=status)
-
-
-def _sentence(asked: Asked, how: str, body: ErrorBody) -> str:
-    said = one_line(body.message, asked.secrets)
-    return f"{asked.who} answered {how}: {said}" if said else f"{asked.who} answered {how}."
 
 
 def _unreadable(chain: list[BaseException], names: list[list[str]], asked: Asked) -> ProviderError | None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from copy import deepcopy
 from typing import Any
 
+from providers import options
 from providers.errors import ParameterRejected
 from providers.types import Json
 
@@ -22,9 +23,6 @@ TRANSLATED = frozenset(
         "thinking", "top_logprobs", "top_p",
     }
 )  # fmt: skip
-
-# These are not options: they are what is asked, and how the answer comes back.
-RESERVED = frozenset({"contents", "messages", "model", "stream", "stream_options"})
 
 # Fields of Google's request beside `generationConfig`, which holds all others.
 GOOGLE_FIELDS = frozenset(
@@ -43,10 +41,7 @@ PLAIN = frozenset({"anthropic", "bedrock", "cohere", "cohere_chat", "ollama", "o
 
 def arguments(route: str, params: Mapping[str, Json], own: Collection[str]) -> dict[str, Any]:
     """The options for a provider; `own` are the names of LiteLLM's own settings."""
-    for name in params:
-        if name in RESERVED:
-            raise ParameterRejected(f"{name!r} is not a sampling option.", name)
-    given: dict[str, Any] = {name: deepcopy(value) for name, value in params.items() if value is not None}
+    given: dict[str, Any] = deepcopy(options.given(params))
     if route == "hosted_vllm":
         # Any OpenAI-compatible server: LiteLLM's opinion of a model of that name does not count.
         return {"extra_body": given}

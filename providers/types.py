@@ -20,12 +20,20 @@ Finish = Literal["stop", "length", "refusal"]
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """Image bytes exactly as they go over the wire; `width` and `height` in pixels."""
+    """Image bytes exactly as they go over the wire; `width` and `height` in pixels.
+
+    Each wire asks for one of the two base64 forms, so only one of them is ever kept.
+    """
 
     media_type: str
     data: bytes
     width: int
     height: int
+
+    @cached_property
+    def base64(self) -> bytes:
+        """The bytes as base64, made once however often the image is sent."""
+        return base64.b64encode(self.data)
 
     @cached_property
     def data_url(self) -> str:

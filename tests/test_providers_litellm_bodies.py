@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers import Hosted, MalformedResponse, Message, ProviderError, RateLimited, Request
-from providers.litellm_bodies import LONGEST, LONGEST_ERROR, MOST_TOKENS, BodyError, mended
+from providers.bodies import LONGEST, LONGEST_ERROR, MOST_TOKENS, BodyError
+from providers.litellm_bodies import mended
 
 COUNTED = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
 DETAILED = COUNTED | {

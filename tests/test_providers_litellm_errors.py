@@ -23,8 +23,9 @@ from providers.errors import (
     ServerFault,
     Unusable,
 )
-from providers.litellm_errors import TABLE, Asked, kind_of_class, resolve, translate
+from providers.litellm_errors import TABLE, kind_of_class, resolve, translate
 from providers.litellm_quiet import load
+from providers.refusals import Asked
 
 ASKED = Asked("openai", "m", ("max_tokens", "temperature", "seed"), ("sesame-open",))
 NOW = 1e9

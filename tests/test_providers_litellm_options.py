@@ -3,7 +3,8 @@
 import pytest
 
 from providers.errors import ParameterRejected
-from providers.litellm_options import RESERVED, arguments
+from providers.litellm_options import arguments
+from providers.options import RESERVED
 
 OWN = frozenset({"metadata", "temperature", "timeout"})
 

@@ -1,0 +1,54 @@
+"""A request's body as bytes: each image's base64 is made once and copied in, never serialised again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+
+from providers.types import EncodedImage, Json, Part
+
+type Picture = Callable[[EncodedImage], Iterable[bytes]]
+
+# `json.dumps` would make a new encoder for every value.
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+def dumped(value: Json) -> bytes:
+    """JSON in ASCII."""
+    return _ENCODER.encode(value).encode()
+
+
+@cache
+def opened(text: str) -> bytes:
+    """A JSON string without its closing quote; for the few words that stand in every request."""
+    return dumped(text)[:-1]
+
+
+def separated(items: Iterable[Iterable[bytes]]) -> list[bytes]:
+    """The pieces of all items with commas between the items."""
+    pieces: list[bytes] = []
+    for item in items:
+        if pieces:
+            pieces.append(b",")
+        pieces += item
+    return pieces
+
+
+async def blocks(parts: Iterable[Part], picture: Picture) -> list[bytes]:
+    """The pieces of a list of content parts, without its brackets."""
+    return separated([await _block(part, picture) for part in parts])
+
+
+async def _block(part: Part, picture: Picture) -> Iterable[bytes]:
+    if isinstance(part, str):
+        return (b'{"type":"text","text":', dumped(part), b"}")
+    return picture(await part.encode())
+
+
+def body(
+    model: str, options: Mapping[str, Json], messages: Iterable[bytes], more: Iterable[bytes] = ()
+) -> bytes:
+    """One object of the model, the options and the messages; `more` are pieces of further fields."""
+    head = dumped({"model": model, **options})
+    return b"".join((head[:-1], *more, b',"messages":[', *messages, b"]}"))

@@ -1,0 +1,155 @@
+"""One attempt of the direct wire: a POST that ends by its deadline, over one pool of connections.
+
+No redirects, no cookies, no second attempt, an answer of bounded length. How a request and an
+answer are written is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import certifi
+from aiohttp.payload import Payload
+from yarl import URL
+
+from providers.bodies import LONGEST, LONGEST_ERROR
+from providers.error_text import one_line
+from providers.errors import AttemptTimedOut, ConnectionFailed, ProviderError, ServerFault, Unusable
+from providers.refusals import Asked
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+# No waits of its own: the deadline of an attempt is one, over everything.
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One response. `content` is cut off where none can be that long, and one byte longer then."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def good(self) -> bool:
+        return 200 <= self.status < 300
+
+
+class _Sending(Payload):
+    """A JSON body that is let go as soon as it is on its way; `begun` from the moment it may have left."""
+
+    _autoclose = True
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content, content_type="application/json")
+        self._size = len(content)
+        self.begun = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self.begun = True
+        # Thousands may wait for their answers: none of them keeps its images meanwhile.
+        content, self._value = self._value, b""
+        await writer.write(content)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return str(self._value, encoding, errors)
+
+
+class Pool:
+    """Connections to one URL: as many as there are calls, opened in the loop of the first one."""
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self._url = URL(url)
+        self._headers = {"User-Agent": "pbclient", **headers}
+        self._proxy = proxy_for(self._url)
+        self._trust = _trusted() if self._url.scheme == "https" else True
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, content: bytes, asked: Asked, timeout: float) -> Arrived | ProviderError:
+        """What came, or why nothing did: returned, since an error's context would hold the key."""
+        sending = _Sending(content)
+        del content
+        deadline = asyncio.timeout(timeout)
+        try:
+            async with deadline:
+                return await self._post(sending)
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # the last for a host that is no name
+            if deadline.expired():
+                said = f"{asked.who} did not answer within {timeout:g} s."
+                return AttemptTimedOut(said, billed=sending.begun)
+            return _broken(error, asked, sending.begun)
+
+    async def close(self) -> None:
+        """Close every connection; a later call opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _post(self, sending: _Sending) -> Arrived:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._trust, ttl_dns_cache=300),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers,
+                timeout=_NO_TIMEOUT,
+            )
+        posting = self._session.post(self._url, data=sending, allow_redirects=False, proxy=self._proxy)
+        async with posting as response:
+            limit = LONGEST if 200 <= response.status < 300 else LONGEST_ERROR
+            return Arrived(response.status, response.headers, await _read(response, limit))
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    content = bytearray()
+    # aiohttp unpacks each part to 64 KB at most: a bomb grows no further than this.
+    async for part in response.content.iter_any():
+        content += part
+        if len(content) > limit:
+            response.close()
+            break
+    return bytes(content[: limit + 1])
+
+
+def _broken(error: Exception, asked: Asked, begun: bool) -> ProviderError:
+    said = one_line(str(error) or type(error).__name__, asked.secrets)
+    if not begun:
+        return ConnectionFailed(f"{asked.who} cannot be reached: {said}.", billed=False)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return ServerFault(f"{asked.who} sent what is no HTTP: {said}.", billed=True)
+    return ConnectionFailed(f"{asked.who} broke the connection off: {said}.", billed=True)
+
+
+def _trusted() -> ssl.SSLContext:
+    """The certificates that LiteLLM trusts."""
+    named = os.environ.get("SSL_CERT_FILE")
+    try:
+        return ssl.create_default_context(cafile=named or certifi.where())
+    except OSError as error:
+        raise Unusable(f"SSL_CERT_FILE is {named}, which holds no certificates: {error}.") from None
+
+
+def proxy_for(url: URL) -> str | None:
+    """The proxy that the environment names for this URL; none for a server on this machine."""
+    host = url.host or ""
+    if _is_here(host) or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    named = proxies.get(url.scheme) or proxies.get("all")
+    return f"http://{named}" if named and "://" not in named else named
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
