@@ -129,9 +129,11 @@ def _summary[F: _Figures](
     tallies = {dataset: mode.tally(dataset, _config(manifest)) for dataset in DATASETS}
     outcomes: dict[str, Counter[str]] = {dataset: Counter() for dataset in DATASETS}
     judges, hits = JudgePairs(), _Hits()
+    verdicts: dict[str, dict[str, oeg_scores.Tally]] = {judge: {} for judge in judged}
     for judge, lines in judged.items():
         for line in lines:
             judges.read(judge, line)
+            verdicts[judge].setdefault(line["dataset"], oeg_scores.Tally()).add(line)
             hits.add(line)
     for episode in episodes:
         check(episode, mode.checks)
@@ -142,7 +144,9 @@ def _summary[F: _Figures](
     planned: Mapping[str, int] = manifest.get("planned") or {}
     sizes = {dataset: max(planned.get(dataset, 0), outcomes[dataset].total()) for dataset in DATASETS}
     figures = {dataset: tallies[dataset].figures(n) for dataset, n in sizes.items() if n}
-    others = judges.entry()
+    others = {
+        judge: {**agreed, **_judged(verdicts[judge], sizes)} for judge, agreed in judges.entry().items()
+    }
     return {
         "schema": SCHEMA,
         "datasets": {
@@ -154,6 +158,14 @@ def _summary[F: _Figures](
         "cost": _cost(ledger, hits.saved),
         "calls": {"wire": ledger.calls, "hits": hits.count, "retries": ledger.retries},
     }
+
+
+def _judged(tallies: Mapping[str, oeg_scores.Tally], sizes: Mapping[str, int]) -> Summary:
+    """The figures that another judge gives the run."""
+    none = oeg_scores.Tally()
+    figures = {dataset: tallies.get(dataset, none).figures(n) for dataset, n in sizes.items() if n}
+    datasets = {dataset: found.entry() for dataset, found in figures.items()}
+    return {"datasets": datasets, "average": oeg_scores.averaged(figures)}
 
 
 def _entry(n: int, outcomes: Counter[str], figures: Summary) -> Summary:

@@ -114,7 +114,8 @@ def _agreement(judge: str, found: Summary) -> str:
     if not found["n"]:
         return f"{judge} judged none of the same answers"
     kappa = _with_interval("{:.2f}".format, found["kappa"], found["kappa_ci"])
-    return f"{judge} gives the same verdict on {found['raw']:.1f} % of {found['n']} (kappa {kappa})"
+    own = ", ".join(f"{each} {found['average'][each]:.1f}" for each in _OPEN)
+    return f"{judge}: {own}; the same verdict on {found['raw']:.1f} % of {found['n']} (kappa {kappa})"
 
 
 def _is_open(summary: Summary) -> bool:

@@ -267,6 +267,7 @@ def test_recorded_answers_are_judged_later_and_by_others_side_by_side(samples, t
     assert all(line["verdict"]["judge"] == "openai/judge" for line in lines_of(tmp_path).values())
     assert other["average"] == own["average"]
     (agreement,) = other["judges"].values()
+    assert agreement["average"]["ps"] < own["average"]["ps"]
     assert 0 < agreement["raw"] < 100
     assert agreement == next(iter(again["judges"].values()))
     assert len(list((tmp_path / "run" / "judges").iterdir())) == 1

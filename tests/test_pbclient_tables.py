@@ -205,13 +205,21 @@ def test_answers_that_nobody_judged_are_pointed_out() -> None:
 
 
 def test_other_judges_are_named_with_how_far_they_agree() -> None:
-    whole = {"n": 90, "raw": 93.333333, "raw_ci": [86, 97], "kappa": 0.85, "kappa_ci": [0.75, 0.95]}
+    average = {"average": {"acc": 41.25, "ps": 55.0, "agg": 60.0}}
+    whole = {
+        **average,
+        "n": 90,
+        "raw": 93.333333,
+        "raw_ci": [86, 97],
+        "kappa": 0.85,
+        "kappa_ci": [0.75, 0.95],
+    }
     alike = {**whole, "kappa": None, "kappa_ci": None}
     nothing = {"n": 0, **dict.fromkeys(("raw", "raw_ci", "kappa", "kappa_ci"))}
     said = notes({**OPEN, "judges": {"one-1a": whole, "two-2b": alike, "three-3c": nothing}})
     assert said[2:5] == [
-        "one-1a gives the same verdict on 93.3 % of 90 (kappa 0.85 [0.75, 0.95])",
-        "two-2b gives the same verdict on 93.3 % of 90 (kappa -)",
+        "one-1a: acc 41.2, ps 55.0, agg 60.0; the same verdict on 93.3 % of 90 (kappa 0.85 [0.75, 0.95])",
+        "two-2b: acc 41.2, ps 55.0, agg 60.0; the same verdict on 93.3 % of 90 (kappa -)",
         "three-3c judged none of the same answers",
     ]
 
