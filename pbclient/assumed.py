@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pbclient.config import MCQA
 from pbclient.forecast import ASSUMED_SHARE, ASSUMED_TURNS, Forecaster
+from pbclient.judge_forecast import ASSUMED_VERDICT
 from pbclient.learned import Learned, Record
 from pbclient.money import dollars
 from pbclient.plan import Plan
 from pbclient.prices import MILLION, Price
 from pbclient.rehearsal import Rehearsed
-from pbclient.walks import BYTES_A_TOKEN
+from pbclient.walks import BYTES_A_TOKEN, KEPT_ANSWER, LONGEST_TOKEN
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Seen:
         """An episode that was looked up in the cache."""
         self.hits += rehearsed.hits
         self.complete += rehearsed.complete
-        self.missing += rehearsed.environment is not None
+        self.missing += rehearsed.key is not None
         if rehearsed.failure is not None:
             self.failed += 1
             self.failure = self.failure or rehearsed.failure
@@ -43,7 +45,9 @@ def assumptions(plan: Plan, forecaster: Forecaster | None, seen: Seen) -> Iterat
     else:
         yield f"Price: {priced(forecaster.price)}."
         yield from _bounds(forecaster)
-        yield from _turns(forecaster.learned, list(plan.counts))
+        yield from _read_again(plan)
+        if plan.config.mode == MCQA:
+            yield from _turns(forecaster.learned, list(plan.counts))
         yield from _tokens(forecaster, list(plan.counts))
         yield from _found(plan, seen)
     yield from _statistics(forecaster, list(plan.counts))
@@ -76,6 +80,21 @@ def _bounds(forecaster: Forecaster) -> Iterator[str]:
     )
     if not forecaster.price.is_free:
         yield f"Least: each episode is over after its first turn, for {least}."
+
+
+def _read_again(plan: Plan) -> Iterator[str]:
+    """Answers that come back as input, to the model or to a judge."""
+    bound = (
+        f"counts {LONGEST_TOKEN} tokens for each output token that it may have, as long as the context holds "
+        "them: --max-tokens lowers the most"
+    )
+    if plan.rules.history:
+        yield f"History: an answer that is kept has {KEPT_ANSWER} tokens; at most it {bound}."
+    if plan.judge is not None:
+        yield (
+            f"Judge: {plan.judge.title}, {priced(plan.judge.price)}; one call an answer with "
+            f"{ASSUMED_VERDICT} tokens out, and at most two. At most the answer that it reads {bound}."
+        )
 
 
 def _turns(learned: Learned, names: Sequence[str]) -> Iterator[str]:

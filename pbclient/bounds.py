@@ -7,39 +7,68 @@ output by the limit that is always sent. What is held against it is `budget`'s b
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pbclient.image_checks import refuse_too_large
 from pbclient.money import owed
 from pbclient.prices import Price, cost, hold
-from providers import Request, Response
+from providers import Message, Request, Response
+from providers.image_limits import NO_LIMITS, ImageLimits
 from providers.image_tokens import bound as image_bound
-from providers.text_tokens import template_bound, text_bound
+from providers.text_tokens import TOKENS_A_MESSAGE, template_bound, text_bound
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """Of messages: the most input tokens that they can have, and the bytes of each of their images."""
+
+    tokens: int = 0
+    images: tuple[int, ...] = ()
+
+    def __add__(self, other: Weight) -> Weight:
+        return Weight(self.tokens + other.tokens, self.images + other.images)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Bounds for the calls to one model; `image_tokens` is the user's own bound for any image."""
+    """Bounds for the calls to one model; `image_tokens` is the user's own bound for any image.
+
+    `limits` is what the provider takes: a request beyond them has no bound, since it is refused.
+    """
 
     provider: str
     model: str
     price: Price
     image_tokens: int | None = None
+    limits: ImageLimits = NO_LIMITS
 
     async def of(self, request: Request) -> int:
-        """Picodollars. Raises `FrameError` when an image cannot be made."""
-        if self.price.is_free:
+        """Picodollars. Raises `FrameError` when an image cannot be made, `BadRequest` for too large ones."""
+        if self.price.is_free and self.limits == NO_LIMITS:
             return 0
-        tokens = template_bound(self.provider, self.model, len(request.messages))
-        images = 0
-        for message in request.messages:
+        weight = await self.weigh(request.messages)
+        refuse_too_large(self.limits, weight.images)
+        return self.hold(weight.tokens, len(weight.images), request)
+
+    async def weigh(self, messages: Iterable[Message]) -> Weight:
+        """Of messages, without what stands around all of them."""
+        tokens, images = 0, []
+        for message in messages:
+            tokens += TOKENS_A_MESSAGE
             for part in message.parts:
                 if isinstance(part, str):
                     tokens += text_bound(part)
                 else:
                     encoded = await part.encode()
                     tokens += self.image(encoded.width, encoded.height)
-                    images += 1
-        return hold(self.price, tokens + _options_bound(request), images, output_limit(request))
+                    images.append(len(encoded.data))
+        return Weight(tokens, tuple(images))
+
+    def hold(self, tokens: int, images: int, request: Request) -> int:
+        """Picodollars for messages of so many tokens and images, sent with the options of `request`."""
+        around = template_bound(self.provider, self.model, 0) + _options_bound(request)
+        return hold(self.price, tokens + around, images, output_limit(request))
 
     def bill(self, images: int, response: Response) -> int | None:
         """Picodollars of a call with so many images; None when the provider does not say.

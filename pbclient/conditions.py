@@ -7,9 +7,10 @@ come of it is the business of `players`.
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +57,17 @@ class Rules:
         """The environment of one episode. Raises `EnvironmentFailed` on a row that it does not take."""
         make = environment_class(sample.dataset)
         # An empty data folder keeps the paths that it gives relative: the frame store resolves them.
-        return guarded(
-            lambda: make(
-                entry=row,
-                data_dir="",
-                resize_samples=self.resize,
-                reference=self.reference,
-                random=self.random_options,
+        # That of COCO prints for each sample that it does not resize.
+        with redirect_stdout(io.StringIO()) if self.resize else nullcontext():
+            return guarded(
+                lambda: make(
+                    entry=row,
+                    data_dir="",
+                    resize_samples=self.resize,
+                    reference=self.reference,
+                    random=self.random_options,
+                )
             )
-        )
 
     def state(self, environment: Environment) -> State:
         """What is shown next."""
@@ -88,8 +91,11 @@ class Rules:
         return [Exchange(step, step["generated_answer"]) for step in steps]
 
 
-def refuse_combinations(rules: Rules, mode: str, datasets: Sequence[str]) -> None:
-    """Raises `InputError` for conditions that the benchmark has not, or that contradict each other."""
+def refuse_combinations(rules: Rules, mode: str, samples: Mapping[str, Sequence[Sample]]) -> None:
+    """Raises `InputError` for conditions that the benchmark has not, or that contradict each other.
+
+    `samples` are those of each data set that is played.
+    """
     if mode == "oeg":
         _refuse_in_oeg(rules)
     if rules.cot and not rules.shots:
@@ -100,25 +106,41 @@ def refuse_combinations(rules: Rules, mode: str, datasets: Sequence[str]) -> Non
         raise InputError("--reference shows no suggestions: leave it or --options random out.")
     if rules.random_options and rules.shots:
         raise InputError(
-            "The benchmark's examples need valid suggestions: leave --shots or --options random out."
+            "Examples would show that foreign suggestions help: leave --shots or --options random out."
         )
-    without = [name for name in datasets if name not in WITH_EXAMPLES]
-    if rules.shots and without:
-        raise InputError(
-            f"The benchmark makes examples for {' and '.join(WITH_EXAMPLES)} only, not for {without[0]}: "
-            f"add {' '.join(f'--dataset {name}' for name in WITH_EXAMPLES)} to --shots."
-        )
+    if rules.shots:
+        _refuse_without_examples(rules.shots, samples)
+
+
+def _refuse_without_examples(shots: int, samples: Mapping[str, Sequence[Sample]]) -> None:
+    for name, found in samples.items():
+        if name not in WITH_EXAMPLES:
+            raise InputError(
+                f"The benchmark makes examples for {' and '.join(WITH_EXAMPLES)} only, not for {name}: "
+                f"name {' or '.join(f'--dataset {each}' for each in WITH_EXAMPLES)} with --shots."
+            )
+        if len(found) <= shots:
+            raise InputError(
+                f"--shots {shots} needs as many samples of {name} besides the one that is asked about, "
+                f"and there are {len(found) - 1}: lower it."
+            )
 
 
 def _refuse_in_oeg(rules: Rules) -> None:
     flags = {
         "--history": rules.history,
         "--shots": rules.shots,
+        "--cot": rules.cot,
         "--options random": rules.random_options,
     }
     for flag, given in flags.items():
         if given:
             raise InputError(f"{flag} belongs to multiple choice: --mode oeg asks once, without options.")
+    if rules.reference:
+        # The package's parser would take the category for a suggestion.
+        raise InputError(
+            "The benchmark's judge cannot read answers about the reference: leave --reference out."
+        )
 
 
 @dataclass(frozen=True)
@@ -134,11 +156,6 @@ class Examples:
             return []
         rng = random.Random(f"{self.rules.seed}/{asked.dataset}/{asked.id}/examples")
         others = [each for each in self.data.samples[asked.dataset] if each.id != asked.id]
-        if len(others) < self.rules.shots:
-            raise InputError(
-                f"--shots {self.rules.shots} needs as many other samples of {asked.dataset}, "
-                f"which has {len(others)}: lower it."
-            )
         drawn = rng.sample(others, self.rules.shots)
         return [(each, self.rules.example(each, self.data.row(each), asked)) for each in drawn]
 

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from pbclient.assumed import Seen, assumptions
-from pbclient.config import RunConfig
+from pbclient.config import OEG, RunConfig
 from pbclient.dataset import Sample
 from pbclient.errors import InputError
 from pbclient.evaluate import OWED
 from pbclient.forecast import ASSUMED_SHARE, NOTHING, Forecast, Forecaster
+from pbclient.judge_forecast import JudgeForecaster
 from pbclient.learned import RESULTS, learn
 from pbclient.money import dollars
 from pbclient.plan import Plan, prepare
+from pbclient.players import View
 from pbclient.power import detectable, half_width
 from pbclient.rehearsal import Rehearsal, Rehearsed, rehearsal
 from pbclient.walks import Step, Walks, walks
@@ -97,10 +99,16 @@ def estimate(config: RunConfig, results: Path = RESULTS) -> Estimate:
 async def _estimate(config: RunConfig, results: Path) -> Estimate:
     said: list[str] = []
     with prepare(config, said.append, asks=False) as plan:
-        forecaster = Forecaster.of(plan.model, learn(plan, results)) if plan.model else None
+        forecaster = _forecaster(plan, results)
         survey = _Survey(plan, _Earlier.of(plan), forecaster)
         await survey.make()
         return survey.estimate((*said, *assumptions(plan, forecaster, survey.seen)))
+
+
+def _forecaster(plan: Plan, results: Path) -> Forecaster | None:
+    if plan.model is None:
+        return None
+    return Forecaster.of(plan.model, learn(plan, results), open_ended=plan.config.mode == OEG)
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,7 @@ class _Survey:
         self._expected, self._worst = _Purse(left), _Purse(left)
         self._asked: set[str] = set()
         self._walked: dict[tuple[str, str], tuple[Step, ...]] = {}
+        self._judged = _judge_forecaster(plan)
 
     async def make(self) -> None:
         """Look at every episode."""
@@ -194,23 +203,33 @@ class _Survey:
         rehearsed = await stored.play(sample, repeat)
         self.seen.note(rehearsed)
         forecast = NOTHING
-        if rehearsed.environment is not None and rehearsed.key is not None and not self.plan.config.offline:
-            steps = await self._steps(sample, repeat, rehearsed, ahead)
+        if rehearsed.key is not None and not self.plan.config.offline:
             shared = rehearsed.key in self._asked
             self._asked.add(rehearsed.key)
-            forecast = forecaster.forecast(sample.dataset, rehearsed.hits, steps, shared=shared)
+            if rehearsed.view is not None:
+                steps = await self._steps(sample, rehearsed, rehearsed.view, ahead)
+                forecast = forecaster.forecast(sample.dataset, rehearsed.turns, steps, shared=shared)
+                forecast += await self._verdict(sample, rehearsed.view, forecaster)
+            elif self._judged is not None and rehearsed.judged is not None and not shared:
+                forecast = await self._judged.of_answer(rehearsed.judged)
         self._count(sample, repeat, forecast, stored=rehearsed.complete)
 
+    async def _verdict(self, sample: Sample, view: View, forecaster: Forecaster) -> Forecast:
+        if self._judged is None:
+            return NOTHING
+        known = forecaster.output(sample.dataset)
+        tokens = round(known.output) if known else forecaster.assumed_output
+        return await self._judged.of_coming(sample, view, tokens)
+
     async def _steps(
-        self, sample: Sample, repeat: int, rehearsed: Rehearsed, ahead: Walks
+        self, sample: Sample, rehearsed: Rehearsed, view: View, ahead: Walks
     ) -> tuple[Step, ...]:
-        assert rehearsed.environment is not None
-        if rehearsed.hits or self.plan.config.repeat == 1:
-            return await ahead.longest(sample, repeat, rehearsed.environment)
-        # Every repeat begins in the same place.
+        # Every repeat begins in the same place, but where it goes on by chance the chance is its own.
+        if rehearsed.turns or self.plan.config.repeat == 1 or self.plan.rules.random_options:
+            return await ahead.longest(sample, view)
         where = (sample.dataset, sample.id)
         if where not in self._walked:
-            self._walked[where] = await ahead.longest(sample, repeat, rehearsed.environment)
+            self._walked[where] = await ahead.longest(sample, view)
         return self._walked[where]
 
     def _count(self, sample: Sample, repeat: int, forecast: Forecast, *, stored: bool) -> None:
@@ -239,6 +258,12 @@ class _Survey:
 
     def _share(self, name: str) -> float:
         return ASSUMED_SHARE if self._forecaster is None else self._forecaster.share(name)
+
+
+def _judge_forecaster(plan: Plan) -> JudgeForecaster | None:
+    if plan.model is None or plan.judge is None:
+        return None
+    return JudgeForecaster(plan, plan.judge, plan.model)
 
 
 def _points(share: float | None) -> float | None:

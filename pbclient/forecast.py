@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from pbclient.bounds import output_limit
 from pbclient.learned import Learned, Tokens
 from pbclient.model import Model
 from pbclient.prices import Price, cost
 from pbclient.walks import Step
-from providers import Request, Usage, price_map
+from providers import Usage, price_map
 
 ASSUMED_TURNS = 1.6
 ASSUMED_OUTPUT = 16
+ASSUMED_OPEN_ANSWER = 64
 ASSUMED_THINKING = 512
 # Half of the answers right is where an interval is widest.
 ASSUMED_SHARE = 0.5
@@ -60,19 +60,21 @@ class Forecaster:
     learned: Learned
     floor: int
     thinks: bool
+    open_ended: bool = False
 
     @classmethod
-    def of(cls, model: Model, learned: Learned) -> Self:
+    def of(cls, model: Model, learned: Learned, *, open_ended: bool = False) -> Self:
         """For the episodes that this model is asked."""
         row = price_map.find(model.provider, model.name) or {}
         tells_cost = model.provider == "openrouter" or model.identity.get("endpoint") is not None
         return cls(
             price=model.price,
-            limit=output_limit(Request((), model.params)),
+            limit=model.output_limit,
             learned=learned,
             # Who states the cost of a call itself may state any.
             floor=0 if tells_cost else _floor(model.price),
             thinks=bool(row.get("supports_reasoning")),
+            open_ended=open_ended,
         )
 
     def forecast(self, dataset: str, played: int, steps: Sequence[Step], *, shared: bool) -> Forecast:
@@ -102,7 +104,8 @@ class Forecaster:
     @property
     def assumed_output(self) -> int:
         """Tokens of an answer, when nothing is known of the model's."""
-        return min(ASSUMED_THINKING if self.thinks else ASSUMED_OUTPUT, self.limit)
+        spoken = ASSUMED_OPEN_ANSWER if self.open_ended else ASSUMED_OUTPUT
+        return min(ASSUMED_THINKING if self.thinks else spoken, self.limit)
 
     def share(self, dataset: str) -> float:
         """The share correct that an interval is reckoned with."""
@@ -124,7 +127,9 @@ class Forecaster:
         out = round(output.output) if output else self.assumed_output
         thought = out if (output.thinks if output else self.thinks) else 0
         # A bound is a bound, whatever was seen elsewhere.
-        return min(max(cost(self.price, Usage(into, out, thought), images=1), self.floor), step.hold)
+        return min(
+            max(cost(self.price, Usage(into, out, thought), images=step.images), self.floor), step.hold
+        )
 
 
 def _floor(price: Price) -> int:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pbclient.config import OEG
 from pbclient.dataset import Sample
+from pbclient.open_episode import open_state
 from pbclient.plan import BASELINE, Plan
 from runs import Episodes, NotARun, RunError, RunFolder
 
@@ -159,7 +161,8 @@ def _is_of(plan: Plan, sample: Sample | None, episode: Mapping[str, Any]) -> boo
         return False
     try:
         environment = plan.rules.environment(sample, plan.row(sample))
-        state = plan.rules.state(environment)
+        rules, open_ended = plan.rules, plan.config.mode == OEG
+        state = open_state(environment, rules) if open_ended else rules.state(environment)
         first = episode["turns"][0]
         return (first["image"], first["prompt"]) == (state["image_path"], state["prompt"])
     except Exception:

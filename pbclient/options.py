@@ -112,7 +112,7 @@ RUN_OPTIONS = (
     click.option("--hint", is_flag=True, help="Add the benchmark's hint to each question."),
     click.option("--reference", is_flag=True, help="Show the unoccluded reference image only."),
     click.option("--history", is_flag=True, help="Keep the conversation so far, images included."),
-    click.option("--resize", is_flag=True, help="Shrink frames as the package offers it, short edge 224."),
+    click.option("--resize", is_flag=True, help="Scale frames as the package does: short edge 224, not COCO."),
     click.option(
         "--shots", type=int, default=0, show_default=True, help="Examples before the question (ROD, MVP-N)."
     ),

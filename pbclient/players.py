@@ -6,14 +6,16 @@ A player sees the environment's state and gives a reply. It drives nothing: the 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from pbclient.benchmark import Environment, State, guarded, multiple_choice
 from pbclient.conditions import Exchange, Rules
+from pbclient.image_checks import refuse_too_many
 from pbclient.pictures import Pictures
 from providers import Finish, Json, Message, Provider, Request, Usage
+from providers.image_limits import NO_LIMITS, ImageLimits
 
 type Question = Callable[[State], str]
 
@@ -56,37 +58,54 @@ class Player(Protocol):
 
 
 @dataclass(frozen=True)
+class Conversation:
+    """How states become messages: the frame and the question, as the benchmark's own loop shows them.
+
+    Where the model's provider takes no edge as long as a frame's, or none in a request of so many
+    images, the frame is shrunk to what it takes.
+    """
+
+    pictures: Pictures
+    question: Question
+    limits: ImageLimits = NO_LIMITS
+
+    async def told(self, past: Iterable[Exchange], images: int) -> list[Message]:
+        """The exchanges before a question, in a request of so many images."""
+        messages: list[Message] = []
+        for exchange in past:
+            messages.append(await self.asked(exchange.state, images))
+            messages.append(Message("assistant", (exchange.answer,)))
+        return messages
+
+    async def asked(self, state: State, images: int) -> Message:
+        """The question about a state, in a request of so many images. Raises `FrameError`."""
+        edge = self.limits.longest_edge(images)
+        picture = await self.pictures.open(state["image_path"], state["transform"], edge)
+        return Message("user", (picture, self.question(state)))
+
+
+@dataclass(frozen=True)
 class ModelPlayer:
-    """Shows the frame and the question to a model, as the benchmark's own loop does."""
+    """Puts each question to a model, after what stands before it."""
 
     provider: Provider
-    pictures: Pictures
     params: Mapping[str, Json]
-    question: Question
+    conversation: Conversation
 
     async def answer(self, view: View) -> Reply:
-        messages = await self._conversation(view)
-        request = Request(tuple(messages), self.params, view.repeat, view.turn)
-        response = await self.provider.complete(request)
+        images = len(view.past) + 1
+        refuse_too_many(self.conversation.limits, images)
+        past = await self.conversation.told(view.past, images)
+        asked = await self.conversation.asked(view.state, images)
+        response = await self.provider.complete(Request((*past, asked), self.params, view.repeat, view.turn))
         return Reply(
             response.text,
             response.finish,
             response.usage,
             response.key,
-            images=len(view.past) + 1,
+            images=images,
             model=response.model,
         )
-
-    async def _conversation(self, view: View) -> list[Message]:
-        messages: list[Message] = []
-        for exchange in view.past:
-            messages.append(await self._asked(exchange.state))
-            messages.append(Message("assistant", (exchange.answer,)))
-        return [*messages, await self._asked(view.state)]
-
-    async def _asked(self, state: State) -> Message:
-        picture = await self.pictures.open(state["image_path"], state["transform"])
-        return Message("user", (picture, self.question(state)))
 
 
 def choice_question(rules: Rules) -> Question:

@@ -1,7 +1,7 @@
 """An episode played out of the cache alone, up to the first request that it does not hold.
 
-It is the run's own episode with the run's own player, so that what is looked up is what a run would
-ask. Nothing is sent and nothing is written.
+It is the run's own episode with the run's own player and judge, so that what is looked up is what a run
+would ask. Nothing is sent and nothing is written.
 """
 
 from __future__ import annotations
@@ -11,43 +11,48 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from cache import MISS, CorruptEntry, Store, digest
-from pbclient.benchmark import Environment
 from pbclient.books import NoBooks
 from pbclient.dataset import Sample
 from pbclient.described import describe, unpack
+from pbclient.judge import Judge
+from pbclient.lines import calls
 from pbclient.model import Model
 from pbclient.parameters import Adapting
 from pbclient.pictures import Pictures
 from pbclient.plan import Plan
-from pbclient.players import ModelPlayer, Player, Reply, View
+from pbclient.players import Player, Reply, View
 from providers import Json, Provider, Request, Response
 
 
 class _Missing(Exception):
-    """The cache does not hold this request; `key` is its name."""
+    """The cache does not hold this request, which is to go to the judge or to the model under test."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, request: Request, *, judge: bool) -> None:
         super().__init__(key)
         self.key = key
+        self.request = request
+        self.judge = judge
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """How far an episode came: `hits` answers were there.
+    """How far an episode came: `turns` of the model's answers were there, and `hits` with the judge's.
 
-    `environment` and `key` are where it stands and what it would ask next, None when it ended;
-    `failure` says why it ended when a picture or the row cannot be used.
+    `key` names what it would ask next, None when it ended: about `view` the model, or the judge what
+    `judged` holds. `failure` says why it ended when a picture or the row cannot be used.
     """
 
+    turns: int
     hits: int
-    environment: Environment | None = None
     key: str | None = None
+    view: View | None = None
+    judged: Request | None = None
     failure: str | None = None
 
     @property
     def complete(self) -> bool:
         """Whether a run would end this episode without a call."""
-        return self.environment is None and self.failure is None
+        return self.key is None and self.failure is None
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,21 @@ class Rehearsal:
 
     plan: Plan
     player: Player
+    judge: Judge | None = None
 
     async def play(self, sample: Sample, repeat: int) -> Rehearsed:
         """One episode, as far as stored answers carry it."""
         watched = _Watched(self.player)
-        episode = self.plan.episode(sample, repeat, watched, NoBooks())
+        episode = self.plan.episode(sample, repeat, watched, NoBooks(), self.judge)
         try:
             line = await episode.play(self.plan.row(sample))
         except _Missing as missing:
-            return Rehearsed(len(episode.turns), watched.environment, missing.key)
+            turns = len(episode.turns)
+            if missing.judge:
+                return Rehearsed(turns, turns + missing.request.repeat, missing.key, judged=missing.request)
+            return Rehearsed(turns, turns, missing.key, watched.view)
         failure = str(line.get("error")) if line["outcome"] == "failed" else None
-        return Rehearsed(len(episode.turns), failure=failure)
+        return Rehearsed(len(episode.turns), sum(1 for _ in calls(line)), failure=failure)
 
 
 @contextmanager
@@ -76,11 +85,22 @@ def rehearsal(plan: Plan, model: Model) -> Iterator[Rehearsal]:
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder)) if folder.is_dir() else None
         pictures = stack.enter_context(Pictures(plan.data.frames))
-        provider: Provider = _Stored(store, model.identity)
-        if store is not None:
-            provider = Adapting(provider, store, model.identity)
-            provider.recall()
-        yield Rehearsal(plan, ModelPlayer(provider, pictures, model.params, plan.question()))
+        judge = _judge(plan.judge, store) if plan.judge else None
+        yield Rehearsal(plan, plan.player(model, _wired(model, store), pictures), judge)
+
+
+def _judge(model: Model, store: Store | None) -> Judge:
+    asked = _wired(model, store, judge=True)
+    return Judge(model.title, asked, model.params, NoBooks(), grammar=model.choice.grammar)
+
+
+def _wired(model: Model, store: Store | None, *, judge: bool = False) -> Provider:
+    provider = _Stored(store, model.identity, judge)
+    if store is None:
+        return provider
+    adapting = Adapting(provider, store, model.identity)
+    adapting.recall()
+    return adapting
 
 
 @dataclass(frozen=True)
@@ -89,12 +109,13 @@ class _Stored:
 
     store: Store | None
     identity: Mapping[str, Json]
+    judge: bool
 
     async def complete(self, request: Request) -> Response:
         key = digest(describe(self.identity, request))
         found = None if self.store is None else _found(self.store, key)
         if found is None:
-            raise _Missing(key)
+            raise _Missing(key, request, judge=self.judge)
         return replace(found, key=key, hit=True)
 
 
@@ -109,11 +130,11 @@ def _found(store: Store, key: str) -> Response | None:
 
 @dataclass
 class _Watched:
-    """A player, and the environment that it was last shown."""
+    """A player, and what it was last shown."""
 
     inner: Player
-    environment: Environment | None = None
+    view: View | None = None
 
     async def answer(self, view: View) -> Reply:
-        self.environment = view.environment
+        self.view = view
         return await self.inner.answer(view)

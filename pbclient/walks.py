@@ -7,26 +7,30 @@ is read. How long episodes usually are is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pbclient.benchmark import Environment
-from pbclient.bounds import Bounds
+from pbclient.bounds import images_of
 from pbclient.conditions import Rules
+from pbclient.config import OEG
 from pbclient.dataset import Sample
-from pbclient.errors import FrameError
+from pbclient.errors import EnvironmentFailed, FrameError
 from pbclient.model import Model
-from pbclient.pictures import Picture, Pictures, Transform
+from pbclient.pictures import Picture, Pictures, Transform, fitted
 from pbclient.plan import Plan
-from pbclient.players import ModelPlayer, View, suggestions
-from providers import Request, Response
-from providers.text_tokens import text_bound
+from pbclient.players import Conversation, View, suggestions
+from providers import Message, Request
+from providers.text_tokens import TOKENS_A_MESSAGE, text_bound
 from providers.types import EncodedImage
 
 # English text in today's tokenizers.
 BYTES_A_TOKEN = 4
-
+# The longest token of OpenAI's o200k_base: 128 blanks. Others publish none that is longer.
+LONGEST_TOKEN = 128
+# Tokens of an answer that is kept in the conversation, as a rule: an option.
+KEPT_ANSWER = 16
 
 _PLAIN = frozenset({int, float, str, bool, type(None)})
 
@@ -35,21 +39,35 @@ type _State = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One turn: the picodollars that its call holds, and the input tokens that it probably has."""
+    """One turn: the picodollars that its call holds, its images, and the input tokens it probably has."""
 
     hold: int
     tokens: int
+    images: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Of messages: the most input tokens, the probable ones, and the images."""
+
+    most: int = 0
+    tokens: int = 0
+    images: int = 0
+
+    def __add__(self, other: _Told) -> _Told:
+        return _Told(self.most + other.most, self.tokens + other.tokens, self.images + other.images)
 
 
 @dataclass(frozen=True)
 class Walks:
     """Measures the longest way from where an episode stands to its end."""
 
-    player: ModelPlayer
-    scales: Scales
+    model: Model
+    conversation: Conversation
     rules: Rules
+    open_ended: bool = False
 
-    async def longest(self, sample: Sample, repeat: int, start: Environment) -> tuple[Step, ...]:
+    async def longest(self, sample: Sample, start: View) -> tuple[Step, ...]:
         """A step for each turn that may still come: no episode takes more of them, or dearer ones.
 
         A level holds the states after so many turns. A way that comes back to a state (blocks go left
@@ -58,112 +76,128 @@ class Walks:
         shown may depend on the turn, so that no state counts as seen before; no environment of the
         package has both.
         """
-        levels: list[list[Step]] = []
-        seen = {_state(start)}
+        most = 1 if self.open_ended else _turns_left(start.environment)
+        levels: list[list[_Told]] = []
+        seen = {_state(start.environment)}
         branches = circles = False
         level = [start]
-        while level:
-            following: dict[_State, Environment] = {}
+        while level and len(levels) < most:
+            following: dict[_State, View] = {}
             levels.append([])
             for each in level:
-                view = self._view(sample, repeat, each)
-                step = None if view is None else await self._step(view)
-                if view is not None and step is not None:
-                    levels[-1].append(step)
-                    following.update((_state(after), after) for after in _successors(view))
+                told = await self._question(each, most)
+                if told is not None:
+                    levels[-1].append(told)
+                    following.update(
+                        (_state(after.environment), after) for after in self._after(sample, each)
+                    )
             branches = branches or len(following) > 1
             circles = circles or (branches and not seen.isdisjoint(following))
             level = [after for state, after in following.items() if not (branches and state in seen)]
             seen.update(following)
-        steps = [_dearest(found) for found in levels if found]
-        return (_dearest(steps),) * _turns_left(start) if circles else tuple(steps)
+        dearest = [_dearest(found) for found in levels if found]
+        return await self._steps(start, [_dearest(dearest)] * most if circles else dearest)
 
-    def _view(self, sample: Sample, repeat: int, environment: Environment) -> View | None:
-        try:
-            state = environment.get_state(hint=self.rules.hint)
-        except Exception:
-            # The package's code on an untrusted row: an episode that comes here fails without a call.
-            return None
-        return View(environment, state, sample.dataset, sample.id, repeat, environment.num_turns)
+    async def _steps(self, start: View, questions: Sequence[_Told]) -> tuple[Step, ...]:
+        """The calls that put these questions one after the other, each with what stands before it."""
+        past = await self._past(start, len(questions))
+        answer = _Told(TOKENS_A_MESSAGE + longest_answer(self.model), KEPT_ANSWER)
+        limit = self.conversation.limits.images
+        steps = []
+        for question in questions:
+            asked = past + question
+            if limit is not None and asked.images > limit:
+                break
+            steps.append(Step(hold_of(self.model, asked.most, asked.images), asked.tokens, asked.images))
+            if self.rules.history:
+                past += question + answer
+        return tuple(steps)
 
-    async def _step(self, view: View) -> Step | None:
+    async def _question(self, view: View, turns: int) -> _Told | None:
+        """The question of a view, put at once or up to so many turns later; None when it cannot be."""
         try:
-            await self.player.answer(view)
+            counts = self._counts(view, turns)
+            return _dearest(
+                [await self._told([await self.conversation.asked(view.state, n)]) for n in counts]
+            )
         except FrameError:
             return None
-        return self.scales.last
+
+    async def _past(self, view: View, turns: int) -> _Told:
+        counts = self._counts(view, turns)
+        return _dearest([await self._told(await self.conversation.told(view.past, n)) for n in counts])
+
+    def _counts(self, view: View, turns: int) -> list[int]:
+        """How many images the requests have: of those that are shown alike, the first."""
+        first = len(view.past) + 1
+        last = first + turns - 1 if self.rules.history else first
+        edge = self.conversation.limits.longest_edge
+        return [first] if edge(first) == edge(last) else [first, last]
+
+    async def _told(self, messages: Sequence[Message]) -> _Told:
+        images = images_of(Request(tuple(messages), {}))
+        if self.model.price.is_free:
+            return _Told(images=images)
+        weight = await self.model.bounds.weigh(messages)
+        texts = [text_bound(part) for each in messages for part in each.parts if isinstance(part, str)]
+        shown = weight.tokens - sum(texts) - TOKENS_A_MESSAGE * len(messages)
+        return _Told(weight.tokens, shown + sum(-(-size // BYTES_A_TOKEN) for size in texts), images)
+
+    def _after(self, sample: Sample, view: View) -> Iterator[View]:
+        """What a suggestion leads to, without the states in which the episode is over."""
+        if _turns_left(view.environment) <= 1:
+            return
+        for suggestion in suggestions(view):
+            after = _fork(view.environment)
+            try:
+                self.rules.evaluate(after, sample, view.repeat, suggestion)
+                if not after.stop:
+                    state = self.rules.state(after)
+                    yield replace(view, environment=after, state=state, turn=after.num_turns)
+            except EnvironmentFailed:
+                # An episode that comes here fails without a call.
+                continue
 
 
 @contextmanager
 def walks(plan: Plan, model: Model) -> Iterator[Walks]:
     """For the episodes of a plan."""
-    scales = Scales(model.bounds)
     with Outlines(plan.data.frames) as outlines:
-        player = ModelPlayer(scales, outlines, model.params, plan.question())
-        yield Walks(player, scales, plan.rules)
+        conversation = plan.conversation(model, outlines)
+        yield Walks(model, conversation, plan.rules, open_ended=plan.config.mode == OEG)
 
 
-@dataclass
-class Scales:
-    """A provider that weighs a request and answers nothing; `last` is what it found."""
+def longest_answer(model: Model) -> int:
+    """The most input tokens of one of its answers when it is read again: a token for each byte of it."""
+    return LONGEST_TOKEN * model.output_limit
 
-    bounds: Bounds
-    last: Step = Step(0, 0)
 
-    async def complete(self, request: Request) -> Response:
-        self.last = Step(await self.bounds.of(request), await self._tokens(request))
-        return Response("", "stop")
-
-    async def _tokens(self, request: Request) -> int:
-        if self.bounds.price.is_free:
-            return 0
-        tokens = 0
-        for part in (part for message in request.messages for part in message.parts):
-            if isinstance(part, str):
-                tokens += -(-text_bound(part) // BYTES_A_TOKEN)
-            else:
-                encoded = await part.encode()
-                tokens += self.bounds.image(encoded.width, encoded.height)
-        return tokens
+def hold_of(model: Model, tokens: int, images: int) -> int:
+    """Picodollars for messages of so many tokens; what the model cannot read is refused, and not billed."""
+    most = tokens if model.context is None else min(tokens, model.context)
+    return model.bounds.hold(most, images, Request((), model.params))
 
 
 class Outlines(Pictures):
     """Pictures that are neither hashed nor drawn: each header is read once, for the size."""
 
-    _last: tuple[Picture, EncodedImage] | None = None
-
-    async def open(self, relative: str, transform: Transform) -> Picture:
-        return Picture(self, relative, transform, digest="", change=None)
+    async def open(self, relative: str, transform: Transform, edge: int | None = None) -> Picture:
+        fit = None if edge is None else fitted(self.size(relative, transform), edge)
+        return Picture(self, relative, transform, digest="", change=None, fit=fit)
 
     async def encode(self, picture: Picture) -> EncodedImage:
-        if self._last is None or self._last[0] is not picture:
-            size = self.size(picture.relative, picture.transform)
-            self._last = picture, EncodedImage("image/png", b"", *size)
-        return self._last[1]
+        size = picture.fit or self.size(picture.relative, picture.transform)
+        return EncodedImage("image/png", b"", *size)
 
 
-def _dearest(steps: list[Step]) -> Step:
-    """The highest hold, and the mean of the probable tokens."""
-    return Step(max(step.hold for step in steps), sum(step.tokens for step in steps) // len(steps))
+def _dearest(found: Sequence[_Told]) -> _Told:
+    """The highest bound, and the mean of the probable tokens."""
+    tokens = sum(told.tokens for told in found) // len(found)
+    return _Told(max(told.most for told in found), tokens, max(told.images for told in found))
 
 
 def _turns_left(environment: Environment) -> int:
     return environment.max_steps - environment.num_turns
-
-
-def _successors(view: View) -> Iterator[Environment]:
-    """The states that a suggestion leads to, without those in which the episode is over."""
-    if _turns_left(view.environment) <= 1:
-        return
-    for suggestion in suggestions(view):
-        after = _fork(view.environment)
-        try:
-            after.evaluate_generated_answer(suggestion)
-        except Exception:
-            # As in `_view`: the episode fails here.
-            continue
-        if not after.stop:
-            yield after
 
 
 def _fork(environment: Environment) -> Environment:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from package_loop import by_conversation, heard
+from PIL import Image
 
 from pbclient import RunConfig, evaluate
 from pbclient.benchmark import multiple_choice
@@ -25,6 +30,8 @@ from pbclient.forecast import Forecast, Range
 from pbclient.pictures import Pictures
 from pbclient.plan import prepare
 from pbclient.players import Reply, baselines
+from providers import Usage
+from providers.image_tokens import bound as image_bound
 from providers.loopback import LoopbackServer, full_usage, rough_usage
 
 NOTHING = {"least": 0, "expected": 0, "most": 0}
@@ -383,3 +390,97 @@ def test_a_baseline_costs_nothing(samples, tmp_path):
     assert found["total"]["calls"] == found["total"]["cost"] == NOTHING
     assert found["total"]["buys"]["episodes"] == 42
     assert "Price: none; a baseline makes no call." in found["assumptions"]
+
+
+# The conditions of the paper
+
+
+def at_the_bound(ask, text: str) -> Usage:
+    """A bill of a token a byte, with images and output at their most."""
+    sizes = [Image.open(io.BytesIO(data)).size for _, data in ask.images]
+    images = sum(image_bound("openai", "glance", *size) for size in sizes)
+    return Usage(len(ask.text.encode()) + images, ask.max_tokens)
+
+
+def rambling(ask) -> str:
+    """Mostly a suggestion, after as many words as may be."""
+    return f"{'because ' * 300}{by_conversation(heard(ask))}"
+
+
+CONDITIONS = {
+    "history": {"history": True},
+    "history and repeats": {"history": True, "repeat": 2, "limit": 1},
+    "examples": {"shots": 2, "datasets": ("ROD", "MVP-N")},
+    "examples and history": {"shots": 1, "history": True, "resize": True, "datasets": ("ROD", "MVP-N")},
+    "random": {"options": "random"},
+    "random, history and repeats": {"options": "random", "history": True, "repeat": 2, "limit": 1},
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_no_condition_costs_more_than_the_most(samples, tmp_path, name):
+    asked = config(tmp_path / "run", samples, **CONDITIONS[name])
+    cold = look(asked)["total"]
+
+    async def run():
+        async with LoopbackServer(rambling, usage=at_the_bound) as server:
+            played = changed(asked, base_url=server.url)
+            result = await evaluate(played)
+            return result, look(changed(played, out=tmp_path / "again"))["total"]
+
+    result, warm = asyncio.run(run())
+    assert result.exit_code == 0, result
+    assert brackets(cold, result.summary["calls"]["wire"], result.summary["cost"]["settled"])
+    assert (warm["calls"], warm["cost"]) == (NOTHING, NOTHING)
+    assert warm["stored"] == warm["episodes"]
+
+
+def test_history_costs_more_for_each_turn(samples, tmp_path):
+    plain = look(config(tmp_path / "run", samples, datasets=("ROD",)))
+    kept = look(config(tmp_path / "run", samples, datasets=("ROD",), history=True))
+    assert kept["total"]["calls"] == plain["total"]["calls"]
+    assert kept["total"]["cost"]["most"] > 3 * plain["total"]["cost"]["most"]
+    assert any(
+        line.startswith("History: an answer that is kept has 16 tokens") for line in kept["assumptions"]
+    )
+
+
+def test_what_a_model_cannot_read_is_not_billed(samples, tmp_path):
+    """With room to think, a kept answer could be longer than the context of any model."""
+    options = {"datasets": ("ROD",), "history": True, "base_url": None, "price": None, "max_tokens": 8192}
+    found = look(config(tmp_path / "run", samples, model="gpt-4o", **options))["total"]
+    dearest = Decimal("2.5") * 128_000 + 10 * 8192
+    assert found["cost"]["most"] < float(found["calls"]["most"] * dearest / 10**6)
+
+
+@pytest.mark.parametrize("first", ["pbclient.evaluate", "pbclient.estimate"])
+def test_the_functions_of_the_package_are_not_hidden_by_their_modules(first):
+    """Whichever is imported first, and however."""
+    names = "p.estimate, p.evaluate, p.run, p.estimate"
+    program = f"import {first}; import pbclient as p; assert not any(map(inspect.ismodule, ({names})))"
+    subprocess.run([sys.executable, "-c", f"import inspect; {program}"], check=True)
+
+
+def test_a_kept_conversation_goes_on_from_where_the_cache_ends(samples, tmp_path):
+    """What was said in it is read again, and bounded by what it is."""
+
+    def ask_on(ask) -> str:
+        return next(line for line in ask.question.splitlines() if "Move the blocks" in line)
+
+    async def main():
+        async with LoopbackServer(ask_on, usage=at_the_bound) as server:
+            options = {"datasets": ("ROD",), "limit": 1, "history": True, "base_url": server.url}
+            asked = config(tmp_path / "run", samples, max_cost=Decimal("0.05"), **options)
+            first = await evaluate(asked)
+            rest = changed(asked, max_cost=Decimal(50))
+            found, cold = look(rest)["total"], look(changed(rest, cache_dir=tmp_path / "none"))["total"]
+            last = await evaluate(rest)
+            return first.summary, found, cold, last.summary
+
+    first, found, cold, last = asyncio.run(main())
+    bought = last["calls"]["wire"] - first["calls"]["wire"]
+    assert 1 < first["calls"]["wire"] < 14
+    assert found["calls"]["most"] == bought == 14 - first["calls"]["wire"]
+    spent = last["cost"]["settled"] - first["cost"]["settled"]
+    assert brackets(found, bought, spent)
+    assert spent < found["cost"]["most"] < cold["cost"]["most"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pbclient.benchmark import DATA_SETS, environment_class
+from pbclient.books import NoBooks
 from pbclient.bounds import Bounds
+from pbclient.conditions import WITH_EXAMPLES
 from pbclient.config import RunConfig
 from pbclient.errors import FrameError
 from pbclient.frames import FrameStore
 from pbclient.pictures import HEAD_BYTES, Pictures
 from pbclient.plan import prepare
-from pbclient.players import ModelPlayer, View, suggestions
-from pbclient.walks import walks
+from pbclient.players import ModelPlayer, Reply, View, abstention, suggestions
+from pbclient.rehearsal import rehearsal
+from pbclient.walks import LONGEST_TOKEN, walks
 from providers import Request, Response
 
 # Of all rules these two depend most on the size: one goes by patches, one by tiles that may shrink.
@@ -28,7 +32,10 @@ MODELS = ("gpt-6-luna", "gpt-4o")
 
 
 def config(data: Path, **options) -> RunConfig:
-    return RunConfig(**{"provider": "openai", "model": "gpt-4o", "data": data, **options})
+    provider = "anthropic" if str(options.get("model")).startswith("claude") else "openai"
+    unused = Path("no-answers")
+    fixed = {"provider": provider, "model": "gpt-4o", "data": data, "cache_dir": unused, "out": unused}
+    return RunConfig(**{**fixed, **options})
 
 
 class Bounding:
@@ -44,15 +51,18 @@ class Bounding:
 
 
 async def _steps(plan, sample, environment):
+    view = View(
+        environment, plan.rules.state(environment), sample.dataset, sample.id, 0, environment.num_turns
+    )
     with walks(plan, plan.model) as ahead:
-        return await ahead.longest(sample, 0, environment)
+        return await ahead.longest(sample, view)
 
 
 async def _holds(plan, sample, environment, choices):
     """The holds of the calls of an episode that takes a suggestion as `choices` say, while there is one."""
     bounding = Bounding(plan.model.bounds)
     with Pictures(plan.data.frames) as pictures:
-        player = ModelPlayer(bounding, pictures, plan.model.params, plan.question())
+        player = plan.player(plan.model, bounding, pictures)
         for choice in choices:
             state = environment.get_state(hint=plan.rules.hint)
             view = View(environment, state, sample.dataset, sample.id, 0, environment.num_turns)
@@ -86,6 +96,69 @@ def test_no_way_is_longer_or_dearer(samples, name, number, model, hint, choices)
     assert len(holds) <= len(steps) <= begin().max_steps
     for hold, step in zip(holds, steps, strict=False):
         assert 0 < hold <= step.hold
+
+
+@dataclass
+class Choosing:
+    """A player that puts each question to a model and then says what it likes, at length."""
+
+    inner: ModelPlayer
+    choices: list[int]
+    words: int
+
+    async def answer(self, view: View) -> Reply:
+        await self.inner.answer(view)
+        offered = [text for text in view.state["options"] if not abstention(text)]
+        choice = offered[self.choices[view.turn % len(self.choices)] % len(offered)]
+        # Up to the longest that so many tokens can be.
+        room = LONGEST_TOKEN * MOST - len(choice) - 3
+        return Reply(f"{'x' * min(self.words, room)}A. {choice}")
+
+
+MOST = 20
+CONDITIONS = (
+    {"history": True},
+    {"options": "random"},
+    {"options": "random", "history": True, "hint": True},
+    {"shots": 2},
+    {"shots": 1, "cot": True, "history": True, "resize": True},
+    {"history": True, "repeat": 2, "resize": True},
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    conditions=st.sampled_from(CONDITIONS),
+    name=st.sampled_from([each.acronym for each in DATA_SETS]),
+    number=st.integers(0, 5),
+    model=st.sampled_from((*MODELS, "claude-haiku-5-5")),
+    choices=st.lists(st.integers(0, 3), min_size=1, max_size=5),
+    words=st.integers(0, 3000),
+)
+def test_no_way_is_dearer_under_the_conditions_of_the_paper(
+    samples, conditions, name, number, model, choices, words
+):
+    if conditions.get("shots") and name not in WITH_EXAMPLES:
+        return
+    asked = config(samples, datasets=(name,), model=model, max_tokens=MOST, **conditions)
+
+    async def main(plan, sample, repeat):
+        bounding = Bounding(plan.model.bounds)
+        with Pictures(plan.data.frames) as pictures:
+            player = Choosing(plan.player(plan.model, bounding, pictures), choices, words)
+            played = await plan.episode(sample, repeat, player, NoBooks()).play(plan.row(sample))
+        with rehearsal(plan, plan.model) as stored, walks(plan, plan.model) as ahead:
+            begun = await stored.play(sample, repeat)
+            return played, bounding.holds, await ahead.longest(sample, begun.view)
+
+    with prepare(asked, print, asks=False) as plan:
+        repeat = asked.repeat - 1
+        played, holds, steps = asyncio.run(main(plan, plan.data.samples[name][number], repeat))
+    assert played["outcome"] == "resolved"
+    assert 1 <= len(holds) <= len(steps)
+    for hold, step in zip(holds, steps, strict=False):
+        assert 0 < hold <= step.hold
+    assert [step.images for step in steps] == sorted(step.images for step in steps)
 
 
 @pytest.mark.parametrize("name", [each.acronym for each in DATA_SETS])
