@@ -130,4 +130,7 @@ def unscorable(reply: Reply) -> Failure | None:
         return "refused", f"The model or a filter declined to answer: {reply.text or 'no text'}"
     if reply.finish == "length":
         return "truncated", "The answer was cut off by the output limit: raise --max-tokens."
+    if reply.key and not reply.text.strip():
+        # From afar nothing is a fault and is asked for again; a model here has ended its answer itself.
+        return "refused", "The model said nothing."
     return None

@@ -147,3 +147,15 @@ def test_the_random_baseline_is_seeded_by_its_place_and_by_the_seed(samples):
 
     assert answers(1) == answers(1)
     assert answers(1) != answers(2)
+
+
+def test_a_model_that_says_nothing_has_no_answer(samples):
+    @dataclass
+    class Silent:
+        async def answer(self, view: View) -> Reply:
+            return Reply("\n", key="0")
+
+    sample, row = rows(samples)[0]
+    line = play(sample, row, Silent())
+    assert (line["outcome"], line["error"]) == ("refused", "The model said nothing.")
+    assert line["turns"][0]["action"] is None
