@@ -60,8 +60,13 @@ _LLAMACPP = ("mmproj", "llama_server", "slots", "ctx", "gpu_layers")
 _TRANSFORMERS = ("device", "dtype", "attention", "batch")
 
 
-def engine(provider: str, model: str, options: Engine, timeout: float, say: Say) -> Local:
-    """The engine for a model on this machine. Raises `providers.Unusable` when it cannot be run."""
+def engine(
+    provider: str, model: str, options: Engine, timeout: float, say: Say, *, fetch: bool = True
+) -> Local:
+    """The engine for a model on this machine; with `fetch` its files may come from the hub.
+
+    Raises `providers.Unusable` when it cannot be run.
+    """
     if provider == LLAMACPP:
         from providers.llamacpp import LlamaCpp
 
@@ -87,6 +92,7 @@ def engine(provider: str, model: str, options: Engine, timeout: float, say: Say)
         digests=_digests(),
         say=say,
         timeout=timeout,
+        fetch=fetch,
     )
 
 

@@ -1,0 +1,113 @@
+"""A model folder in the layout of the Hugging Face hub: where it is, what is in it, its digest.
+
+Nothing is loaded here, so a cache key can be made without torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from providers.errors import ModelNotFound, Unusable
+from providers.weights import Digests, combined
+
+# What loading reads: weights, settings of model, tokenizer, processor and generation, chat templates.
+_PARTS = (".safetensors", ".bin", ".pt", ".pth", ".json", ".jinja", ".model", ".txt", ".tiktoken")
+_WEIGHTS = (".safetensors", ".bin")
+_OLDER_WEIGHTS = (".bin", ".pt", ".pth")  # many a model has them beside its safetensors
+_TEMPLATES = "additional_chat_templates"
+_ADAPTER = "adapter_config.json"
+
+
+def find(model: str, *, fetch: bool = True, say: Callable[[str], None] = lambda text: None) -> Path:
+    """The folder of `model`: a folder on this machine, or else the snapshot of a model on the hub.
+
+    With `fetch` a model that is not in the hub's local cache is downloaded, which can take long.
+    Raises `ModelNotFound`, or `Unusable` when the download fails.
+    """
+    path = Path(model).expanduser()
+    if model and path.is_dir():
+        return path
+    if model and path.exists():
+        hint = ": that is a model for --provider llamacpp" if path.suffix == ".gguf" else ""
+        raise ModelNotFound(f"{model} is a file, but a model folder is needed{hint}.")
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise ModelNotFound(f"There is no model folder {model}.")
+    return _snapshot(model, fetch, say)
+
+
+def _snapshot(name: str, fetch: bool, say: Callable[[str], None]) -> Path:
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        folder = _download(name, _PARTS, local_files_only=True)
+        if weight_bytes(folder):
+            return folder
+    except HFValidationError:
+        raise ModelNotFound(f"There is no model folder {name}.") from None
+    except LocalEntryNotFoundError:
+        pass
+    if not fetch:
+        raise ModelNotFound(f"{name} is no folder here and not in the local cache of the hub.")
+    say(f"Fetching {name} from the Hugging Face hub.")
+    try:
+        folder = _download(name, tuple(part for part in _PARTS if part not in _OLDER_WEIGHTS))
+        return folder if weight_bytes(folder) else _download(name, _PARTS)
+    except RepositoryNotFoundError:
+        raise ModelNotFound(f"There is no folder {name} here and no such model on the hub.") from None
+    except Exception as error:  # the hub's, the network's and the disk's errors have no common base
+        said = str(error).strip().partition("\n")[0]
+        raise Unusable(
+            f"There is no folder {name} here, and fetching it from the hub failed: {said}"
+        ) from None
+
+
+def _download(name: str, parts: tuple[str, ...], *, local_files_only: bool = False) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = [f"*{part}" for part in parts]
+    # Other formats of the same weights.
+    others = ["onnx/*", "original/*"]
+    return Path(
+        snapshot_download(
+            name, allow_patterns=patterns, ignore_patterns=others, local_files_only=local_files_only
+        )
+    )
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """The model's `config.json`. Raises `ModelNotFound` when the folder holds no model."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if (folder / _ADAPTER).is_file():
+            raise ModelNotFound(f"{folder} holds an adapter alone: merge it into its model first.") from None
+        raise ModelNotFound(f"{folder} is no model folder: it holds no config.json.") from None
+    except (OSError, ValueError) as error:
+        raise Unusable(f"{path} cannot be read: {error}.") from None
+    if not isinstance(config, dict):
+        raise Unusable(f"{path} is no model's configuration.")
+    if (folder / _ADAPTER).is_file():
+        raise Unusable(f"{folder} holds an adapter beside its model: merge the two first.")
+    if not weight_bytes(folder):
+        raise ModelNotFound(f"{folder} holds no weights: there is no *.safetensors or *.bin file in it.")
+    return config
+
+
+def weight_bytes(folder: Path) -> int:
+    """How large the weights are on disk, in bytes."""
+    sizes = {kind: sum(path.stat().st_size for path in folder.glob(f"*{kind}")) for kind in _WEIGHTS}
+    return next(filter(None, sizes.values()), 0)
+
+
+def folder_digest(folder: Path, digests: Digests) -> str:
+    """The digest of all files that loading reads, by their names within the folder.
+
+    Seconds for each gigabyte, the first time. Raises as `Digests.of`.
+    """
+    named = sorted(path for path in folder.iterdir() if path.suffix in _PARTS and path.is_file())
+    named += sorted((folder / _TEMPLATES).glob("*.jinja"))
+    return combined({path.relative_to(folder).as_posix(): digests.of(path) for path in named})

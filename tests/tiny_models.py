@@ -1,0 +1,143 @@
+"""Tiny model folders of several families, with random weights and made on the fly. Needs the extra.
+
+Their answers are short English crumbs that depend on image, text and family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers as hf
+
+from benchmarks.random_models import TEMPLATE, qwen25vl, save, talkative, tokenizer
+
+
+def llava_onevision(folder: Path) -> Path:
+    """Images are cut into as many crops as suit them."""
+    tokens = tokenizer(["<image>", "<video>"], image_token="<image>", video_token="<video>")
+    crops = [[32, 32], [32, 64], [64, 32], [64, 64]]
+    processor = hf.LlavaOnevisionProcessor(
+        image_processor=hf.LlavaOnevisionImageProcessor(
+            size={"height": 32, "width": 32}, image_grid_pinpoints=crops
+        ),
+        tokenizer=tokens,
+        video_processor=hf.LlavaOnevisionVideoProcessor(size={"height": 32, "width": 32}),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=TEMPLATE.replace("IMAGE", "<image>\n"),
+    )
+    config = hf.LlavaOnevisionConfig(
+        vision_config=_tower("siglip_vision_model", image_size=32, patch_size=8, vision_use_head=False),
+        text_config=_text("qwen2", tokens),
+        image_token_index=tokens.convert_tokens_to_ids("<image>"),
+        video_token_index=tokens.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=crops,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=False,
+    )
+    return _write(folder, hf.LlavaOnevisionForConditionalGeneration(config), processor, tokens)
+
+
+def llava(folder: Path) -> Path:
+    """Every image is cut to one size."""
+    tokens = tokenizer(["<image>"], image_token="<image>")
+    processor = hf.LlavaProcessor(
+        image_processor=hf.CLIPImageProcessor(
+            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+        ),
+        tokenizer=tokens,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=TEMPLATE.replace("IMAGE", "<image>\n"),
+    )
+    config = hf.LlavaConfig(
+        image_token_index=tokens.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+        vision_config=_tower("clip_vision_model", image_size=32, patch_size=8, projection_dim=32),
+        text_config=_text("llama", tokens),
+        tie_word_embeddings=False,
+    )
+    return _write(folder, hf.LlavaForConditionalGeneration(config), processor, tokens)
+
+
+def internvl(folder: Path) -> Path:
+    """Images are cut into patches of one size."""
+    names = ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"]
+    tokens = tokenizer(
+        names,
+        start_image_token="<img>",
+        end_image_token="</img>",
+        context_image_token="<IMG_CONTEXT>",
+        video_token="<video>",
+    )
+    processor = hf.InternVLProcessor(
+        image_processor=hf.GotOcr2ImageProcessor(
+            size={"height": 32, "width": 32}, crop_to_patches=True, max_patches=4
+        ),
+        tokenizer=tokens,
+        video_processor=hf.InternVLVideoProcessor(size={"height": 32, "width": 32}),
+        image_seq_length=4,
+        chat_template=TEMPLATE.replace("IMAGE", "<IMG_CONTEXT>\n"),
+    )
+    config = hf.InternVLConfig(
+        image_token_id=tokens.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+        downsample_ratio=0.5,
+        vision_feature_layer=-1,
+        vision_config=_tower("internvl_vision", image_size=[32, 32], patch_size=[8, 8]),
+        text_config=_text("qwen2", tokens),
+        tie_word_embeddings=False,
+    )
+    return _write(folder, hf.InternVLForConditionalGeneration(config), processor, tokens)
+
+
+def llama(folder: Path, *, context: int = 4096, **settings: Any) -> Path:
+    """A text model; `settings` are its own generation settings."""
+    tokens = tokenizer()
+    tokens.chat_template = TEMPLATE.replace("IMAGE", "")
+    config = hf.LlamaConfig(**{**_text("llama", tokens), "max_position_embeddings": context})
+    model = hf.LlamaForCausalLM(config)
+    model.generation_config.update(**settings)
+    return _write(folder, model, tokens, tokens)
+
+
+VISION: Mapping[str, Callable[[Path], Path]] = {
+    "qwen2.5-vl": qwen25vl,
+    "llava-onevision": llava_onevision,
+    "llava": llava,
+    "internvl": internvl,
+}
+
+
+def _text(kind: str, tokens: Any) -> dict[str, Any]:
+    return {
+        "model_type": kind,
+        "vocab_size": len(tokens),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "tie_word_embeddings": False,
+        "bos_token_id": None,
+        "eos_token_id": tokens.eos_token_id,
+        "pad_token_id": tokens.pad_token_id,
+    }
+
+
+def _tower(kind: str, **more: Any) -> dict[str, Any]:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return {"model_type": kind, **sizes, **more}
+
+
+def _write(folder: Path, model: Any, writer: Any, tokens: Any) -> Path:
+    torch.manual_seed(0)
+    talkative(model, tokens)
+    return save(folder, model, writer)
