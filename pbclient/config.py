@@ -61,6 +61,7 @@ class RunConfig:
     slots: int | None = None
     ctx: int | None = None
     gpu_layers: int | None = None
+    overrides: tuple[str, ...] | None = None
     device: str | None = None
     dtype: str | None = None
     attention: str | None = None
@@ -92,8 +93,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _take_what_notebooks_write(self)
-        _whole(self, "limit", "repeat", "max_tokens", "concurrency", "rpm", "tpm", "image_tokens")
-        _whole(self, "judge_max_tokens", "slots", "ctx", "batch")
+        check_whole(self, "limit", "repeat", "max_tokens", "concurrency", "rpm", "tpm", "image_tokens")
+        check_whole(self, "judge_max_tokens", "slots", "ctx", "batch")
         self.engine.refuse_others({self.provider, self.judge_provider or ""})
         _one_of(self, "mode", MCQA, OEG)
         _one_of(self, "options", "valid", "random")
@@ -101,9 +102,9 @@ class RunConfig:
         if not isinstance(self.shots, int) or self.shots < 0:
             raise InputError(f"--shots must be a whole number and at least 0, not {self.shots!r}.")
         _judge(self)
-        _number(self, "timeout", "a positive number of seconds", above=0.0)
+        check_timeout(self)
         _number(self, "temperature", "zero or more", least=0.0)
-        _number(self, "max_cost", "a number of dollars up to a billion, or none", least=0.0)
+        check_max_cost(self)
         if not isinstance(self.seed, int):
             raise InputError(f"--seed must be a whole number, not {self.seed!r}.")
         if self.no_cache and self.offline:
@@ -112,10 +113,8 @@ class RunConfig:
 
 
 def _take_what_notebooks_write(config: RunConfig) -> None:
-    """`max_cost=5`, `data="folder"` and `datasets="ROD"` mean what they say."""
+    """`data="folder"` and `datasets="ROD"` mean what they say."""
     normal: dict[str, object] = {}
-    if isinstance(config.max_cost, int | float):
-        normal["max_cost"] = Decimal(str(config.max_cost))
     for name in ("data", "cache_dir", "out", "mmproj"):
         if isinstance(getattr(config, name), str):
             normal[name] = Path(getattr(config, name))
@@ -148,15 +147,32 @@ def _judge(config: RunConfig) -> None:
         )
 
 
-def _whole(config: RunConfig, *names: str) -> None:
+def check_whole(config: object, *names: str, prefix: str = "") -> None:
+    """Raises `InputError` for a field of this name, set, that is no whole number of at least 1.
+
+    Its flag is named as the field, after `prefix`.
+    """
     for name in names:
         value = getattr(config, name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise InputError(f"{_flag(name)} must be a whole number and at least 1, not {value!r}.")
+            raise InputError(f"{_flag(prefix + name)} must be a whole number and at least 1, not {value!r}.")
+
+
+def check_timeout(config: object) -> None:
+    """Raises `InputError` for a `timeout` that is no positive number of seconds."""
+    _number(config, "timeout", "a positive number of seconds", above=0.0)
+
+
+def check_max_cost(config: object) -> None:
+    """Takes 5 and 0.1 for decimals. Raises `InputError` for a `max_cost` that is no amount of dollars."""
+    _number(config, "max_cost", "a number of dollars up to a billion, or none", least=0.0)
+    value = getattr(config, "max_cost", None)
+    if value is not None:
+        object.__setattr__(config, "max_cost", Decimal(str(value)))  # as above
 
 
 def _number(
-    config: RunConfig, name: str, what: str, least: float = float("-inf"), above: float = float("-inf")
+    config: object, name: str, what: str, least: float = float("-inf"), above: float = float("-inf")
 ) -> None:
     value = getattr(config, name)
     if value is None:

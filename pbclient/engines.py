@@ -28,7 +28,8 @@ LOCAL = (LLAMACPP, TRANSFORMERS)
 class Engine:
     """The options of local engines, named as their flags are; None is what suits the machine.
 
-    llama.cpp: `mmproj`, `llama_server`, `slots`, `ctx` (tokens of a slot), `gpu_layers`.
+    llama.cpp: `mmproj`, `llama_server`, `slots`, `ctx` (tokens of a slot), `gpu_layers`, and `overrides`,
+    each KEY=TYPE:VALUE for a key of the file.
     transformers: `device`, `dtype`, `attention`, `batch` (requests at once).
     """
 
@@ -37,6 +38,7 @@ class Engine:
     slots: int | None = None
     ctx: int | None = None
     gpu_layers: int | None = None
+    overrides: tuple[str, ...] | None = None
     device: str | None = None
     dtype: str | None = None
     attention: str | None = None
@@ -52,11 +54,11 @@ class Engine:
         for provider in LOCAL:
             given = self.of(provider)
             if given and provider not in providers:
-                flag = f"--{next(iter(given)).replace('_', '-')}"
+                flag = "--" + next(iter(given)).replace("_", "-").replace("overrides", "override-kv")
                 raise InputError(f"{flag} is an option of --provider {provider}: leave it out.")
 
 
-_LLAMACPP = ("mmproj", "llama_server", "slots", "ctx", "gpu_layers")
+_LLAMACPP = ("mmproj", "llama_server", "slots", "ctx", "gpu_layers", "overrides")
 _TRANSFORMERS = ("device", "dtype", "attention", "batch")
 
 
@@ -77,6 +79,7 @@ def engine(
             slots=options.slots,
             ctx=options.ctx,
             gpu_layers=options.gpu_layers,
+            overrides=options.overrides or (),
             digests=_digests(),
             say=say,
             timeout=timeout,

@@ -75,6 +75,13 @@ ENGINE_OPTIONS = (
     click.option("--slots", type=int, help="llamacpp: requests worked on at once; by default what fits."),
     click.option("--ctx", type=int, help="llamacpp: tokens a slot has for prompt and answer."),
     click.option("--gpu-layers", type=int, help="llamacpp: layers on the device; by default what fits."),
+    click.option(
+        "--override-kv",
+        "overrides",
+        multiple=True,
+        callback=lambda context, option, given: given or None,
+        help="llamacpp: KEY=TYPE:VALUE for a key of the file; repeatable.",
+    ),
     click.option("--device", type=TEXT, help="transformers: cpu, cuda, cuda:1 or mps; by default the best."),
     click.option("--dtype", type=TEXT, help="transformers: float32, bfloat16 or float16."),
     click.option("--attention", type=TEXT, help="transformers: eager or sdpa; by default by device."),
@@ -112,7 +119,9 @@ RUN_OPTIONS = (
     click.option("--hint", is_flag=True, help="Add the benchmark's hint to each question."),
     click.option("--reference", is_flag=True, help="Show the unoccluded reference image only."),
     click.option("--history", is_flag=True, help="Keep the conversation so far, images included."),
-    click.option("--resize", is_flag=True, help="Scale frames as the package does: short edge 224, not COCO."),
+    click.option(
+        "--resize", is_flag=True, help="Scale frames as the package does: short edge 224, not COCO."
+    ),
     click.option(
         "--shots", type=int, default=0, show_default=True, help="Examples before the question (ROD, MVP-N)."
     ),
