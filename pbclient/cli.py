@@ -16,6 +16,7 @@ import click
 from pbclient.cli_cache import cache
 from pbclient.cli_compare import compare, filter_
 from pbclient.cli_data import data
+from pbclient.cli_doctor import doctor
 from pbclient.cli_judge import judge
 from pbclient.options import FOLDER, config_from, run_options
 from pbclient.printing import print_lines, print_summary
@@ -139,5 +140,5 @@ def _print_ending(result: RunResult) -> None:
         click.echo(line, err=True)
 
 
-for command in (judge, compare, filter_, data, cache):
+for command in (judge, compare, filter_, data, doctor, cache):
     main.add_command(command)
