@@ -23,11 +23,18 @@ def _limit(context: click.Context, option: click.Parameter, text: str) -> Any:
 @click.option("--judge-provider", "provider", type=TEXT, help="Who judges; by default the run's own judge.")
 @click.option("--judge-model", "model", type=TEXT, help="Its name at the provider.")
 @click.option("--judge-base-url", "base_url", type=TEXT, help="Any server that speaks its protocol.")
-@click.option("--judge-max-tokens", "max_tokens", type=int, help="Output limit; by default what suits it.")
+@click.option(
+    "--judge-max-tokens",
+    "max_tokens",
+    type=click.IntRange(1),
+    help="Output limit; by default what suits it.",
+)
 @click.option("--judge-price", "price", type=TEXT, help="IN,OUT in dollars per million tokens.")
 @click.option("--judge-grammar", "grammar", is_flag=True, help="Let it write nothing but a verdict.")
 @engine_options
-@click.option("--only-failed", is_flag=True, help="Only where this judge failed or was not paid.")
+@click.option(
+    "--only-failed", is_flag=True, help="Only answers that this judge of the run left without a verdict."
+)
 @click.option(
     "--max-cost",
     default="as the run",
@@ -58,8 +65,9 @@ def judge(folder: Path, as_json: bool, **options: Any) -> None:
         lambda progress, interrupts: rejudge(folder, config, progress=progress, interrupts=interrupts)
     )
     print_summary(result.summary, as_json)
-    judged = result.outcomes["resolved"]
-    click.echo(f"{result.judge} judged {judged} of {result.asked} answers.", err=True)
+    click.echo(f"{result.judge} judged {result.judged} of {result.asked} answers.", err=True)
     for line in unresolved(result.reasons):
         click.echo(line, err=True)
+    if result.unusable is not None:
+        click.echo(f"Stopped: {result.unusable}", err=True)
     sys.exit(result.exit_code)

@@ -8,7 +8,6 @@ what earlier runs taught. Retries and calls that fail are not foreseen.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +18,11 @@ from typing import Any
 from pbclient.assumed import Seen, assumptions
 from pbclient.config import OEG, RunConfig
 from pbclient.dataset import Sample
-from pbclient.errors import InputError
-from pbclient.evaluate import OWED
 from pbclient.forecast import ASSUMED_SHARE, NOTHING, Forecast, Forecaster
 from pbclient.judge_forecast import JudgeForecaster
 from pbclient.learned import RESULTS, learn
 from pbclient.money import dollars
-from pbclient.plan import Plan, prepare
+from pbclient.plan import DEFAULTS, Plan, prepare
 from pbclient.players import View
 from pbclient.power import detectable, half_width
 from pbclient.rehearsal import Rehearsal, Rehearsed, rehearsal
@@ -123,11 +120,9 @@ class _Earlier:
         if not (plan.out / "run.json").exists():
             return cls()
         folder = RunFolder.read(plan.out)
-        now = json.loads(json.dumps(plan.manifest))
-        if any(folder.manifest.get(name) != now[name] for name in ("config", "data")):
-            raise InputError(f"{plan.out} holds a run of another configuration: name another with --out.")
+        folder.refuse_another(plan.manifest, DEFAULTS)
         last = {identity(each): each["outcome"] for each in Episodes(folder.episodes).read()}
-        finished = frozenset(which for which, outcome in last.items() if outcome not in OWED)
+        finished = frozenset(which for which, outcome in last.items() if outcome not in plan.owed)
         return cls(finished, Balance.read(folder.ledger).spent_or_held)
 
 

@@ -21,15 +21,12 @@ from pbclient.interrupts import Interrupts
 from pbclient.line import Line, open_line
 from pbclient.pace import Pace
 from pbclient.phases import answer_first
-from pbclient.plan import Plan, prepare
+from pbclient.plan import DEFAULTS, Plan, prepare
 from pbclient.progress import Progress
 from pbclient.rescore import judged
 from pbclient.scores import dump, summarize
 from pbclient.waiting import Activity, begin
 from runs import Episodes, RunFolder, replace_file
-
-# A later life of the run owes these again: something outside the question went wrong.
-OWED = frozenset({"failed", "judge_failed", "budget"})
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ async def evaluate(
 
 
 async def _in_folder(plan: Plan, progress: Progress, interrupts: Interrupts) -> RunResult:
-    with RunFolder.start(plan.out, plan.manifest) as folder:
+    with RunFolder.start(plan.out, plan.manifest, DEFAULTS) as folder:
         async with open_line(plan, folder, progress) as line:
             with Episodes(folder.episodes) as episodes:
                 await _play_all(plan, episodes, line, progress, interrupts)
@@ -120,7 +117,7 @@ async def _play_all(
     plan: Plan, episodes: Episodes, line: Line, progress: Progress, interrupts: Interrupts
 ) -> None:
     progress.plan(plan.counts)
-    finished = episodes.keep(OWED)
+    finished = episodes.keep(plan.owed)
     for episode in episodes.read():
         line.books.recorded(episode)
         progress.count(episode)

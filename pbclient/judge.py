@@ -8,7 +8,7 @@ the judge has failed, which is an outcome and no score.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pbclient import lines
@@ -69,24 +69,22 @@ class Judge:
     grammar: bool = False
     clock: Callable[[], float] = time.monotonic
 
-    async def judge(self, question: Question, *, drawn: int = 0) -> Judged:
-        """The verdict on one answer; `drawn` is how many draws an earlier attempt has used up."""
-        calls: list[Line] = []
-        first: Verdict | None = None
-        verdict = _NO_VERDICT
+    async def judge(self, question: Question, earlier: Sequence[Line] = ()) -> Judged:
+        """The verdict on one answer; `earlier` are the recorded calls of attempts that gave none."""
+        calls = list(earlier)
         error = "The judge gave no verdict that the benchmark can read."
         try:
-            for repeat in range(drawn, drawn + DRAWS):
+            # An attempt that was cut short is finished, one that came to its end followed by another.
+            for repeat in range(len(calls), (len(calls) // DRAWS + 1) * DRAWS):
                 reply = await self._ask(question, repeat, calls)
                 verdict = self._read(question, reply.text)
-                first = first or verdict
                 if verdict.parsed and reply.finish == "stop":
-                    return self._judged("resolved", question, calls, verdict, first)
+                    return self._judged("resolved", question, calls, verdict)
         except BudgetExhausted as exhausted:
-            return self._judged("budget", question, calls, None, first, str(exhausted))
+            return self._judged("budget", question, calls, error=str(exhausted))
         except (ProviderError, PbclientError) as failure:
             error = f"The judge could not be asked: {failure}"
-        return self._judged("judge_failed", question, calls, None, first, error)
+        return self._judged("judge_failed", question, calls, error=error)
 
     async def _ask(self, question: Question, repeat: int, calls: list[Line]) -> Reply:
         messages = judge_messages(question.prompt, question.valid[0], question.answer)
@@ -106,18 +104,18 @@ class Judge:
         self,
         outcome: str,
         question: Question,
-        calls: list[Line],
-        verdict: Verdict | None,
-        official: Verdict | None,
+        calls: Sequence[Line],
+        verdict: Verdict | None = None,
         error: str | None = None,
     ) -> Judged:
+        # The package asks once, and counts what it cannot read as zeros.
+        official = self._read(question, str(calls[0]["answer"])) if calls else _NO_VERDICT
         figures: Line = dict.fromkeys(_NO_VERDICT.figures())
         record: Line = {
             "judge": self.title,
             "valid": list(question.valid),
             **(dict(verdict.figures()) if verdict else figures),
-            # The package asks once, and counts what it cannot read as zeros.
-            "official": dict((official or _NO_VERDICT).figures()),
+            "official": dict(official.figures()),
             "turns": list(calls),
         }
         return Judged(outcome, record, error)

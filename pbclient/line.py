@@ -168,14 +168,25 @@ class Works:
         self.progress.wire = lambda: (self.ledger.calls, sum(slots.running for slots in self.slots))
 
     def release_holds(self, models: Iterable[Model]) -> None:
-        """Free what nobody knows the bill of, on the user's word; what is known is settled first."""
-        asked = {digest(dict(model.identity)): model for model in models}
+        """Free what nobody knows the bill of, on the user's word; what is known is settled first.
+
+        Of an answer by none of `models` (a judge's of `pbclient judge`) only that judge knows the bill.
+        """
+        asked: dict[str, Model] = {}
+        for model in models:
+            # A judge that is the model under test may have been given another price: the first one's.
+            asked.setdefault(digest(dict(model.identity)), model)
+        others: set[int] = set()
         for key, entry in self.store.entries():
             buyer, hold = bought_by(entry.answer)
-            model = asked.get(digest(asked_of(entry.asked)))
-            if buyer == self._run and model is not None:
-                self._settle(model, hold, images_in(entry.asked), unpack(entry.answer), key)
-        freed = self.ledger.release_holds()
+            if buyer != self._run:
+                continue
+            answering = asked.get(digest(asked_of(entry.asked)))
+            if answering is None:
+                others.add(hold)
+            else:
+                self._settle(answering, hold, images_in(entry.asked), unpack(entry.answer), key)
+        freed = self.ledger.release_holds(others)
         self.folder.update(holds_raised=None)
         self.progress.say(f"Released {shown(freed)} of holds left by calls whose end is unknown.")
 

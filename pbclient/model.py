@@ -19,10 +19,13 @@ from pbclient.prices import Price, price_of
 from pbclient.sampling import option_names
 from providers import Json, Request, catalog, price_map
 from providers.direct import Direct, speaks
+from providers.direct_anthropic import NO_EFFORT
 from providers.hosted import Hosted
 from providers.image_limits import ImageLimits, limits_of
 
 type Say = Callable[[str], None]
+
+ANTHROPIC, VLLM = "anthropic", "hosted_vllm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,8 @@ class Model:
     @property
     def described(self) -> dict[str, Json]:
         """As a run folder names it: everything that is part of its keys, and its options."""
-        return {**self.identity, "params": dict(self.params)}
+        grammar: dict[str, Json] = {"grammar": True} if self.choice.grammar else {}
+        return {**self.identity, "params": dict(self.params), **grammar}
 
     @property
     def bounds(self) -> Bounds:
@@ -134,8 +138,7 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
         entry = catalog.lookup(choice.provider)
     except LookupError as error:
         raise InputError(str(error)) from None
-    if choice.wire == DIRECT and not speaks(choice.provider):
-        raise InputError(f"{choice.provider} is not reached by --wire direct: use --wire litellm.")
+    _refuse_wire(choice)
     key = _key(choice, entry, asks and not choice.offline)
     name = choice.model or entry.default_model
     if name is None:
@@ -160,7 +163,9 @@ def _local(choice: Choice, say: Say) -> Model:
             f"{choice.provider} starts its own engine: leave {choice.flag('base-url')} out, or ask a server "
             f"that runs already with {choice.flag('provider')} openai."
         )
-    local = engine(choice.provider, choice.model, choice.engine, choice.timeout, say)
+    local = engine(
+        choice.provider, choice.model, choice.engine, choice.timeout, say, fetch=not choice.offline
+    )
     params = _params(choice, local.name)
     return Model(choice, local.name, local.identity, params, Price.free(), local)
 
@@ -173,6 +178,18 @@ def default_max_tokens(provider: str, model: str) -> int:
         return 2048
     most = row.get("max_output_tokens") or row.get("max_tokens")
     return min(8192, int(most)) if most else 8192
+
+
+def _refuse_wire(choice: Choice) -> None:
+    """Raise for what could only fail once it is asked."""
+    if choice.provider == VLLM and not _endpoint(choice):
+        raise InputError(f"{VLLM} is a server of your own: name it with {choice.flag('base-url')}.")
+    if choice.wire != DIRECT:
+        return
+    if not speaks(choice.provider):
+        raise InputError(f"{choice.provider} is not reached by --wire direct: use --wire litellm.")
+    if choice.provider == ANTHROPIC and choice.params.get("reasoning_effort") is not None:
+        raise InputError(NO_EFFORT)
 
 
 def _refuse_blind(choice: Choice, name: str, say: Say) -> None:

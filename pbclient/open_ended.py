@@ -70,6 +70,4 @@ def _added_to_prompt(source: str) -> str:
                 target=ast.Subscript(slice=ast.Constant(value="prompt")), value=ast.Constant(value=str(text))
             ):
                 return text
-    raise InputError(
-        f"The installed proactivebench has no hint in {_EXAMPLE}: install proactivebench 0.1.1."
-    )
+    raise InputError(f"The installed proactivebench has no hint in {_EXAMPLE}: install proactivebench 0.1.1.")

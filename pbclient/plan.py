@@ -50,6 +50,14 @@ BASELINE = "baseline"
 DATA_VARIABLE = "PBCLIENT_DATA"
 MOST_EPISODES = 5_000_000  # the order of a run is kept in memory
 
+# A later life of the run asks the model again: something outside the question went wrong.
+OWED = frozenset({"failed", "budget"})
+# Its answer is there, and no verdict on it: the run's judge is asked again, or `pbclient judge` is.
+UNJUDGED = "judge_failed"
+
+# What earlier versions played with, whose run.json does not know these options.
+DEFAULTS = {"mode": MCQA, "history": False, "resize": False, "shots": 0, "cot": False, "options": "valid"}
+
 type Policy = Callable[[View], str]
 
 
@@ -80,6 +88,11 @@ class Plan:
     def counts(self) -> dict[str, int]:
         """How many episodes each data set will have."""
         return dict(self.manifest["planned"])
+
+    @property
+    def owed(self) -> frozenset[str]:
+        """The outcomes that this life of the run plays again."""
+        return OWED | {UNJUDGED} if self.judge else OWED
 
     @property
     def in_phases(self) -> bool:
@@ -199,7 +212,7 @@ def _judge_choice(config: RunConfig) -> Choice | None:
         max_tokens=config.judge_max_tokens,
         price=config.judge_price,
         timeout=config.timeout,
-        wire=_judge_wire(config),
+        wire=judge_wire(config.wire, config.judge_provider),
         # Eyes are the model's: a judge reads text.
         engine=replace(config.engine, mmproj=None),
         grammar=config.judge_grammar,
@@ -207,9 +220,9 @@ def _judge_choice(config: RunConfig) -> Choice | None:
     )
 
 
-def _judge_wire(config: RunConfig) -> str:
+def judge_wire(wire: str, provider: str) -> str:
     """The run's wire where it reaches the judge: only the model under test has to be reached by it."""
-    return config.wire if config.judge_provider and speaks(config.judge_provider) else LITELLM
+    return wire if speaks(provider) else LITELLM
 
 
 def _rules(config: RunConfig) -> Rules:
@@ -324,7 +337,8 @@ def _manifest(
             "no_cache": config.no_cache,
         },
         "prices": describe(model.price if model else Price.free()),
-        "judge_prices": describe(judge.price) if judge else None,
+        # What `pbclient judge` has said of a judge of its own stays when the run goes on.
+        **({"judge_prices": describe(judge.price)} if judge else {}),
         "dropped": {},
         "versions": {
             "python": platform.python_version(),

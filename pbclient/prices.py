@@ -163,6 +163,12 @@ def from_describe(described: Mapping[str, Any]) -> Price:
     )
 
 
+def stated_in(described: Mapping[str, Any] | None) -> str | None:
+    """What the user stated, where that is what `describe` wrote down."""
+    flag, _, text = str((described or {}).get("source")).partition(" ")
+    return text if flag == "--price" else None
+
+
 def _amounts(rates: Rates) -> tuple[int, ...]:
     return rates.input, rates.output, rates.cached_input, rates.cache_write, rates.reasoning
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from pbclient.checked import Episode, are_objects, check, damaged, name
 from pbclient.errors import InputError
@@ -42,6 +42,22 @@ def verdict_of(line: Episode) -> Verdict | None:
     return found
 
 
+def asked_of(episode: Episode) -> tuple[str, str, tuple[str, str], str]:
+    """What a judge is asked of an episode with an answer: data set, prompt, valid answers, answer.
+
+    Raises `InputError` for one that does not hold them.
+    """
+    valid, turns = episode.get("valid"), episode["turns"]
+    if not _are_two_texts(valid):
+        raise damaged(episode, "valid")
+    texts = [turns[0].get(key) if turns else None for key in ("prompt", "answer")]
+    if not all(isinstance(each, str) for each in texts):
+        raise damaged(episode, "turns")
+    prompt, answer = map(str, texts)
+    first, second = valid
+    return episode["dataset"], prompt, (first, second), answer
+
+
 def rescore_verdict(line: Episode) -> None:
     """Raises `InputError` when the recorded answers of the judge do not give the recorded verdict."""
     verdict = verdict_of(line)
@@ -70,7 +86,7 @@ def must_be(line: Episode, source: str, found: Mapping[str, Any], recorded: Mapp
             raise InputError(f"{said}, but {source} gave {value}.")
 
 
-def _are_two_texts(value: object) -> bool:
+def _are_two_texts(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)
 
 

@@ -8,27 +8,38 @@ money is the run's: one ledger, one limit. Nothing of the model under test is as
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pbclient.config import DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, OEG
+from pbclient.config import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_COST,
+    DEFAULT_TIMEOUT,
+    LITELLM,
+    OEG,
+    check_max_cost,
+    check_timeout,
+    check_whole,
+)
 from pbclient.engines import LOCAL, Engine
 from pbclient.errors import InputError
 from pbclient.groups import all_or_first_error
 from pbclient.interrupts import Interrupts
-from pbclient.judge import Judge, Judged, Question
+from pbclient.judge import Judge, Judged
 from pbclient.line import Limits, Works, open_works
 from pbclient.model import Choice, Model, judge_named, resolve
 from pbclient.money import allowed
 from pbclient.pace import Pace
-from pbclient.plan import answers_folder
+from pbclient.plan import answers_folder, judge_wire
+from pbclient.prices import stated_in
 from pbclient.progress import Progress
-from pbclient.rescore import score_again
-from pbclient.verdict_files import Episode, Verdicts, beside, own_judge
-from runs import Episodes, Identity, RunFolder, identity
+from pbclient.rescore import read_run, score_again
+from pbclient.verdict_files import Owed, Verdicts, beside, own_judge
+from runs import Identity, RunFolder
 
 AS_THE_RUN = "as the run"
 
@@ -38,6 +49,7 @@ class JudgeConfig:
     """The options of `pbclient judge`. Without a `provider` the run's own judge is asked again.
 
     `max_cost` is in dollars for the whole run, judging included; it may stay as the run has it.
+    Raises `InputError` on values that cannot be.
     """
 
     provider: str | None = None
@@ -56,13 +68,24 @@ class JudgeConfig:
     cache_dir: Path | None = None
     offline: bool = False
 
-
-_OUTCOMES = ("resolved", "judge_failed", "budget")
+    def __post_init__(self) -> None:
+        check_whole(self, "max_tokens", prefix="judge_")
+        check_whole(self, "concurrency", "rpm", "tpm")
+        check_timeout(self)
+        if self.max_cost != AS_THE_RUN:
+            check_max_cost(self)
+        if self.provider is None and (self.model or self.base_url):
+            raise InputError("--judge-model and --judge-base-url go with --judge-provider: name it too.")
+        self.engine.refuse_others({self.provider or ""})
 
 
 @dataclass(frozen=True)
 class Rejudged:
-    """What became of it: the run's new summary, and how many answers this judge was put and judged."""
+    """What became of it: the run's new summary, and how many answers this judge was put and judged.
+
+    `unusable` is why no further call could succeed, `reasons` why answers have no verdict, the
+    commonest first.
+    """
 
     folder: Path
     judge: str
@@ -70,16 +93,24 @@ class Rejudged:
     asked: int
     outcomes: Mapping[str, int]
     interrupted: bool = False
+    unusable: str | None = None
     reasons: tuple[tuple[str, int], ...] = ()
 
     @property
+    def judged(self) -> int:
+        """How many answers it gave a verdict on."""
+        return self.outcomes.get("resolved", 0)
+
+    @property
     def exit_code(self) -> int:
-        """0 all judged, 3 out of budget, 4 some not judged, 130 interrupted."""
+        """0 all judged, 2 nothing could be asked, 3 out of budget, 4 some not judged, 130 interrupted."""
         if self.interrupted:
             return 130
+        if self.unusable is not None:
+            return 4 if self.judged else 2
         if self.outcomes.get("budget"):
             return 3
-        return 0 if self.outcomes.get("resolved", 0) == self.asked else 4
+        return 0 if self.judged == self.asked else 4
 
 
 async def rejudge(
@@ -90,20 +121,21 @@ async def rejudge(
     Raises `InputError` for bad input and `runs.RunError` for a folder that cannot be used.
     """
     progress, interrupts = progress or Progress(), interrupts or Interrupts()
+    model = _judge(read_run(path).manifest, config, progress)
     with RunFolder.reopen(path) as folder:
-        model = _judge(folder.manifest, config, progress)
         verdicts = Verdicts.of(folder, model)
         owed = list(verdicts.owed(only_failed=config.only_failed))
-        found = await _judge_all(folder, model, owed, config, progress, interrupts)
+        found, unusable = await _judge_all(verdicts, owed, config, progress, interrupts)
         verdicts.write(found)
-    outcomes = {name: sum(each.outcome == name for each in found.values()) for name in _OUTCOMES}
+        summary = score_again(path)
     return Rejudged(
         path,
         model.title,
-        score_again(path),
+        summary,
         len(owed),
-        outcomes,
+        Counter(each.outcome for each in found.values()),
         interrupts.count > 0,
+        unusable,
         tuple(progress.reasons.most_common()),
     )
 
@@ -112,29 +144,28 @@ def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress)
     """Who judges: as the options say, else the run's own judge."""
     if manifest["config"].get("mode") != OEG:
         raise InputError("This run is multiple choice, which the benchmark scores itself: it needs no judge.")
+    if config.provider is not None:
+        return resolve(_choice(config.provider, manifest, config), progress.say)
     own = own_judge(manifest)
-    if config.provider is None and own is None:
+    if own is None:
         raise InputError("The run has no judge of its own yet: name one with --judge-provider.")
-    if config.provider is not None or own is None:
-        return resolve(_choice(config), progress.say)
-    return resolve(_as_recorded(own, config), progress.say)
+    return resolve(_as_recorded(own, manifest, config), progress.say)
 
 
-def _choice(config: JudgeConfig) -> Choice:
-    assert config.provider is not None
+def _choice(provider: str, manifest: Mapping[str, Any], config: JudgeConfig) -> Choice:
     return judge_named(
-        config.provider,
+        provider,
         model=config.model,
         base_url=config.base_url,
         max_tokens=config.max_tokens,
-        **_common(config),
+        price=config.price,
+        grammar=config.grammar,
+        **_common(provider, manifest, config),
     )
 
 
-def _as_recorded(own: Mapping[str, Any], config: JudgeConfig) -> Choice:
+def _as_recorded(own: Mapping[str, Any], manifest: Mapping[str, Any], config: JudgeConfig) -> Choice:
     """The run's own judge with the options it had."""
-    if config.model or config.base_url:
-        raise InputError("--judge-model and --judge-base-url go with --judge-provider: name it too.")
     if own["provider"] in LOCAL:
         raise InputError(
             f"The run's judge is a file here: name it with --judge-provider {own['provider']} --judge-model."
@@ -144,83 +175,57 @@ def _as_recorded(own: Mapping[str, Any], config: JudgeConfig) -> Choice:
         model=own["model"],
         base_url=own.get("endpoint"),
         max_tokens=config.max_tokens or own["params"].get("max_tokens"),
-        **_common(config),
+        price=config.price or stated_in(manifest.get("judge_prices")),
+        grammar=config.grammar or own.get("grammar", False),
+        **_common(own["provider"], manifest, config),
     )
 
 
-def _common(config: JudgeConfig) -> dict[str, Any]:
+def _common(provider: str, manifest: Mapping[str, Any], config: JudgeConfig) -> dict[str, Any]:
     """What a judge is given whoever it is."""
-    names = ("price", "timeout", "offline", "grammar", "engine")
-    return {name: getattr(config, name) for name in names}
+    wire = judge_wire(manifest["settings"].get("wire", LITELLM), provider)
+    return {"wire": wire, **{name: getattr(config, name) for name in ("timeout", "offline", "engine")}}
 
 
 async def _judge_all(
-    folder: RunFolder,
-    model: Model,
-    owed: list[Episode],
-    config: JudgeConfig,
-    progress: Progress,
-    interrupts: Interrupts,
-) -> dict[Identity, Judged]:
-    limit = _limit(folder, config)
+    verdicts: Verdicts, owed: list[Owed], config: JudgeConfig, progress: Progress, interrupts: Interrupts
+) -> tuple[dict[Identity, Judged], str | None]:
+    """What was found, and why no further call could succeed, if that was so."""
+    folder, found = verdicts.folder, dict[Identity, Judged]()
     answers = answers_folder(folder, config.cache_dir)
-    found: dict[Identity, Judged] = {}
-    async with open_works(answers, limit, folder, progress) as works:
+    async with open_works(answers, _limit(folder, config), folder, progress) as works:
         works.show_money()
         limits = Limits(config.concurrency, config.rpm, config.tpm, config.offline)
-        judge = works.judge(model, limits)
-        for episode in Episodes(folder.episodes).read():
-            judge.books.recorded(episode)
+        judge = works.judge(verdicts.model, limits)
+        for line in verdicts.recorded.values():
+            judge.books.recorded(line)
         queue, pace = iter(owed), Pace()
-        progress.plan(_counts(owed))
+        progress.plan(Counter(each.question.dataset for each in owed))
         async with all_or_first_error() as group:
             for _ in range(min(config.concurrency, len(owed))):
                 task = group.create_task(pace(_work, queue, judge, works, found, progress))
                 interrupts.watch(task)
-    return found
+        return found, next((str(gate.shut) for gate in works.gates if gate.shut), None)
 
 
 async def _work(
-    queue: Iterator[Episode],
-    judge: Judge,
-    works: Works,
-    found: dict[Identity, Judged],
-    progress: Progress,
+    queue: Iterator[Owed], judge: Judge, works: Works, found: dict[Identity, Judged], progress: Progress
 ) -> None:
-    for episode in queue:
+    for owed in queue:
         if any(gate.shut for gate in works.gates):
             return
-        judged = await judge.judge(_question(episode), drawn=_drawn(episode, judge))
-        line = beside(episode, judged)
-        found[identity(line)] = judged
+        judged = await judge.judge(owed.question, owed.earlier)
+        found[owed.which] = judged
+        line = beside(owed.which, judged)
         progress.count({**line, "correct": judged.correct, "suggestions": judged.suggestions})
         await asyncio.sleep(0)
 
 
-def _question(episode: Episode) -> Question:
-    turn, (first, second) = episode["turns"][0], episode["valid"]
-    return Question(episode["dataset"], turn["prompt"], (first, second), turn["answer"])
-
-
-def _drawn(episode: Episode, judge: Judge) -> int:
-    """How many draws this judge has used up on a verdict that it did not give."""
-    verdict = episode.get("verdict") or {}
-    return len(verdict.get("turns", ())) if episode.get("outcome") == "judge_failed" else 0
-
-
-def _counts(owed: list[Episode]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for episode in owed:
-        counts[episode["dataset"]] = counts.get(episode["dataset"], 0) + 1
-    return counts
-
-
 def _limit(folder: RunFolder, config: JudgeConfig) -> int | None:
     """The run's limit in picodollars, set anew where the options say so."""
-    if config.max_cost == AS_THE_RUN:
-        dollars = folder.manifest["settings"].get("max_cost")
-        return None if dollars is None else allowed(Decimal(str(dollars)))
-    limit = None if config.max_cost is None else Decimal(config.max_cost)
-    settings = dict(folder.manifest["settings"])
-    folder.update(settings={**settings, "max_cost": None if limit is None else float(limit)})
-    return None if limit is None else allowed(limit)
+    settings = folder.manifest["settings"]
+    if config.max_cost != AS_THE_RUN:
+        dollars = None if config.max_cost is None else float(config.max_cost)
+        folder.update(settings={**settings, "max_cost": dollars})
+        return None if dollars is None else allowed(dollars)
+    return _limit(folder, replace(config, max_cost=settings.get("max_cost", DEFAULT_MAX_COST)))

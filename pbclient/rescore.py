@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pbclient.checked import is_count
 from pbclient.errors import InputError
 from pbclient.money import dollars
 from pbclient.recorded_verdicts import check_judged, rescore_verdict
@@ -29,9 +30,18 @@ def score_again(path: Path) -> dict[str, Any]:
 def read_run(path: Path) -> RunFolder:
     """The run folder at `path`, whose run.json can be scored by."""
     folder = RunFolder.read(path)
-    if not isinstance(folder.manifest.get("settings"), dict):
-        raise InputError(f"{path / 'run.json'} is damaged (it has no settings): put it back from a copy.")
+    settings, planned = folder.manifest.get("settings"), folder.manifest.get("planned") or {}
+    if not isinstance(settings, dict):
+        raise _damaged(path, "it has no settings")
+    if not isinstance(settings.get("max_cost", 0), int | float | None):
+        raise _damaged(path, "its max_cost is no amount of dollars")
+    if not isinstance(planned, dict) or not all(map(is_count, planned.values())):
+        raise _damaged(path, "its planned episodes are no counts")
     return folder
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(f"{path / 'run.json'} is damaged ({why}): put it back from a copy.")
 
 
 def rescored(folder: RunFolder) -> Iterator[Mapping[str, Any]]:
@@ -43,7 +53,7 @@ def rescored(folder: RunFolder) -> Iterator[Mapping[str, Any]]:
 
 def judged(path: Path) -> dict[str, Iterator[Mapping[str, Any]]]:
     """The lines of the run's other judges by the names of their files, each held against its own turns."""
-    return {file.stem: _rescored_verdicts(file) for file in sorted((path / "judges").glob("*.jsonl"))}
+    return {file.stem: rescored_verdicts(file) for file in sorted((path / "judges").glob("*.jsonl"))}
 
 
 def totals(manifest: Mapping[str, Any], balance: Balance) -> LedgerTotals:
@@ -57,7 +67,8 @@ def totals(manifest: Mapping[str, Any], balance: Balance) -> LedgerTotals:
     )
 
 
-def _rescored_verdicts(file: Path) -> Iterator[Mapping[str, Any]]:
+def rescored_verdicts(file: Path) -> Iterator[Mapping[str, Any]]:
+    """The lines of one judge beside the run's own, each held against its own turns."""
     for line in Episodes(file).read():
         check_judged(line)
         rescore_verdict(line)

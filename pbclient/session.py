@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 
 from pbclient.config import RunConfig
-from pbclient.evaluate import OWED, RunResult, evaluate
+from pbclient.evaluate import RunResult, evaluate
 from pbclient.interrupts import Interrupts
 from pbclient.panel import panel, plain
+from pbclient.plan import OWED, UNJUDGED
 from pbclient.progress import Progress
 
 SHOWN = 3  # reasons that are worth reading at the end of a run
@@ -62,6 +63,9 @@ def ending(result: RunResult, command: Sequence[str]) -> list[str]:
         lines.append("Stopped by the budget: raise --max-cost and continue.")
     if _owes(result):
         lines.append(f"To continue: {_continued(command, str(result.folder))}")
+    elif result.outcomes.get(UNJUDGED):
+        again = ["pbclient", "judge", str(result.folder), "--only-failed"]
+        lines.append(f"To ask the judge again: {shlex.join(again)}")
     return lines
 
 

@@ -10,20 +10,53 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from cache import digest
-from pbclient.judge import Judged
+from pbclient.errors import InputError
+from pbclient.judge import Judged, Question
 from pbclient.model import Model
+from pbclient.prices import describe
+from pbclient.recorded_verdicts import asked_of
+from pbclient.rescore import rescored, rescored_verdicts
 from runs import Episodes, Identity, RunFolder, identity, replace_file
 
 type Episode = dict[str, Any]
 
 
 def own_judge(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The run's own judge, as `Model.described` says it: of the run command, or the first to judge later."""
-    found: Mapping[str, Any] | None = manifest["config"].get("judge") or manifest.get("judge")
-    return found
+    """The run's own judge, as `Model.described` says it: of the run command, or the first to judge later.
+
+    Raises `InputError` for a manifest that says what no judge is.
+    """
+    found = manifest["config"].get("judge") or manifest.get("judge")
+    prices = manifest.get("judge_prices")
+    if found is None or (_is_judge(found) and isinstance(prices, Mapping | None)):
+        return found
+    raise InputError("The run.json is damaged (its judge is none): put it back from a copy.")
+
+
+def _is_judge(found: Any) -> TypeGuard[Mapping[str, Any]]:
+    return (
+        isinstance(found, Mapping)
+        and all(isinstance(found.get(name), str) for name in ("provider", "model"))
+        and isinstance(found.get("params"), Mapping)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A recorded answer to be judged; `last` is the line with this judge's last word on it, or empty."""
+
+    which: Identity
+    question: Question
+    last: Mapping[str, Any]
+
+    @property
+    def earlier(self) -> list[Any]:
+        """The recorded calls before the one to be made: that which gave the verdict, or the next."""
+        calls = list((self.last.get("verdict") or {}).get("turns", ()))
+        return calls if _failed(self.last) else calls[:-1]
 
 
 @dataclass
@@ -33,38 +66,81 @@ class Verdicts:
     folder: RunFolder
     model: Model
     episodes: Mapping[Identity, Episode]
-    others: dict[Identity, Episode] | None
+    others: Mapping[Identity, Episode] | None
 
     @classmethod
     def of(cls, folder: RunFolder, model: Model) -> Self:
-        """Of a run; a judge of a run that has none becomes its own when it writes."""
-        episodes = {identity(each): each for each in Episodes(folder.episodes).read() if each.get("valid")}
+        """Of a run; a judge of a run that has none becomes its own when it writes.
+
+        Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.
+        """
+        episodes = {identity(each): dict(each) for each in rescored(folder) if each.get("valid")}
         own = own_judge(folder.manifest)
         if own is None or own == model.described:
             return cls(folder, model, episodes, None)
-        path = _file(folder, model)
-        return cls(folder, model, episodes, {identity(each): each for each in Episodes(path).read()})
+        lines = rescored_verdicts(_file(folder, model))
+        return cls(folder, model, episodes, {identity(each): dict(each) for each in lines})
 
-    def owed(self, *, only_failed: bool) -> Iterator[Episode]:
-        """Recorded answers to be judged, each with this judge's last verdict on it."""
+    @property
+    def recorded(self) -> Mapping[Identity, Episode]:
+        """The lines in which this judge's verdicts stand, if there are any."""
+        return self.episodes if self.others is None else self.others
+
+    @property
+    def begun(self) -> bool:
+        """Whether this judge is one of the run's."""
+        return own_judge(self.folder.manifest) is not None if self.others is None else bool(self.others)
+
+    def owed(self, *, only_failed: bool) -> Iterator[Owed]:
+        """Recorded answers to be judged. Raises `InputError` when none can have failed, or for damage."""
+        if only_failed and not self.begun:
+            raise InputError(
+                f"{self.model.title} has judged nothing of this run yet: leave --only-failed out, or leave "
+                "--judge-provider out to ask the run's own judge again."
+            )
         for which, episode in self.episodes.items():
-            last = episode if self.others is None else self.others.get(which, {})
-            if not only_failed or last.get("outcome") not in (None, "resolved"):
-                yield {**episode, "outcome": last.get("outcome"), "verdict": last.get("verdict")}
+            last = self.recorded.get(which, {})
+            if _failed(last) or not only_failed:
+                yield Owed(which, Question(*asked_of(episode)), last)
 
     def write(self, found: Mapping[Identity, Judged]) -> None:
-        """Keep what was found; every other line stays as it is."""
-        if self.others is None:
-            if own_judge(self.folder.manifest) is None and found:
-                self.folder.update(judge=self.model.described)
-            Episodes(self.folder.episodes).replace(
-                {which: _mended(self.episodes[which], each) for which, each in found.items()}
+        """Keep what was found; every other line stays as it is.
+
+        A verdict gives way to another verdict only. A new judge that could not be asked at all leaves
+        nothing: perhaps its name was a slip.
+        """
+        if not self.begun and not any(each.verdict["turns"] for each in found.values()):
+            return
+        news = {which: each for which, each in found.items() if self._is_news(which, each)}
+        if self.others is not None:
+            self._write_beside(
+                {**self.others, **{which: beside(which, each) for which, each in news.items()}}
             )
             return
-        lines = self.others | {which: beside(self.episodes[which], each) for which, each in found.items()}
+        if not self.begun:
+            self.folder.update(judge=self.model.described, judge_prices=describe(self.model.price))
+        mended = {which: _mended(self.episodes[which], each) for which, each in news.items()}
+        Episodes(self.folder.episodes).replace(mended)
+
+    def _write_beside(self, lines: Mapping[Identity, Mapping[str, Any]]) -> None:
         path = _file(self.folder, self.model)
         path.parent.mkdir(exist_ok=True)
         replace_file(path, (json.dumps(line).encode("ascii") + b"\n" for line in lines.values()))
+
+    def _is_news(self, which: Identity, found: Judged) -> bool:
+        last = self.recorded.get(which, {})
+        if _failed(last):
+            return True
+        # Read again out of the cache it would only lose what it cost.
+        return found.outcome == "resolved" and _said(found.verdict) != _said(last["verdict"])
+
+
+def _failed(last: Mapping[str, Any]) -> bool:
+    return last.get("outcome") != "resolved" or last.get("verdict") is None
+
+
+def _said(verdict: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    return [(call.get("key"), call.get("answer")) for call in verdict["turns"]]
 
 
 def _file(folder: RunFolder, model: Model) -> Path:
@@ -80,8 +156,9 @@ def _mended(episode: Episode, found: Judged) -> Episode:
     return {**line, **error, "verdict": found.verdict, "turns": episode["turns"]}
 
 
-def beside(episode: Episode, found: Judged) -> Episode:
+def beside(which: Identity, found: Judged) -> Episode:
     """The line of a verdict that stands beside its episode."""
-    line = {name: episode[name] for name in ("dataset", "sample", "repeat")}
+    dataset, sample, repeat = which
     error = {"error": found.error} if found.error else {}
-    return {**line, "outcome": found.outcome, **error, "verdict": found.verdict}
+    line = {"dataset": dataset, "sample": sample, "repeat": repeat, "outcome": found.outcome}
+    return {**line, **error, "verdict": found.verdict}

@@ -47,10 +47,13 @@ class Episodes:
     def read(self) -> Iterator[Episode]:
         """All episodes in the order of the file, one in memory at a time.
 
-        A folder that no writer has opened since may hold an identity twice: the last one counts.
+        A folder that no writer has opened since may hold an identity twice: the last one counts,
+        and only that is read.
         """
-        for episode in self._lines():
-            if episode is not None:
+        last = {identity(each): number for number, each in enumerate(self._lines()) if each is not None}
+        counted = set(last.values())
+        for number, episode in enumerate(self._lines()):
+            if episode is not None and number in counted:
                 yield episode
 
     def keep(self, retry: frozenset[str] = frozenset()) -> set[Identity]:

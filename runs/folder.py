@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from runs.errors import ConfigDiffers, NotARun, RunBroken, RunBusy, RunTooNew
@@ -41,9 +42,12 @@ class RunFolder:
         self._lock = lock
 
     @classmethod
-    def start(cls, path: Path, manifest: Mapping[str, Any]) -> Self:
+    def start(
+        cls, path: Path, manifest: Mapping[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})
+    ) -> Self:
         """Create the run, or continue the one that is there if it asked the same.
 
+        `defaults` says what a `config` means that is silent on an option; null where it does not.
         Raises `ConfigDiffers`, `RunBusy`, `NotARun`, `RunTooNew`, `RunBroken` or `StorageFailed`.
         """
         new = _normal(manifest)
@@ -55,7 +59,9 @@ class RunFolder:
             # Again, under the lock: the first look was only to leave no lock in somebody else's folder.
             old = _load(path) if _refuse_other_content(path) else None
             _begin_ledger(path / "ledger.jsonl", continued=old is not None)
-            folder = cls(path, _continue(path, old, new) if old else new, lock, old is not None)
+            if old:
+                _refuse_another_run(path, old, new, defaults)
+            folder = cls(path, _continue(old, new) if old else new, lock, old is not None)
             folder._clean()
             folder.update()
         except BaseException:
@@ -97,6 +103,10 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    def refuse_another(self, manifest: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+        """Raises `ConfigDiffers` where `start` would."""
+        _refuse_another_run(self.path, self._manifest, _normal(manifest), defaults)
 
     def update(self, **fields: Any) -> None:
         """Set fields of the manifest and write it anew; if that fails, neither has changed."""
@@ -203,15 +213,16 @@ def _broken(file: Path, complaint: str) -> RunBroken:
     return RunBroken(f"{file} is damaged ({complaint}): put it back from a copy, or name another folder.")
 
 
-def _continue(path: Path, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    _refuse_another_run(path, old, new)
+def _continue(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     created = old.get("created", new["created"])
     return {**old, **new, "id": old["id"], "created": created}
 
 
-def _refuse_another_run(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    was, now = old["config"], new["config"]
-    # An option that is absent is an option that is null: a later version may know more of them.
+def _refuse_another_run(
+    path: Path, old: dict[str, Any], new: dict[str, Any], defaults: Mapping[str, Any]
+) -> None:
+    # A later version may know more options than the one that began the run.
+    was, now = ({**defaults, **each["config"]} for each in (old, new))
     names = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
     parts = [f"{name} {_shown(was.get(name))} -> {_shown(now.get(name))}" for name in names]
     if _digest(old) != _digest(new):

@@ -23,7 +23,6 @@ from pbclient.benchmark import multiple_choice
 from pbclient.books import NoBooks
 from pbclient.cli import main
 from pbclient.episode import Episode
-from pbclient.errors import InputError
 from pbclient.estimate import Estimate, Figures, Reach, estimate
 from pbclient.estimate_table import lines
 from pbclient.forecast import Forecast, Range
@@ -33,6 +32,7 @@ from pbclient.players import Reply, baselines
 from providers import Usage
 from providers.image_tokens import bound as image_bound
 from providers.loopback import LoopbackServer, full_usage, rough_usage
+from runs import ConfigDiffers
 
 NOTHING = {"least": 0, "expected": 0, "most": 0}
 POLICIES = ("always-ask", "always-abstain", "oracle")
@@ -331,7 +331,7 @@ def test_frames_that_cannot_be_read_are_said(samples, tmp_path):
 
 def test_another_run_in_out_is_refused(samples, scripts, tmp_path):
     played, _, _ = play(config(tmp_path / "run", samples, datasets=("QD",)), scripts["oracle"])
-    with pytest.raises(InputError, match="another configuration"):
+    with pytest.raises(ConfigDiffers, match="temperature"):
         look(changed(played, temperature=0.5))
 
 

@@ -92,6 +92,15 @@ def test_an_option_that_is_absent_is_one_that_is_null(path: Path) -> None:
         assert folder.manifest["config"]["shots"] is None
 
 
+def test_a_run_that_is_older_than_an_option_had_its_default(path: Path) -> None:
+    RunFolder.start(path, manifest()).close()
+    config = {**manifest()["config"], "options": "valid"}
+    with pytest.raises(ConfigDiffers, match="shots 0 -> 2"):
+        RunFolder.read(path).refuse_another(manifest(config={**config, "shots": 2}), {"shots": 0})
+    with RunFolder.start(path, manifest(config=config), {"options": "valid"}) as folder:
+        assert folder.manifest["config"]["options"] == "valid"
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("d1", "d2"), ({"digest": "d1", "path": "/a"}, {"digest": "d2", "path": "/a"})]
 )
