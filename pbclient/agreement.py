@@ -1,6 +1,6 @@
 """How far two judges agree on the same answers: raw, and beyond chance (Cohen's kappa).
 
-Statistics only; which verdicts are paired is the business of `oeg_scores`.
+Statistics only; which verdicts are paired is the business of `judge_pairs`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ class Agreement:
     """`raw` is the share of equal labels, with Wilson's interval; `kappa` is agreement beyond chance.
 
     Both judges giving one and the same label throughout would agree always by chance alone: then
-    there is no kappa. `kappa_ci` is the normal interval, which may pass 1.
+    there is no kappa. `kappa_ci` is the normal interval: it may pass 1, and has no width where all
+    labels are equal, so that few pairs are then told by `raw_ci` alone.
     """
 
     n: int

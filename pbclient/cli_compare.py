@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pbclient.options import FOLDER, TEXT
-
-if TYPE_CHECKING:
-    from pbclient.grids import Part
+from pbclient.printing import print_parts
 
 _RUNS = click.argument("folders", metavar="RUN...", nargs=-1, type=FOLDER)
 _FORCE = click.option(
@@ -43,7 +38,7 @@ def compare(folders: tuple[Path, ...], flips: bool, beside: str | None, force: b
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        _show(parts(found, flips=flips))
+        print_parts(parts(found, flips=flips))
 
 
 @click.command("filter")
@@ -72,15 +67,4 @@ def filter_(folders: tuple[Path, ...], threshold: str, out: Path | None, force: 
     written = (
         f"Kept samples: {out} (run --filter {out} plays them)." if out else "--out FILE writes the list."
     )
-    _show([*parts(found), written])
-
-
-def _show(parts: Sequence[Part]) -> None:
-    from pbclient.grids import plain, rich
-
-    if sys.stdout is not None and sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(rich(parts))
-    else:
-        click.echo(plain(parts))
+    print_parts([*parts(found), written])

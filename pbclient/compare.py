@@ -17,8 +17,14 @@ from typing import Any
 from pbclient.errors import InputError
 from pbclient.intervals import Interval, stratified_mean
 from pbclient.paired import Differences, Verdict, holm, test_of_average
-from pbclient.recorded import config_differences, other_data, read_runs, refuse_mixed_modes, refuse_other_data
-from pbclient.shared import Figure, Repeats, Shared, share
+from pbclient.recorded_runs import (
+    config_differences,
+    other_data,
+    read_runs,
+    refuse_mixed_modes,
+    refuse_other_data,
+)
+from pbclient.shared_episodes import Figure, Repeats, Shared, share
 
 SCHEMA = 1
 LEVEL = 0.05  # runs are told apart below it
@@ -29,9 +35,11 @@ METHOD = {
     "average": "over data sets, each weighing the same",
     "interval_of_shares": "Tango's score interval for paired shares, 95 %; "
     "with repeats at the effective sample size of Rao and Scott",
-    "interval_of_means": "seeded percentile bootstrap over samples, 95 %",
+    "interval_of_means": "seeded percentile bootstrap over samples, 95 %; without width, and telling nothing, "
+    "where all samples differ alike",
     "interval_of_averages": "variances recovered from the data sets' limits (MOVER), 95 %",
     "test_of_shares": "exact McNemar; with repeats as for means",
+    "test_of_averages": "sign-flip permutation over all samples, each weighing as in the average",
     "test_of_means": "sign-flip permutation over samples: exact where feasible, else seeded draws",
     "intervals": "each is for itself, not adjusted for their number",
     "p_holm": "Holm over data sets and pairs of runs, for each figure; for averages over the pairs",
@@ -198,4 +206,5 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(value, 6) for value in values]
+    # Adding 0 turns a negative zero into the other one.
+    return [round(value, 6) + 0.0 for value in values]

@@ -14,7 +14,8 @@ from typing import Any, Self
 
 from pbclient.benchmark import data_set
 from pbclient.errors import DataError
-from pbclient.hub import REPOSITORY, size_of
+from pbclient.hub import size_of
+from pbclient.published import REPOSITORY
 
 RECORD = "download.json"
 SCHEMA = 1

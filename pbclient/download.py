@@ -22,7 +22,8 @@ from typing import Protocol
 from pbclient.benchmark import DATA_SETS, DataSet, data_set
 from pbclient.data_home import RECORD, Installed, Record, recorded
 from pbclient.errors import DataError
-from pbclient.hub import FOLDER, REPOSITORY, Hub, Listing, RemoteFile, digest_of, size_of
+from pbclient.hub import Hub, Listing, RemoteFile, digest_of, size_of
+from pbclient.published import FOLDER, REPOSITORY
 from runs import replace_file
 
 STAGING = ".download"

@@ -10,6 +10,19 @@ from pbclient.intervals import Interval, stratified_mean, wilson
 type Estimate = tuple[float, Interval]
 
 
+def independent(repeats: Iterable[int]) -> float:
+    """How many episodes count as independent, from how many there are of each repeat.
+
+    Repeats of a sample are not new samples. (sum m)^2 / sum m^2 for samples of m episodes is what the
+    design effect of clusters leaves of them when all of a cluster are alike (L. Kish, "Survey Sampling",
+    1965). Which sample has how many is not kept: the sum of squares is the largest there can be, that
+    of repeats which were all made of the same samples. So no interval is too narrow.
+    """
+    fullest_first = sorted(repeats, reverse=True)
+    squares = sum(count * (2 * place + 1) for place, count in enumerate(fullest_first))
+    return sum(fullest_first) ** 2 / squares if squares else 0.0
+
+
 def share(successes: int, total: int, samples: float) -> Estimate | None:
     """`successes` of `total` in percent, with Wilson's interval; None where there are none.
 

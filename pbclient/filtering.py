@@ -15,17 +15,17 @@ Which rows are dropped whatever their id (`kept`) was settled when the runs were
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from pbclient.benchmark import STEMS
+from pbclient.config import MCQA
 from pbclient.errors import InputError
 from pbclient.kept import FORMAT, SCHEMA, digest
-from pbclient.recorded import (
-    MCQA,
+from pbclient.recorded_runs import (
     Recorded,
     config_differences,
     in_order,
@@ -49,8 +49,9 @@ type _First = dict[_Sample, tuple[int, int]]
 def read_threshold(text: str) -> Fraction:
     """A number of percent, as a share. Raises `InputError`."""
     try:
-        share = Fraction(text.strip().removesuffix("%").strip()) / 100
-    except (ValueError, ZeroDivisionError):
+        # By way of a float, whose exponent is bounded; its shortest form is what was written.
+        share = Fraction(repr(float(text.strip().removesuffix("%").strip()))) / 100
+    except ValueError:
         raise InputError(f"--threshold must be a number of percent such as 25, not {text!r}.") from None
     if not 0 < share <= 1:
         raise InputError(f"--threshold must be above 0 and at most 100 percent, not {text!r}.")
@@ -134,24 +135,15 @@ def _refuse_unfit(runs: Sequence[Recorded]) -> None:
 
 
 def _first_turns(run: Recorded) -> _First:
-    last: dict[tuple[str, str, int], int | None] = {}
-    for episode in run.episodes():
-        which = episode["dataset"], episode["sample"], episode["repeat"]
-        last[which] = _right_at_once(run, episode) if episode["outcome"] == "resolved" else None
     found: _First = {}
-    for (dataset, sample, _), right in last.items():
-        before, resolved = found.get((dataset, sample), (0, 0))
-        found[dataset, sample] = before + (right or 0), resolved + (right is not None)
+    for episode in run.episodes():
+        sample = episode["dataset"], episode["sample"]
+        right, resolved = found.get(sample, (0, 0))
+        if episode["outcome"] == "resolved":
+            right += episode["correct"] and episode["suggestions"] == 0
+            resolved += 1
+        found[sample] = right, resolved
     return found
-
-
-def _right_at_once(run: Recorded, episode: Mapping[str, Any]) -> int:
-    correct, suggestions = episode.get("correct"), episode.get("suggestions")
-    if not isinstance(correct, bool):
-        raise run.damaged(episode, "correct")
-    if not isinstance(suggestions, int) or suggestions < 0:
-        raise run.damaged(episode, "suggestions")
-    return int(correct and suggestions == 0)
 
 
 def _samples(runs: Sequence[Recorded], firsts: Sequence[_First]) -> list[_Sample]:

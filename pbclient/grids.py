@@ -28,7 +28,7 @@ def plain(found: Sequence[Part]) -> str:
 
 
 def rich(found: Sequence[Part]) -> RenderableType:
-    """For a terminal: wraps where it is narrow, never cuts a figure."""
+    """For a terminal with room for it."""
     # Rich costs a tenth of a second that scripts need not pay.
     from rich.console import Group
     from rich.text import Text

@@ -13,27 +13,23 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from pbclient.errors import DataError, InputError
+from pbclient.errors import InputError
+from pbclient.hub_faults import ENDPOINT_VARIABLE, PassingError, sentences, understood
+from pbclient.published import FOLDER, REPOSITORY
 
 if TYPE_CHECKING:
     from httpx import Response
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.hf_api import RepoFile
 
-REPOSITORY = "tdemin16/ProactiveBench"
-FOLDER = "test"
-ENDPOINT_VARIABLE = "HF_ENDPOINT"
-
-# Seconds before each further attempt to go on, as long as nothing arrives.
+# Seconds before each further attempt, as long as nothing arrives.
 WAITS = (1.0, 2.0, 4.0, 8.0)
-# The hub is busy or has trouble: the same request may succeed a little later.
-_PASSING = (408, 429, 500, 502, 503, 504)
+# Seconds that a hub may ask us to wait; who asks for more is left alone.
+PATIENCE = 60.0
 
 type Tell = Callable[[int], None]
 
@@ -69,7 +65,7 @@ class Hub:
         from huggingface_hub.hf_api import RepoFile
 
         api = self._api()
-        with _sentences(api.endpoint, f"revision {revision or 'main'}"), _understood():
+        with sentences(api.endpoint, f"revision {revision or 'main'}"), understood():
             found = api.dataset_info(REPOSITORY, revision=revision, timeout=_timeout())
             commit = _commit(found.sha)
             entries = api.list_repo_tree(REPOSITORY, FOLDER, revision=commit, repo_type="dataset")
@@ -79,23 +75,31 @@ class Hub:
     def fetch(self, commit: str, file: RemoteFile, part: Path, tell: Tell) -> None:
         """Get what `part` lacks of a file, and go on over a bad line; `tell` hears the bytes there are.
 
-        Every byte that arrived stays in `part`, whatever happens. Raises `InputError`, or `OSError`
-        when the disk does not take it. What has arrived is not checked here.
+        What arrived stays in `part`, whatever happens, unless the hub knows no ranges and begins anew.
+        Raises `InputError`, or `OSError` when the disk does not take it. The digest is not checked here.
         """
         api = self._api()
         url = _url(api, commit, file.name)
-        waits = iter(self.waits)
-        while (have := size_of(part)) < file.size:
+        waits, most = iter(self.waits), size_of(part)
+        while size_of(part) < file.size:
             try:
-                with _sentences(api.endpoint, f"{FOLDER}/{file.name}"):
+                with sentences(api.endpoint, f"{FOLDER}/{file.name}"):
                     _go_on(url, file, part, tell)
-            except _PassingError as error:
-                if size_of(part) > have:
+                    if size_of(part) <= most:
+                        raise PassingError(_nothing_new(file, most))
+            except PassingError as error:
+                if size_of(part) > most:
                     waits = iter(self.waits)
-                wait = next(waits, None)
-                if wait is None:
-                    raise InputError(str(error)) from error
-                self.sleep(wait)
+                self._pause(waits, error)
+            # The most there ever was: who ignores ranges begins anew each time, and may never come further.
+            most = max(most, size_of(part))
+
+    def _pause(self, waits: Iterator[float], error: PassingError) -> None:
+        """Wait before the next attempt. Raises `InputError` when there is none."""
+        wait = next(waits, None)
+        if wait is None or error.wait > PATIENCE:
+            raise InputError(str(error)) from error
+        self.sleep(max(wait, error.wait))
 
     def _api(self) -> HfApi:
         # It would ask its endpoint which program it is called by; nobody has asked for that.
@@ -106,10 +110,6 @@ class Hub:
         # The library reads the variable when it is imported, which may have been long ago.
         endpoint = self.endpoint or os.environ.get(ENDPOINT_VARIABLE) or None
         return HfApi(endpoint=endpoint, library_name="pbclient")
-
-
-class _PassingError(InputError):
-    """What may be gone at the next attempt, as the sentence for when it is not."""
 
 
 def size_of(path: Path) -> int:
@@ -172,15 +172,15 @@ def _go_on(url: str, file: RemoteFile, part: Path, tell: Tell) -> None:
     if have:
         headers["Range"] = f"bytes={have}-"
     with get_session().stream("GET", url, headers=headers, timeout=_timeout()) as response:
-        with _understood():
+        with understood():
             hf_raise_for_status(response)
+        _refuse_another_size(response, file)
         continued = have > 0 and _starts_at(response, have)
         with part.open("ab" if continued else "wb") as out:
             _save(response, file, out, have if continued else 0, tell)
 
 
 def _save(response: Response, file: RemoteFile, out: BinaryIO, have: int, tell: Tell) -> None:
-    start = have
     for chunk in response.iter_bytes():
         out.write(chunk)
         out.flush()  # a kill takes no more than what is on the wire
@@ -189,9 +189,25 @@ def _save(response: Response, file: RemoteFile, out: BinaryIO, have: int, tell: 
         if have > file.size:
             # Whatever this is, it is not the file of the listing: its digest will tell.
             return
-    if have == start:
-        raise _PassingError(
-            f"The hub sends nothing of {FOLDER}/{file.name}: run the same command again later."
+
+
+def _nothing_new(file: RemoteFile, have: int) -> str:
+    return (
+        f"The hub sends nothing of {FOLDER}/{file.name} after {have:,} of {file.size:,} bytes: "
+        "run the same command again later."
+    )
+
+
+def _refuse_another_size(response: Response, file: RemoteFile) -> None:
+    """Raises before a page that stands in for the file takes the place of what is here."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        return
+    ranged = response.status_code == 206
+    said = response.headers.get("Content-Range" if ranged else "Content-Length", "").rpartition("/")[2]
+    if said.isdecimal() and int(said) != file.size:
+        raise PassingError(
+            f"What answers for {FOLDER}/{file.name} has {int(said):,} bytes, and the hub lists "
+            f"{file.size:,}: check the network (a proxy, a login page) and run the same command again later."
         )
 
 
@@ -199,71 +215,3 @@ def _starts_at(response: Response, have: int) -> bool:
     """Whether a server has heeded our range: some send the whole file instead."""
     said = response.headers.get("Content-Range", "")
     return response.status_code == 206 and said.startswith(f"bytes {have}-")
-
-
-@contextmanager
-def _sentences(endpoint: str, what: str) -> Iterator[None]:
-    """Turn what `huggingface_hub` and the wire raise into one sentence."""
-    import httpx
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    try:
-        yield
-    except InputError:
-        raise
-    except HfHubHTTPError as error:
-        raise _refusal(error, what) from error
-    except OfflineModeIsEnabled as error:
-        raise InputError("HF_HUB_OFFLINE forbids to ask the hub: unset it to download.") from error
-    except httpx.InvalidURL as error:
-        raise InputError(f"{endpoint} is no address ({error}): check {ENDPOINT_VARIABLE}.") from error
-    except (httpx.LocalProtocolError, UnicodeEncodeError) as error:
-        # What it says may show the token.
-        raise InputError("HF_TOKEN holds characters that no token has: set it again.") from error
-    except httpx.TransportError as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise _PassingError(
-            f"The hub at {endpoint} cannot be reached ({reason}): check the network and {ENDPOINT_VARIABLE} "
-            "and run the same command again, which goes on where this one stopped."
-        ) from error
-
-
-@contextmanager
-def _understood() -> Iterator[None]:
-    """Around the reading of an answer: what it raises when the answer is not of a hub."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        yield
-    except (HfHubHTTPError, UnicodeEncodeError):
-        raise  # some of these are ValueErrors
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"What answers is not the hub ({type(error).__name__}): check {ENDPOINT_VARIABLE}."
-        ) from error
-
-
-def _refusal(error: HfHubHTTPError, what: str) -> InputError:
-    from huggingface_hub.errors import GatedRepoError, RemoteEntryNotFoundError, RevisionNotFoundError
-
-    status = error.response.status_code
-    if isinstance(error, GatedRepoError) or status in (401, 403):
-        return InputError(
-            f"The hub does not give {REPOSITORY} to you (status {status}): accept the terms on its page, if "
-            "it has any, and set HF_TOKEN to a token that may read it."
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return InputError(f"{REPOSITORY} has no {what}: name another with --revision.")
-    if isinstance(error, RemoteEntryNotFoundError):
-        return DataError(
-            f"{REPOSITORY} has no {_entry(what)} at this revision: name another with --revision."
-        )
-    if status == 404:
-        return InputError(f"The hub has no data set repository {REPOSITORY}: check {ENDPOINT_VARIABLE}.")
-    if status in _PASSING:
-        return _PassingError(f"The hub has trouble (status {status}): run the same command again later.")
-    return InputError(f"The hub refuses {what} of {REPOSITORY} (status {status}).")
-
-
-def _entry(what: str) -> str:
-    return f"folder {FOLDER}/" if what.startswith("revision ") else what

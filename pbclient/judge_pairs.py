@@ -12,7 +12,7 @@ from typing import Any
 
 from pbclient.agreement import agreement
 from pbclient.checked import Episode
-from pbclient.estimates import entry, percent
+from pbclient.estimates import entry, independent, percent
 from pbclient.recorded_verdicts import Verdict, check_judged, verdict_of
 
 type _Identity = tuple[str, str, int]
@@ -56,8 +56,7 @@ def _agreements(pairs: Mapping[tuple[int, _Label, _Label], int]) -> dict[str, An
     for (repeat, own, other), count in pairs.items():
         by_repeat[repeat] += count
         whole[own, other] += count
-    # Repeats of a sample are not new samples: see `mcqa_scores`.
-    samples = max(by_repeat.values(), default=0)
+    samples = independent(by_repeat.values())
     parts = {part: _agreement(_part(whole, place), samples) for part, place in _PARTS.items()}
     return {"n": whole.total(), **_agreement(whole, samples), **parts}
 
@@ -69,7 +68,7 @@ def _part(whole: Mapping[tuple[_Label, _Label], int], place: int) -> Mapping[tup
     return found
 
 
-def _agreement(pairs: Mapping[tuple[Any, Any], int], samples: int) -> dict[str, Any]:
+def _agreement(pairs: Mapping[tuple[Any, Any], int], samples: float) -> dict[str, Any]:
     found = agreement(pairs, size=samples)
     if found is None:
         return {**entry("raw", None), **entry("kappa", None)}

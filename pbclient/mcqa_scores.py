@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pbclient.checked import Checks, Episode, is_count
-from pbclient.estimates import Estimate, average, average_span, entry, pair, share, span
+from pbclient.estimates import Estimate, average, average_span, entry, independent, pair, share, span
 from pbclient.intervals import Interval, bootstrap_mean
 from pbclient.shapes import Shape, shape_of
 
@@ -93,16 +93,12 @@ class Tally:
     def _sum(self, count: _Count) -> int:
         return sum(count(shape) * times for (_, shape), times in self.shapes.items())
 
-    def samples(self, turns: int | None = None) -> int:
-        """How many episodes (of so many turns) are independent.
-
-        Repeats of a sample are not new samples. Taking as many independent ones as the fullest
-        repeat resolved never makes an interval too narrow, and needs no memory per sample.
-        """
+    def samples(self, turns: int | None = None) -> float:
+        """How many episodes (of so many turns) count as independent."""
         by_repeat: Counter[int] = Counter()
         for (repeat, shape), times in self.shapes.items():
             by_repeat[repeat] += times * (turns in (None, shape.turns))
-        return max(by_repeat.values(), default=0)
+        return independent(by_repeat.values())
 
     def _share(self, hit: _Count) -> Estimate | None:
         return share(self._sum(hit), self.shapes.total(), self.samples())
@@ -111,8 +107,7 @@ class Tally:
         turns = self._sum(lambda shape: shape.turns)
         if not turns:
             return None
-        # (sum m)^2 / sum m^2 for episodes of m turns: what is left of the turns by the design effect
-        # of clusters (L. Kish, "Survey Sampling", 1965) when all of a cluster are alike, the worst case.
+        # As for repeats (see `independent`): an episode is a cluster of turns.
         clusters = turns * turns / self._sum(lambda shape: shape.turns**2)
         return share(self._sum(count), turns, clusters * self.samples() / self.shapes.total())
 
@@ -121,7 +116,7 @@ class Tally:
         for (_, shape), times in self.shapes.items():
             counts[shape.suggestions] += times
         # Seeded by the data set alone: the order of a run must not move its figures.
-        interval = bootstrap_mean(counts, seed=self.dataset, size=self.samples())
+        interval = bootstrap_mean(counts, seed=self.dataset, size=int(self.samples()))
         total = self._sum(lambda shape: shape.suggestions)
         return None if interval is None else (total / self.shapes.total(), interval)
 

@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pbclient.checked import Checks, Episode
-from pbclient.estimates import Estimate, average, average_span, entry, figure, pair, share, span
+from pbclient.estimates import (
+    Estimate,
+    average,
+    average_span,
+    entry,
+    figure,
+    independent,
+    pair,
+    share,
+    span,
+)
 from pbclient.intervals import Interval
 from pbclient.recorded_verdicts import verdict_of
 
@@ -67,8 +77,7 @@ class Tally:
     def figures(self, n: int) -> Figures:
         """Those of a data set with `n` episodes, all that are not counted here without a verdict."""
         judged = self.judged.total()
-        # Repeats of a sample are not new samples: see `mcqa_scores`.
-        samples = max(self.judged.values(), default=0)
+        samples = independent(self.judged.values())
         return Figures(
             judged=judged,
             shares={each: share(self.positive[each], judged, samples) for each in FIGURES},

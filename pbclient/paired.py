@@ -200,8 +200,14 @@ class Differences:
             gained, lost = self.changed
             weight = self._effective_samples(gained + lost) / self.samples
             return tango(weight * gained, weight * lost, weight * self.samples)
-        found = bootstrap_mean(self.counts, seed)
-        return None if found is None else (found[0] / self.scale, found[1] / self.scale)
+        # Drawn of whichever direction sorts first, so that the other way round gives the mirror image.
+        back = {-value: count for value, count in self.counts.items()}
+        turned = sorted(back.items()) < sorted(self.counts.items())
+        found = bootstrap_mean(back if turned else self.counts, seed)
+        if found is None:
+            return None
+        low, high = (-found[1], -found[0]) if turned else found
+        return low / self.scale, high / self.scale
 
     def _effective_samples(self, changed: float) -> float:
         """How many samples without repeats would tell as much; never fewer than there are.

@@ -1,4 +1,4 @@
-"""What is published about the data, as data with its source.
+"""What is published about the data (De Min et al., ProactiveBench, arXiv 2603.19466).
 
 Only what is known for sure; the figures of models are in `paper`. Which samples the benchmark
 keeps is not here: the installed package's own filter says so (`pbclient.benchmark.kept_ids`).
@@ -6,7 +6,9 @@ keeps is not here: the installed package's own filter says so (`pbclient.benchma
 
 from __future__ import annotations
 
-SOURCE = "De Min et al., ProactiveBench, arXiv 2603.19466"
+# A data set repository on the hub, and the folder in it.
+REPOSITORY = "tdemin16/ProactiveBench"
+FOLDER = "test"
 
 # Over all seven data sets; the second is also the length of the installed package's filter.
 SAMPLES_BEFORE_FILTER = 17_909
@@ -14,5 +16,3 @@ SAMPLES_KEPT = 7_557
 # Of ROD every sample is kept.
 ROD_SAMPLES = 88
 ROD_FRAMES_EACH = 14
-# Rounded in the source, so nothing is held against it.
-ABOUT_IMAGES = 108_000

@@ -83,7 +83,7 @@ def _rewards(tally: Tally) -> _Rewards:
     for (quarters, _), times in pairs.items():
         sums[quarters] += times
     episodes, turns = pairs.total(), sum(turns * times for (_, turns), times in pairs.items())
-    total, samples = sum(quarters * times for quarters, times in sums.items()), tally.samples()
+    total, samples = sum(quarters * times for quarters, times in sums.items()), int(tally.samples())
     return _Rewards(
         episodes,
         turns,

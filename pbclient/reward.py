@@ -5,10 +5,12 @@
 `recorded_rewards`.
 
     from datasets import Dataset
+    from PIL import Image
     from trl import GRPOConfig, GRPOTrainer
     from pbclient.reward import proactive_reward, training_row
 
-    rows = [training_row("QD", row, open_image) for row in my_rows]  # your own samples, not the benchmark's
+    # Your own samples in the benchmark's format, and never the benchmark's: it could measure nothing then.
+    rows = [training_row("QD", row, lambda path: Image.open(my_folder / path)) for row in my_rows]
     trainer = GRPOTrainer(
         model="Qwen/Qwen2.5-VL-3B-Instruct",
         args=GRPOConfig(max_completion_length=32),

@@ -30,7 +30,7 @@ _UNRESOLVED = {
 
 
 def table(summary: Summary) -> Table:
-    """The closing table: fits 80 columns, wraps in narrower ones, never cuts a figure."""
+    """The closing table, which fits 80 columns."""
     # Rich costs a tenth of a second that scripts need not pay.
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from pbclient.benchmark import Environment
 from pbclient.bounds import images_of
 from pbclient.conditions import Rules
 from pbclient.config import OEG
@@ -21,6 +20,7 @@ from pbclient.model import Model
 from pbclient.pictures import Picture, Pictures, Transform, fitted
 from pbclient.plan import Plan
 from pbclient.players import Conversation, View, suggestions
+from pbclient.states import Seen, State, fork, state_of, turns_left
 from providers import Message, Request
 from providers.text_tokens import TOKENS_A_MESSAGE, text_bound
 from providers.types import EncodedImage
@@ -31,10 +31,6 @@ BYTES_A_TOKEN = 4
 LONGEST_TOKEN = 128
 # Tokens of an answer that is kept in the conversation, as a rule: an option.
 KEPT_ANSWER = 16
-
-_PLAIN = frozenset({int, float, str, bool, type(None)})
-
-type _State = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,33 +66,25 @@ class Walks:
     async def longest(self, sample: Sample, start: View) -> tuple[Step, ...]:
         """A step for each turn that may still come: no episode takes more of them, or dearer ones.
 
-        A level holds the states after so many turns. A way that comes back to a state (blocks go left
-        and right, a film forth and back) may go round until the environment's own last turn: then
-        each turn is held at the dearest state of all. Where no state has two successors, what is
-        shown may depend on the turn, so that no state counts as seen before; no environment of the
-        package has both.
+        A way that comes back to a state (blocks go left and right, a film forth and back) may go round
+        until the environment's own last turn: then each turn is held at the dearest state of all.
         """
-        most = 1 if self.open_ended else _turns_left(start.environment)
+        most = 1 if self.open_ended else turns_left(start.environment)
         levels: list[list[_Told]] = []
-        seen = {_state(start.environment)}
-        branches = circles = False
-        level = [start]
+        level, seen = [start], Seen({state_of(start.environment)})
         while level and len(levels) < most:
-            following: dict[_State, View] = {}
+            following: dict[State, View] = {}
             levels.append([])
             for each in level:
                 told = await self._question(each, most)
                 if told is not None:
                     levels[-1].append(told)
                     following.update(
-                        (_state(after.environment), after) for after in self._after(sample, each)
+                        (state_of(after.environment), after) for after in self._after(sample, each)
                     )
-            branches = branches or len(following) > 1
-            circles = circles or (branches and not seen.isdisjoint(following))
-            level = [after for state, after in following.items() if not (branches and state in seen)]
-            seen.update(following)
+            level = seen.new(following)
         dearest = [_dearest(found) for found in levels if found]
-        return await self._steps(start, [_dearest(dearest)] * most if circles else dearest)
+        return await self._steps(start, [_dearest(dearest)] * most if seen.circles else dearest)
 
     async def _steps(self, start: View, questions: Sequence[_Told]) -> tuple[Step, ...]:
         """The calls that put these questions one after the other, each with what stands before it."""
@@ -145,10 +133,10 @@ class Walks:
 
     def _after(self, sample: Sample, view: View) -> Iterator[View]:
         """What a suggestion leads to, without the states in which the episode is over."""
-        if _turns_left(view.environment) <= 1:
+        if turns_left(view.environment) <= 1:
             return
         for suggestion in suggestions(view):
-            after = _fork(view.environment)
+            after = fork(view.environment)
             try:
                 self.rules.evaluate(after, sample, view.repeat, suggestion)
                 if not after.stop:
@@ -194,22 +182,3 @@ def _dearest(found: Sequence[_Told]) -> _Told:
     """The highest bound, and the mean of the probable tokens."""
     tokens = sum(told.tokens for told in found) // len(found)
     return _Told(max(told.most for told in found), tokens, max(told.images for told in found))
-
-
-def _turns_left(environment: Environment) -> int:
-    return environment.max_steps - environment.num_turns
-
-
-def _fork(environment: Environment) -> Environment:
-    """Another environment in the same state. What the package's changes in place are lists only."""
-    other = object.__new__(type(environment))
-    vars(other).update(
-        {name: value[:] if type(value) is list else value for name, value in vars(environment).items()}
-    )
-    return other
-
-
-def _state(environment: Environment) -> _State:
-    """What tells two states of one episode apart, apart from the turn."""
-    fields = vars(environment).items()
-    return tuple([value for name, value in fields if type(value) in _PLAIN and name != "num_turns"])

@@ -39,8 +39,11 @@ class Fault:
     cut_after: int | None = None  # close the connection after so many bytes of the body
     stall_after: int | None = None  # send so much and then nothing, until the hub ends
     status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)  # sent with that status
+    location: str | None = None  # redirect there instead of to the storage
     spoil: bool = False  # send other bytes of the same number
     ignore_range: bool = False
+    unsaid: bool = False  # how long the body is: it ends where the connection does
     times: int = 1_000_000
 
     def due(self) -> bool:
@@ -175,12 +178,13 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             return self._refuse(404, "EntryNotFound")
         if fault is not None and fault.status is not None and fault.due():
-            return self._refuse(fault.status, "EntryNotFound" if fault.status == 404 else None)
+            code = {"X-Error-Code": "EntryNotFound"} if fault.status == 404 else {}
+            return self._send(fault.status, {**code, **fault.headers}, b'{"error": "as told"}')
         headers = {
             "X-Repo-Commit": self.hub.commit,
             "X-Linked-Etag": f'"{self._etag(name)}"',
             "X-Linked-Size": str(path.stat().st_size),
-            "Location": f"{self.hub.storage}/storage/{name}",
+            "Location": (fault and fault.location) or f"{self.hub.storage}/storage/{name}",
         }
         return self._send(302, headers, b"")
 
@@ -223,7 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         fault = fault or Fault()
         self.send_response(status)
-        for key, value in {**headers, "Content-Length": str(len(body))}.items():
+        length = {} if fault.unsaid else {"Content-Length": str(len(body))}
+        for key, value in {**headers, **length}.items():
             self.send_header(key, value)
         self.end_headers()
         whole = fault.cut_after is None and fault.stall_after is None

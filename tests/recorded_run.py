@@ -18,7 +18,7 @@ def choice(dataset: str, sample: int, correct: bool, suggestions: int = 0, repea
 
 def answer(dataset: str, sample: int, correct: bool | None, suggestion: int | None, repeat: int = 0) -> Line:
     """A resolved open-ended episode; one that nobody has judged where `correct` is None."""
-    verdict = None if correct is None else {"aggregate": int(correct or bool(suggestion))}
+    verdict = None if correct is None else _verdict(int(correct), int(suggestion or 0))
     return _line(
         dataset, sample, repeat, "resolved", correct=correct, suggestions=suggestion, verdict=verdict
     )
@@ -27,6 +27,15 @@ def answer(dataset: str, sample: int, correct: bool | None, suggestion: int | No
 def unresolved(dataset: str, sample: int, outcome: str = "refused", repeat: int = 0) -> Line:
     """An episode without a score."""
     return _line(dataset, sample, repeat, outcome, correct=False, suggestions=0)
+
+
+def _verdict(category: int, suggestion: int) -> Line:
+    figures = {
+        "category_prediction": category,
+        "proactive_suggestion": suggestion,
+        "aggregate": int(category or suggestion),
+    }
+    return {**figures, "judge": "a judge", "valid": ["[]", "[]"], "official": figures, "turns": []}
 
 
 def _line(dataset: str, sample: int, repeat: int, outcome: str, **fields: Any) -> Line:

@@ -116,8 +116,9 @@ def test_the_other_way_round_everything_changes_its_sign(
         to, fro = (found["figures"][name]["pairs"][0]["datasets"]["QD"] for found in (there, back))
         assert to["difference"] == -fro["difference"]
         assert (to["p"], to["p_holm"]) == (fro["p"], fro["p_holm"])
-    limits = [found["figures"]["acc"]["pairs"][0]["average"]["ci"] for found in (there, back)]
-    assert limits[0] == [-limits[1][1], -limits[1][0]]
+    for name in ("acc", "ps"):
+        limits = [found["figures"][name]["pairs"][0]["average"]["ci"] for found in (there, back)]
+        assert limits[0] == [-limits[1][1], -limits[1][0]]
     assert there["flips"][0]["became_right"] == back["flips"][0]["became_wrong"]
 
 

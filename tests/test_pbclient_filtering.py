@@ -153,7 +153,9 @@ def test_thresholds(text: str, share: Fraction) -> None:
     assert read_threshold(text) == share
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "-1", "100.1", "1/0", "nan", "inf"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "0", "-1", "100.1", "1/0", "nan", "inf", "1e999999999", "1e-999999999"]
+)
 def test_no_thresholds(text: str) -> None:
     with pytest.raises(InputError, match="--threshold must be"):
         read_threshold(text)

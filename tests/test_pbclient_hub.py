@@ -239,9 +239,61 @@ def test_other_bytes_are_thrown_away(hub, tmp_path, name):
 @pytest.mark.parametrize("listed", [100, 10**7], ids=["fewer", "more"])
 def test_another_number_of_bytes_is_thrown_away(hub, tmp_path, listed):
     hub.sizes[ROD] = listed
-    said = refused(tmp_path / "data")
-    # A server that has no more to give is asked no further.
-    assert re.search("damaged" if listed == 100 else "416|sends nothing", said)
+    refused(tmp_path / "data", f"the hub lists {listed:,}")
+    # Neither is any of it taken for the file.
+    assert hub.sent(ROD) <= (hub.folder / ROD).stat().st_size
+
+
+def test_a_server_with_too_little_to_give_is_left_alone(hub, tmp_path):
+    """Where it neither says how much it has nor knows ranges, each answer is whole and the same."""
+    hub.faults[ROD] = Fault(cut_after=5000, unsaid=True, ignore_range=True)
+    slept: list[float] = []
+    refused(tmp_path / "data", "sends nothing", "after 5,000 of", waits=(1, 2), sleep=slept.append)
+    assert hub.starts(ROD) == [None, 5000, 5000, 5000]
+    assert slept == [1, 2]
+
+
+def test_a_page_in_place_of_a_file_takes_nothing_away(hub, tmp_path):
+    hub.faults[ROD] = Fault(cut_after=5000, times=1)
+    refused(tmp_path / "data")
+    hub.faults[ROD] = Fault(location=f"{hub.endpoint}/api/datasets/{REPOSITORY}")
+    refused(tmp_path / "data", "a login page", "run the same command again")
+    hub.faults.clear()
+    download(tmp_path / "data")
+    assert hub.starts(ROD) == [None, 5000]
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("http://127.0.0.2:9/file", "127.0.0.2, to which the hub sends us for files, cannot be reached"),
+        ("file:///etc/passwd", "unsupported protocol"),
+        (f"/datasets/{REPOSITORY}/resolve/{COMMIT}/test/{ROD}", "redirects"),
+    ],
+    ids=["a host that is not there", "a file here", "itself"],
+)
+def test_a_redirect_that_leads_nowhere(hub, tmp_path, location, says):
+    hub.faults[ROD] = Fault(location=location)
+    refused(tmp_path / "data", says, "check the network")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Retry-After": "30"}, {"RateLimit": '"resolvers";r=0;t=30'}],
+    ids=lambda each: next(iter(each)),
+)
+def test_a_hub_that_names_a_wait_is_given_it(hub, tmp_path, headers):
+    hub.faults[ROD] = Fault(status=429, headers=headers, times=1)
+    slept: list[float] = []
+    download(tmp_path / "data", waits=(1, 2), sleep=slept.append)
+    assert slept == [30]
+
+
+def test_a_hub_that_names_too_long_a_wait_ends_the_download(hub, tmp_path):
+    hub.faults[ROD] = Fault(status=503, headers={"Retry-After": "3600"})
+    slept: list[float] = []
+    refused(tmp_path / "data", "again in 3600 seconds", waits=(1, 2), sleep=slept.append)
+    assert slept == []
 
 
 def test_a_server_that_knows_no_ranges_sends_everything(hub, tmp_path):

@@ -256,3 +256,13 @@ def test_the_average_weighs_each_data_set_the_same(sets: list[list[int]]) -> Non
     signs = list(product((-1, 1), repeat=len(weights)))
     sums = [abs(sum(sign * weight for sign, weight in zip(row, weights, strict=True))) for row in signs]
     assert test_of_average(scaled, 0).p == close(sum(each >= observed for each in sums) / len(signs))
+
+
+@given(st.dictionaries(st.integers(-3, 3), st.integers(1, 9), min_size=1))
+def test_the_other_way_round_the_interval_of_a_mean_is_the_mirror_image(counts: dict[int, int]) -> None:
+    there = Differences(counts, 1, sum(counts.values()), None).interval("QD ps")
+    back = Differences({-each: n for each, n in counts.items()}, 1, sum(counts.values()), None).interval(
+        "QD ps"
+    )
+    assert there is not None
+    assert back == (-there[1], -there[0])

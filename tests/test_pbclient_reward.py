@@ -39,7 +39,7 @@ def reward(said: Any, **columns: Any) -> float:
 def test_the_example_in_the_documentation_is_true_and_its_program_is_python():
     assert doctest.testmod(pbclient.reward).failed == 0
     program = (pbclient.reward.__doc__ or "").partition("    from datasets")[2]
-    assert len(ast.parse("from datasets" + program.replace("\n    ", "\n")).body) == 6
+    assert len(ast.parse("from datasets" + program.replace("\n    ", "\n")).body) == 7
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pbclient.errors import PbclientError
+from pbclient.estimates import independent
 from pbclient.intervals import stratified_mean, wilson
 from pbclient.scores import DATASETS, OUTCOMES, LedgerTotals, dump, rescore, summarize
 
@@ -222,6 +224,20 @@ def test_repeats_of_a_sample_do_not_pass_for_new_samples() -> None:
     assert (three["acc"], three["ps"], three["acc_ci"]) == (one["acc"], one["ps"], one["acc_ci"])
     width, single = three["ps_ci"][1] - three["ps_ci"][0], one["ps_ci"][1] - one["ps_ci"][0]
     assert width == pytest.approx(single, rel=0.1)
+
+
+def test_samples_with_more_repeats_than_others_weigh_more_and_count_for_less() -> None:
+    """What is taken for independent is never more than Kish's (sum m)^2 / sum m^2, whatever the overlap."""
+    assert independent([]) == 0
+    assert independent([40]) == independent([40, 40, 40]) == 40
+    assert independent([100, 50]) == independent([50, 100]) == 150**2 / (50 * 1**2 + 50 * 2**2)
+
+
+@given(st.lists(st.sets(st.integers(0, 9)), max_size=4))
+def test_no_overlap_of_repeats_leaves_fewer_independent_samples(repeats: list[set[int]]) -> None:
+    clusters = Counter(sample for repeat in repeats for sample in repeat).values()
+    kish = sum(clusters) ** 2 / sum(m * m for m in clusters) if clusters else 0
+    assert independent(map(len, repeats)) <= kish * (1 + 1e-12)
 
 
 def test_figures_over_few_repeats_of_a_kind_take_the_fullest_repeat_of_that_kind() -> None:

@@ -12,11 +12,13 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from pbclient import mcqa_scores, oeg_scores
 from pbclient.benchmark import STEMS
+from pbclient.checked import check
+from pbclient.config import MCQA, OEG
 from pbclient.errors import InputError
+from pbclient.recorded_verdicts import verdict_of
 from runs import Episode, Episodes, RunFolder
-
-MCQA = "mcqa"
 
 _PLACES = {name: place for place, name in enumerate(STEMS)}
 
@@ -44,18 +46,14 @@ class Recorded:
         return str(self.config.get("mode", MCQA))
 
     def episodes(self) -> Iterator[Episode]:
-        """Its lines, as recorded. Raises `InputError` for one that is of no data set."""
+        """Its episodes, as recorded. Raises `InputError` for a damaged one."""
         for episode in Episodes(self.folder.episodes).read():
-            if episode["dataset"] not in STEMS:
-                raise self.damaged(episode, "dataset")
+            try:
+                check(episode, (oeg_scores if self.mode == OEG else mcqa_scores).CHECKS)
+                verdict_of(episode)
+            except InputError as error:
+                raise InputError(f"{self.path}: {error}") from None
             yield episode
-
-    def damaged(self, episode: Mapping[str, Any], key: str) -> InputError:
-        """The sentence for an episode whose line does not say what it must."""
-        which = f"{episode['dataset']} {episode['sample']} (repeat {episode['repeat']})"
-        return InputError(
-            f"{self.path}: episode {which} has no valid {key!r}: its line in episodes.jsonl is damaged."
-        )
 
 
 def read_runs(paths: Sequence[Path]) -> list[Recorded]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pbclient.benchmark import STEMS
+from pbclient.config import MCQA
 from pbclient.errors import InputError
-from pbclient.recorded import MCQA, Recorded, in_order
+from pbclient.oeg_scores import FIGURES
+from pbclient.recorded_runs import Recorded, in_order
+from pbclient.recorded_verdicts import verdict_of
 from runs import Episode, Identity, identity
 
 type Scores = tuple[int, ...]
@@ -33,7 +35,7 @@ class Figure:
 
 
 _CHOICE = (Figure("acc", 0, share=True), Figure("ps", 1, share=False))
-_OPEN = (Figure("acc", 0, share=True), Figure("ps", 1, share=True), Figure("agg", 2, share=True))
+_OPEN = tuple(Figure(name, place, share=True) for place, name in enumerate(FIGURES))
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,7 @@ def _scores(run: Recorded) -> tuple[dict[Identity, Scores], int]:
     for episode in run.episodes():
         resolved = episode["outcome"] == "resolved"
         answered |= resolved
-        # Where a line is there twice, the last one counts.
-        found[identity(episode)] = _score(run, episode) if resolved else None
+        found[identity(episode)] = _score(run.mode, episode) if resolved else None
     scores = {which: score for which, score in found.items() if score is not None}
     if answered and not scores:
         raise InputError(
@@ -87,20 +88,9 @@ def _scores(run: Recorded) -> tuple[dict[Identity, Scores], int]:
     return scores, len(found) - len(scores)
 
 
-def _score(run: Recorded, episode: Episode) -> Scores | None:
+def _score(mode: str, episode: Episode) -> Scores | None:
     """The figures of a resolved episode, or None for an open-ended answer that nobody has judged yet."""
-    if run.mode == MCQA:
-        return _whole(run, episode, "correct", 1), _whole(run, episode, "suggestions", None)
-    if episode.get("correct") is None:
-        return None
-    verdict = episode.get("verdict")
-    judged: Mapping[str, Any] = verdict if isinstance(verdict, dict) else {}
-    figures = {**episode, "aggregate": judged.get("aggregate")}
-    return tuple(_whole(run, figures, key, 1) for key in ("correct", "suggestions", "aggregate"))
-
-
-def _whole(run: Recorded, episode: Mapping[str, Any], key: str, most: int | None) -> int:
-    value = episode.get(key)
-    if not isinstance(value, int) or value < 0 or (most is not None and value > most):
-        raise run.damaged(episode, key)
-    return int(value)
+    if mode == MCQA:
+        return int(episode["correct"]), episode["suggestions"]
+    verdict = verdict_of(episode)
+    return None if verdict is None else tuple(verdict[key] for key in FIGURES.values())
