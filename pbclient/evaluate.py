@@ -8,25 +8,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cache import Store
 from pbclient.config import RunConfig
 from pbclient.dataset import Sample
+from pbclient.descriptors import room_for
 from pbclient.engines import peak
 from pbclient.groups import all_or_first_error
 from pbclient.interrupts import Interrupts
 from pbclient.line import Line, open_line
 from pbclient.pace import Pace
 from pbclient.phases import answer_first
-from pbclient.plan import DEFAULTS, Plan, prepare
+from pbclient.plan import BASELINE, DEFAULTS, Plan, prepare
 from pbclient.progress import Progress
 from pbclient.rescore import judged
 from pbclient.scores import dump, summarize
 from pbclient.waiting import Activity, begin
-from runs import Episodes, RunFolder, replace_file
+from runs import Episodes, Identity, RunFolder, replace_file
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,27 @@ async def evaluate(
 ) -> RunResult:
     """Run (or continue) what `config` asks for and return how it ended.
 
-    Raises `InputError` for bad input, `runs.RunError` for a run folder that cannot be used
-    and `cache.CacheError` for a cache that cannot; every paid answer is stored before.
+    Raises `InputError` for bad input, `providers.Unusable` for a model on this machine that cannot be
+    run, `runs.RunError` for a run folder that cannot be used and `cache.CacheError` for a cache that
+    cannot; every paid answer is stored before.
     """
     progress = progress or Progress()
     interrupts = interrupts or Interrupts()
-    with prepare(config, progress.say) as plan:
+    with ExitStack() as stack:
+        prepared = prepare(_with_room(config, progress), progress.say)
+        # In a thread, like all that reads whole files: the loop belongs to answers, panel and Ctrl-C.
+        plan = await asyncio.to_thread(stack.enter_context, prepared)
         if plan.policy is None and not config.no_cache:
             Store(plan.cache_dir(plan.out)).close()  # a cache that cannot be used leaves no run folder behind
         return await _in_folder(plan, progress, interrupts)
+
+
+def _with_room(config: RunConfig, progress: Progress) -> RunConfig:
+    """The configuration with as many calls at once as the system lets have open."""
+    if config.provider == BASELINE or config.offline:
+        return config
+    models = 1 if config.judge_provider is None else 2
+    return replace(config, concurrency=room_for(config.concurrency, progress.say, each=models))
 
 
 async def _in_folder(plan: Plan, progress: Progress, interrupts: Interrupts) -> RunResult:
@@ -86,7 +100,18 @@ async def _in_folder(plan: Plan, progress: Progress, interrupts: Interrupts) -> 
         async with open_line(plan, folder, progress) as line:
             with Episodes(folder.episodes) as episodes:
                 await _play_all(plan, episodes, line, progress, interrupts)
-                return _close(plan, folder, episodes, line, progress, interrupts)
+                result = await asyncio.to_thread(_close, plan, folder, episodes, line, progress, interrupts)
+        if line.unusable is not None and _came_to_nothing(plan, folder, result):
+            folder.discard()
+            raise line.unusable
+    return result
+
+
+def _came_to_nothing(plan: Plan, folder: RunFolder, result: RunResult) -> bool:
+    """Whether an engine on this machine could not be run: bad input, which leaves no run folder behind."""
+    local = any(each is not None and each.local is not None for each in (plan.model, plan.judge))
+    asked = any(result.summary["calls"].values()) or result.outcomes.get("resolved")
+    return local and not (folder.continued or asked or result.interrupted)
 
 
 def run(config: RunConfig, *, progress: Progress | None = None) -> RunResult:
@@ -117,10 +142,7 @@ async def _play_all(
     plan: Plan, episodes: Episodes, line: Line, progress: Progress, interrupts: Interrupts
 ) -> None:
     progress.plan(plan.counts)
-    finished = episodes.keep(plan.owed)
-    for episode in episodes.read():
-        line.books.recorded(episode)
-        progress.count(episode)
+    finished = await asyncio.to_thread(_take_up, plan, episodes, line, progress)
     owed = [(sample, repeat) for sample, repeat in plan.order if _identity(sample, repeat) not in finished]
     if plan.in_phases and owed:
         owed = await answer_first(plan, owed, episodes, line, progress, interrupts)
@@ -129,8 +151,17 @@ async def _play_all(
         for number in range(min(plan.config.concurrency, len(owed))):
             task = group.create_task(pace(_work, number, queue, plan, episodes, line, progress))
             interrupts.watch(task)
-    if plan.judge and plan.judge.local:
-        progress.say(await peak(plan.judge.local))
+    if plan.judge and plan.judge.local and (held := await peak(plan.judge.local)):
+        progress.say(held)
+
+
+def _take_up(plan: Plan, episodes: Episodes, line: Line, progress: Progress) -> set[Identity]:
+    """Book and count what earlier lives of the run have finished; its identities are returned."""
+    finished = episodes.keep(plan.owed)
+    for episode in episodes.read():
+        line.books.recorded(episode)
+        progress.count(episode)
+    return finished
 
 
 async def _work(

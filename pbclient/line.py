@@ -9,7 +9,7 @@ with the same cache, ledger and purse.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,6 +20,7 @@ from pbclient.books import Books, NoBooks, RunBooks
 from pbclient.bounds import images_of
 from pbclient.budget import Held, Purse, Raise
 from pbclient.cached import Cached, Offline, Storing
+from pbclient.collector import RareCollections
 from pbclient.config import LITELLM
 from pbclient.described import asked_of, bought_by, images_in, unpack
 from pbclient.digests import Digests
@@ -80,6 +81,8 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         return
     async with open_works(plan.cache_dir(folder.path), plan.limit, folder, progress) as works:
         works.show_money()
+        if not any(_by_litellm(model) for model in (plan.model, plan.judge) if model):
+            works.failed = works.stack.enter_context(RareCollections()).failed
         if plan.model.choice.wire == LITELLM and speaks(plan.model.provider):
             progress.remedy = "--wire direct needs a small part of LiteLLM's processor time"
         if plan.config.release_holds:
@@ -91,6 +94,11 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         judge = works.judge(plan.judge, limits) if plan.judge else None
         books = RunBooks(works.ledger, plan.model.price)
         yield Line(player, books, judge, works.gates, works.ledger, plan.limit)
+
+
+def _by_litellm(model: Model) -> bool:
+    # Nothing is known of the cycles that its many ways leave behind.
+    return model.local is None and model.choice.wire == LITELLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,7 @@ class Works:
     stack: AsyncExitStack
     gates: list[Gate] = field(default_factory=list)
     slots: list[Slots] = field(default_factory=list)
+    failed: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.purse = Purse(self.ledger, self.limit, self._raised(), self._overrun)
@@ -233,9 +242,11 @@ class Works:
     def _retried(self, error: TransientError, wait: float) -> None:
         self.ledger.retry()
         self.progress.retries += 1
+        self.failed()
 
     def _shut(self, error: Unusable) -> None:
-        self.progress.say(f"No further calls: {error}")
+        if self.ledger.calls:  # else the run ends at once, and with the same words
+            self.progress.say(f"No further calls: {error}")
 
 
 @dataclass

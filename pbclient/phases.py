@@ -38,7 +38,8 @@ async def answer_first(
     progress.stage = ""
     used = await peak(plan.model.local)
     await plan.model.local.aclose()
-    progress.say(f"Phase 2 of 2: {len(left)} verdicts. {used}".rstrip())
+    if line.unusable is None:
+        progress.say(f"Phase 2 of 2: {len(left)} verdicts. {used}".rstrip())
     return left
 
 

@@ -31,7 +31,16 @@ _REFUSED = frozenset(
 )  # fmt: skip
 # More than any output limit gives room for: whoever sends it did not answer our request.
 LONGEST_TEXT = 1_000_000
+_THOUGHT = "</think>"
 _HIGHEST_COST = 1e6  # dollars for one call
+
+
+def visible(text: str) -> str:
+    """What a user sees of what a model on this machine wrote: what it thought is no part of its answer.
+
+    The benchmark's judge is read so (`open_ended_gen.parse_judge_prediction`); servers keep the two apart.
+    """
+    return text.rpartition(_THOUGHT)[2].lstrip() if _THOUGHT in text else text
 
 
 def finish_of(word: object) -> Finish:

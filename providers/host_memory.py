@@ -30,6 +30,15 @@ def peak_memory(pid: int) -> int | None:
     return None if kilobytes is None else kilobytes << 10
 
 
+def forget_peak() -> None:
+    """Let `peak_memory` of this process begin anew; without effect where the system cannot.
+
+    https://docs.kernel.org/filesystems/proc.html: 5 in clear_refs resets the peak to what is held now.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started and that still run."""
     with suppress(OSError):

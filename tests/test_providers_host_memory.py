@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from providers.host_memory import children, free_memory, peak_memory, processors
+from providers.host_memory import children, forget_peak, free_memory, peak_memory, processors
 
 GIB = 1 << 30
 
@@ -79,3 +79,14 @@ def test_a_process_is_seen_with_its_children_and_its_peak():
         child.communicate()
     assert children(child.pid) == []
     assert peak_memory(child.pid) is None
+
+
+def test_a_peak_can_be_forgotten():
+    taken = bytearray(b"1" * (64 << 20))
+    before = peak_memory(os.getpid())
+    assert before
+    del taken
+    forget_peak()
+    after = peak_memory(os.getpid())
+    assert after
+    assert after < before - (32 << 20)

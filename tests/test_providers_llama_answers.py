@@ -30,6 +30,12 @@ def test_it_costs_nothing():
     assert response.usage == Usage(20, 3)
 
 
+@pytest.mark.parametrize("thoughts", ["<think>\nA, or B?\n</think>\n\n", "A, or B?</think>"])
+def test_what_it_thought_is_no_part_of_its_answer(thoughts):
+    assert read(answer(f"{thoughts}Yes.")).text == "Yes."
+    assert read(answer(thoughts)).text == ""
+
+
 @pytest.mark.parametrize("content", ["", None, " \n"])
 def test_saying_nothing_is_an_answer(content):
     response = read(answer(content, said=1))

@@ -46,14 +46,14 @@ def test_a_known_death_names_its_fix(log, said):
 
 
 def test_an_unknown_death_is_quoted():
-    error = why_it_ended("something else", "tiny.gguf", "llama.cpp ended with status 1: something else")
+    error = why_it_ended("something else", "tiny.gguf", "llama.cpp ended with status 1: something else.")
     assert isinstance(error, Unusable)
-    assert str(error) == "llama.cpp ended with status 1: something else"
+    assert str(error) == "llama.cpp ended with status 1: something else."
 
 
 def test_a_death_without_a_word_may_be_the_memory():
-    error = why_it_ended("loading model", "tiny.gguf", "llama.cpp was killed by SIGKILL before it was ready.")
-    assert str(error).endswith("ready. If nobody killed it, memory ran out: lower --ctx or --slots.")
+    error = why_it_ended("loading model", "tiny.gguf", "llama.cpp was killed by SIGKILL: loading model")
+    assert str(error).endswith("loading model. If nobody killed it, memory ran out: lower --ctx or --slots.")
 
 
 def body(message: str, kind: str = "invalid_request_error", **more: object) -> str:

@@ -327,3 +327,13 @@ def test_a_ledger_that_was_taken_away_is_not_an_empty_one(tmp_path: Path) -> Non
     (path / "ledger.jsonl").unlink()
     with pytest.raises(RunBroken, match="is missing"):
         RunFolder.start(path, manifest())
+
+
+def test_a_run_that_came_to_nothing_leaves_no_folder(path: Path) -> None:
+    with RunFolder.start(path, manifest()) as folder:
+        folder.discard()
+        assert not path.exists()
+    RunFolder.start(path, manifest()).close()
+    with RunFolder.start(path, manifest()) as again, pytest.raises(ValueError, match="only a new run"):
+        again.discard()
+    assert (path / "run.json").exists()
