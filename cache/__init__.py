@@ -2,7 +2,7 @@
 
 from cache.compare import Difference, differences, nearest
 from cache.errors import CacheError, CorruptEntry
-from cache.keys import Json, canonical, digest
+from cache.keys import Json, canonical, digest, digest_of
 from cache.locks import KeyLocks
 from cache.store import MISS, Entry, Miss, Problem, Stats, Store
 
@@ -21,5 +21,6 @@ __all__ = [
     "canonical",
     "differences",
     "digest",
+    "digest_of",
     "nearest",
 ]

@@ -19,6 +19,9 @@ MODE_JSON = 74
 MAX_KEY = 128
 # JSON grows some twentyfold when it is read, so this is what one entry may cost in memory, divided by 20.
 MAX_VALUE = 16 * 2**20
+# Up to here a value is packed without being squeezed: a page is read anyway, and inflating it takes
+# longer than reading.
+SMALL = 4096
 # What does not compress grows a little.
 MAX_ROW = MAX_VALUE + 2**20
 # diskcache moves larger values into files of their own: ours all stay in their rows.
@@ -54,7 +57,8 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     ) -> tuple[int, int, None, bytes]:
         if type(value) is not bytes or read:
             raise CacheError("a cache value is JSON, encoded")
-        return 0, MODE_JSON, None, zlib.compress(value, 1)
+        mode, packed_value = packed(value)
+        return 0, mode, None, packed_value
 
     def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
         if mode != MODE_JSON or filename is not None or type(value) is not bytes or read:
@@ -68,6 +72,11 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         # diskcache calls this with the file name of a row that is overwritten; only a row that
         # somebody planted has one, and it may lead anywhere.
         pass
+
+
+def packed(value: bytes) -> tuple[int, bytes]:
+    """The mode of a row and what stands in it."""
+    return MODE_JSON, zlib.compress(value, 1 if len(value) > SMALL else 0)
 
 
 def decompress(value: bytes) -> bytes:

@@ -1,13 +1,16 @@
 """The one spelling of a JSON value, and the digest that names it.
 
 Two values share a spelling only if they are the same value: `1`, `1.0` and `True` differ, the
-order of an object's keys does not. What a request consists of is the caller's business.
+order of an object's keys does not. What a request consists of is the caller's business; who
+spells much that is alike may put a spelling together from those of its parts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
+from json.encoder import encode_basestring
 
 from cache.errors import CacheError
 
@@ -26,6 +29,8 @@ def canonical(value: Json) -> bytes:
     Raises `CacheError` for whatever is not JSON: NaN, infinities, tuples, keys that are no
     strings. Lone surrogates, which Python's own JSON parser lets in, keep bytes of their own.
     """
+    if type(value) is str:  # most of what is spelled, and of no other shape
+        return encode_basestring(value).encode("utf-8", "surrogatepass")
     try:
         text = _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
@@ -36,11 +41,18 @@ def canonical(value: Json) -> bytes:
 
 def digest(value: Json) -> str:
     """The SHA-256 of `canonical(value)`, in hexadecimal."""
-    return hashlib.sha256(canonical(value)).hexdigest()
+    return digest_of(canonical(value))
+
+
+def digest_of(spelled: bytes) -> str:
+    """The digest of the value that is spelled so."""
+    return hashlib.sha256(spelled).hexdigest()
 
 
 def _refuse_lookalikes(value: Json) -> None:
     """Raise for what the encoder takes but would not give back: tuples, enums, `{1: ...}`."""
+    if type(value) is dict and _LEAVES.issuperset(map(type, value.values())) and _are_texts(value):
+        return  # nothing is nested in it, as in most of what is spelled
     level: list[Json] = [value]
     for _ in range(MAX_DEPTH):
         deeper: list[Json] = []
@@ -58,6 +70,10 @@ def _refuse_lookalikes(value: Json) -> None:
             return
         level = deeper
     raise CacheError(f"this value is nested deeper than {MAX_DEPTH} levels")
+
+
+def _are_texts(keys: Iterable[object]) -> bool:
+    return {str}.issuperset(map(type, keys))
 
 
 def _members(item: dict[str, Json]) -> list[Json]:

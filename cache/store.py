@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
@@ -28,6 +29,7 @@ from diskcache.core import DBNAME
 from cache.disk import MAX_KEY, MAX_ROW, MAX_VALUE, NEVER_A_FILE, Disk, Unreadable
 from cache.errors import CacheError, CorruptEntry, unusable
 from cache.keys import Json, canonical, digest
+from cache.readers import Readers
 from cache.writer import Write, Writer, uninterrupted
 
 BUSY_SECONDS = 60.0
@@ -46,13 +48,18 @@ SETTINGS: Final[dict[str, int | str]] = {
 }
 _COUNTERS = ("count", "size", "hits", "misses")
 
+# Only values of the expected types leave SQLite: what a row holds instead may be of any size.
+_HELD = f"""
+    CASE typeof(mode) WHEN 'integer' THEN mode END, filename IS NOT NULL,
+    CASE WHEN typeof(value) = 'blob' AND length(value) <= {MAX_ROW} THEN value END,
+    CASE typeof(tag) WHEN 'real' THEN tag END
+"""
 _ROW = f"""
-    SELECT rowid, typeof(key), substr(CAST(key AS BLOB), 1, {MAX_KEY + 1}),
-      CASE typeof(raw) WHEN 'integer' THEN raw END, CASE typeof(tag) WHEN 'real' THEN tag END,
-      CASE typeof(mode) WHEN 'integer' THEN mode END, filename IS NOT NULL,
-      CASE WHEN typeof(value) = 'blob' AND length(value) <= {MAX_ROW} THEN value END
+    SELECT typeof(key), substr(CAST(key AS BLOB), 1, {MAX_KEY + 1}),
+      CASE typeof(raw) WHEN 'integer' THEN raw END, {_HELD}
     FROM Cache WHERE rowid = ?
 """
+_BY_KEY = f"SELECT {_HELD} FROM Cache WHERE key = ? AND raw = 1"
 
 
 class Miss(Enum):
@@ -105,7 +112,9 @@ class Store:
         self._directory = directory.absolute()
         self._clock = clock
         self._cache = _open(self._directory)
-        self._writer = Writer(self._cache, self._directory)
+        connect = partial(_connect, self._directory)
+        self._readers = Readers(connect)
+        self._writer = Writer(connect, self._directory)
 
     def __enter__(self) -> Self:
         return self
@@ -116,18 +125,31 @@ class Store:
     def close(self) -> None:
         """Write what is queued, then let go of the files."""
         self._writer.close()
+        self._readers.close()
         self._cache.close()
 
     def get(self, key: str) -> Entry | Miss:
         """What is stored under `key`, or `MISS`. Raises `CorruptEntry` for what it cannot read."""
+        return self._look_up(key, _entry)
+
+    def answer(self, key: str, spelled: bytes) -> Json | Miss:
+        """The stored answer to what is `spelled` so and has the digest `key`, or `MISS`.
+
+        Takes a third of the time of `get`, since what was asked is compared and not parsed. Raises
+        `CorruptEntry` likewise, and for an entry that answers something else.
+        """
+        return self._look_up(key, lambda payload, stored: _answer(payload, stored, spelled))
+
+    def _look_up[T](self, key: str, reading: Callable[[bytes, object], T]) -> T | Miss:
         try:
-            payload, stored = self._cache.get(key, default=MISS, tag=True)
-            return MISS if payload is MISS else _entry(payload, stored)
+            row = self._readers.connection().execute(_BY_KEY, _DISK.put(key)[:1]).fetchone()
+            if row is None:
+                return MISS
+            mode, has_file, value, stored = row
+            return reading(_DISK.fetch(mode, has_file or None, value, False), stored)
         except Unreadable as error:
             raise CorruptEntry(key, str(error)) from error
         except sqlite3.Error as error:
-            if "decode" in str(error):  # text in the row that is not UTF-8, so not ours
-                raise CorruptEntry(key, str(error)) from error
             raise unusable(self._directory, error) from error
 
     async def put(self, key: str, asked: Json, answer: Json) -> None:
@@ -135,8 +157,12 @@ class Store:
 
         A cancellation is passed on after the write, not before: the answer is paid for.
         """
-        self._cache.disk.put(key)
-        payload = canonical({"asked": asked, "answer": answer})
+        await self.keep(key, canonical(asked), answer)
+
+    async def keep(self, key: str, spelled: bytes, answer: Json) -> None:
+        """`put` for those who have spelled canonically what was asked."""
+        _DISK.put(key)
+        payload = b'{"answer":%b,"asked":%b}' % (canonical(answer), spelled)
         if len(payload) > MAX_VALUE:
             raise CacheError(f"this answer takes {len(payload)} bytes; the cache keeps up to {MAX_VALUE}")
         loop = asyncio.get_running_loop()
@@ -244,6 +270,7 @@ def _connect(directory: Path) -> sqlite3.Connection:
         directory / DBNAME, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute(f"PRAGMA cache_size = {SETTINGS['sqlite_cache_size']}")
     return connection
 
 
@@ -269,11 +296,11 @@ def _scan(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Entry | Co
 
 
 def _read(connection: sqlite3.Connection, rowid: int) -> tuple[str, Entry | CorruptEntry] | None:
-    """One row, or nothing if it is gone. Only values of the expected types leave SQLite."""
+    """One row, or nothing if it is gone."""
     row = connection.execute(_ROW, (rowid,)).fetchone()
     if row is None:
         return None
-    _, kind, key_bytes, raw, stored, mode, has_file, value = row
+    kind, key_bytes, raw, mode, has_file, value, stored = row
     key_bytes = key_bytes or b""  # SQLite cuts an empty text to NULL
     text = key_bytes.decode("utf-8", "backslashreplace")
     try:
@@ -307,14 +334,33 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_BEFORE_ANSWER = b'{"answer":'
 
 
 def _entry(payload: bytes, stored: object) -> Entry:
     """The entry that `put` spelled as `payload`."""
-    try:
-        value = _DECODER.decode(payload.decode("utf-8", "surrogatepass"))
-    except (ValueError, RecursionError) as error:
-        raise Unreadable(f"it is not JSON: {error}") from error
+    value = _parsed(payload)
     if type(value) is not dict or value.keys() != {"asked", "answer"} or type(stored) is not float:
         raise Unreadable("it is JSON, but not an answer")
     return Entry(value["asked"], value["answer"], stored)
+
+
+def _answer(payload: bytes, stored: object, spelled: bytes) -> Json:
+    """The answer in a payload, if it answers what is `spelled` so: keys are sorted, so it stands in front."""
+    asked = b',"asked":%b}' % spelled
+    if not payload.startswith(_BEFORE_ANSWER) or not payload.endswith(asked) or type(stored) is not float:
+        raise Unreadable("it does not answer what its key stands for")
+    return _parsed(payload[len(_BEFORE_ANSWER) : -len(asked)])
+
+
+def _parsed(payload: bytes) -> Json:
+    try:
+        text = payload.decode("utf-8", "surrogatepass")
+        # `put` leaves no blanks around a value, which `decode` would look for.
+        value: Json
+        value, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"it is not JSON: {error}") from error
+    if end != len(text):
+        raise Unreadable("it is not JSON: more follows its end")
+    return value

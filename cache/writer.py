@@ -9,15 +9,26 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import sqlite3
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from cache.disk import packed
 from cache.errors import CacheError, unusable
 
-_SYNCHRONOUS_FULL = 2
+# What diskcache's `set` does, in one statement for many rows.
+_SET = """
+    INSERT INTO Cache(key, raw, store_time, access_time, tag, mode, value)
+    VALUES (?, 1, ?, ?, ?, ?, ?)
+    ON CONFLICT(key, raw) DO UPDATE SET
+      store_time = excluded.store_time, expire_time = NULL, access_time = excluded.access_time,
+      access_count = 0, tag = excluded.tag, size = 0, mode = excluded.mode, filename = NULL,
+      value = excluded.value
+"""
 
 
 class Write(NamedTuple):
@@ -31,8 +42,9 @@ class Write(NamedTuple):
 class Writer:
     """The one thread that writes: what queues up while it works becomes the next transaction."""
 
-    def __init__(self, cache: Any, directory: Path) -> None:
-        self._cache = cache
+    def __init__(self, connect: Callable[[], sqlite3.Connection], directory: Path) -> None:
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = None
         self._directory = directory
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -64,7 +76,7 @@ class Writer:
     def _run(self) -> None:
         while batch := self._next_batch():
             _settle(batch, self._commit(batch))
-        self._cache.close()
+        self._disconnect()
 
     def _next_batch(self) -> list[Write]:
         """Everything queued, waiting for at least one; nothing when the store is closed."""
@@ -82,17 +94,34 @@ class Writer:
 
     def _commit(self, batch: list[Write]) -> CacheError | None:
         try:
-            self._cache.reset("sqlite_synchronous", _SYNCHRONOUS_FULL, update=False)
-            with self._cache.transact():
-                for write in batch:
-                    self._cache.set(write.key, write.payload, tag=write.stored)
+            rows = [_row(write) for write in batch]
+            connection = self._connected()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(_SET, rows)
+            connection.execute("COMMIT")
         except Exception as error:
             # A commit that failed may have left its transaction open: start afresh.
-            self._cache.close()
+            self._disconnect()
             failure = unusable(self._directory, error)
             failure.__cause__ = error
             return failure
         return None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._connect()
+            # A commit waits until the rows are on the platter.
+            self._connection.execute("PRAGMA synchronous = FULL")
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _row(write: Write) -> tuple[str, float, float, float, int, bytes]:
+    return write.key, write.stored, write.stored, write.stored, *packed(write.payload)
 
 
 def _settle(batch: list[Write], error: CacheError | None) -> None:

@@ -13,7 +13,6 @@ import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from math import ceil
 
 from pbclient.errors import FrameError, PbclientError
 from pbclient.waiting import waits_for
@@ -37,7 +36,10 @@ class Raise:
 
     def hold(self, bound: int) -> int:
         """What to hold for a call with this bound."""
-        return max(ceil(bound * self.ratio), self.floor if bound == 0 else 0)
+        if bound == 0:
+            return self.floor
+        # Rounded up, in whole numbers: a fraction for each of the several times a call would be slow.
+        return -(-bound * self.ratio.numerator // self.ratio.denominator)
 
     def after(self, bill: int, bound: int) -> Raise:
         """The raise that would have covered this bill as well."""

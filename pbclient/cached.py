@@ -7,10 +7,10 @@ innermost, so that an answer is on disk before anything else can happen to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from cache import MISS, CorruptEntry, KeyLocks, Store, digest, nearest
-from pbclient.described import bought_by, describe, is_request, pack, unpack
+from cache import MISS, CorruptEntry, KeyLocks, Store, digest_of, nearest
+from pbclient.described import Spelling, bought_by, describe, is_request, pack, unpack
 from pbclient.errors import PbclientError
 from providers import Json, Provider, Request, Response
 
@@ -19,7 +19,7 @@ class OfflineMiss(PbclientError):
     """`--offline`, and the cache does not hold this request."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cached:
     """Looks up first; on a miss, one caller a key goes inside and the others wait for its answer.
 
@@ -35,35 +35,40 @@ class Cached:
     run: str
     warn: Callable[[str], None]
     ours: Callable[[Request, Response], None]
+    _spelling: Spelling = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._spelling = Spelling(self.identity)
 
     async def complete(self, request: Request) -> Response:
-        key = digest(describe(self.identity, request))
-        found = self._look_up(key, request)
+        spelled = self._spelling(request)
+        key = digest_of(spelled)
+        found = self._look_up(key, spelled, request)
         if found is not None:
             return found
         async with self.locks.hold(key):
             # Whoever held the key before us, here or in another process, has stored its answer.
-            found = self._look_up(key, request)
+            found = self._look_up(key, spelled, request)
             if found is not None:
                 return found
             return await self.inner.complete(replace(request, key=key))
 
-    def _look_up(self, key: str, request: Request) -> Response | None:
+    def _look_up(self, key: str, spelled: bytes, request: Request) -> Response | None:
         try:
-            entry = self.store.get(key)
-            if entry is MISS:
+            answer = self.store.answer(key, spelled)
+            if answer is MISS:
                 return None
-            found = replace(unpack(entry.answer), key=key, hit=True)
+            found = unpack(answer, key)
         except (CorruptEntry, ValueError) as error:
             self.warn(f"Cache entry {key[:12]} is corrupt and counts as a miss ({error})")
             return None
-        run, hold = bought_by(entry.answer)
+        run, hold = bought_by(answer)
         if run == self.run:
             self.ours(replace(request, key=key, hold=hold), found)
         return found
 
 
-@dataclass(frozen=True)
+@dataclass
 class Storing:
     """Keeps every answer, and which run bought it, before it is handed on: nothing later can lose it."""
 
@@ -71,11 +76,15 @@ class Storing:
     store: Store
     identity: Mapping[str, Json]
     run: str
+    _spelling: Spelling = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._spelling = Spelling(self.identity)
 
     async def complete(self, request: Request) -> Response:
         response = await self.inner.complete(request)
-        asked = describe(self.identity, request)
-        await self.store.put(request.key, asked, pack(response, self.run, request.hold))
+        answer = pack(response, self.run, request.hold)
+        await self.store.keep(request.key, self._spelling(request), answer)
         return replace(response, key=request.key)
 
 

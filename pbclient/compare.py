@@ -35,8 +35,8 @@ METHOD = {
     "average": "over data sets, each weighing the same",
     "interval_of_shares": "Tango's score interval for paired shares, 95 %; "
     "with repeats at the effective sample size of Rao and Scott",
-    "interval_of_means": "seeded percentile bootstrap over samples, 95 %; without width, and telling nothing, "
-    "where all samples differ alike",
+    "interval_of_means": "seeded percentile bootstrap over samples, 95 %; without width, and "
+    "telling nothing, where all samples differ alike",
     "interval_of_averages": "variances recovered from the data sets' limits (MOVER), 95 %",
     "test_of_shares": "exact McNemar; with repeats as for means",
     "test_of_averages": "sign-flip permutation over all samples, each weighing as in the average",

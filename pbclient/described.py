@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
+from cache import canonical
 from providers.types import Json, Message, Part, Request, Response, Usage
 
 SCHEMA = 1
-_PROVENANCE = ("run", "hold")
+_PACKED = frozenset(("text", "finish", "usage", "cost", "model", "run", "hold"))
 
 
 def describe(identity: Mapping[str, Json], request: Request) -> dict[str, Json]:
@@ -25,6 +26,37 @@ def describe(identity: Mapping[str, Json], request: Request) -> dict[str, Json]:
         "params": dict(request.params),
         "repeat": request.repeat,
     }
+
+
+class Spelling:
+    """Spells what is asked of one provider: `spelling(request)` is `canonical(describe(identity, request))`.
+
+    It is put together from the spellings of its parts, of which most are the same in every request.
+    """
+
+    def __init__(self, identity: Mapping[str, Json]) -> None:
+        self._provider = canonical(dict(identity))
+        self._params: Mapping[str, Json] | None = None
+        self._spelled = b""
+
+    def __call__(self, request: Request) -> bytes:
+        # A run hands on one and the same mapping with every request.
+        if request.params is not self._params:
+            self._params, self._spelled = request.params, canonical(dict(request.params))
+        messages = b",".join(map(_spelled_message, request.messages))
+        rest = self._spelled, self._provider, request.repeat, SCHEMA
+        return b'{"messages":[%b],"params":%b,"provider":%b,"repeat":%d,"schema":%d}' % (messages, *rest)
+
+
+def _spelled_message(message: Message) -> bytes:
+    parts = b",".join(map(_spelled_part, message.parts))
+    return b'{"parts":[%b],"role":"%b"}' % (parts, message.role.encode())
+
+
+def _spelled_part(part: Part) -> bytes:
+    if isinstance(part, str):
+        return b'{"text":%b}' % canonical(part)
+    return b'{"image":%b}' % canonical(dict(part.identity))
 
 
 def is_request(asked: Json) -> bool:
@@ -73,15 +105,16 @@ def bought_by(answer: Json) -> tuple[Json, int]:
     return answer.get("run"), hold if isinstance(hold, int) else 0
 
 
-def unpack(answer: Json) -> Response:
-    """The response that `pack` packed. Raises `ValueError` when it is none."""
+def unpack(answer: Json, key: str | None = None) -> Response:
+    """The response that `pack` packed; with a `key` it is a hit. Raises `ValueError` when it is none."""
     try:
-        fields: dict[str, Any] = dict(cast("dict[str, Any]", answer))
-        usage = fields.pop("usage")
-        for name in _PROVENANCE:
-            fields.pop(name, None)
-        response = Response(**fields, usage=Usage(**usage) if usage else None)
-    except (TypeError, KeyError, ValueError) as error:
+        fields: dict[str, Any] = cast("dict[str, Any]", answer)
+        if not fields.keys() <= _PACKED:
+            raise ValueError(f"it has {min(fields.keys() - _PACKED)!r}")
+        text, finish, usage = fields["text"], fields["finish"], fields["usage"]
+        used = Usage(**usage) if usage else None
+        response = Response(text, finish, used, fields.get("cost"), fields.get("model"), key, key is not None)
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"not a stored answer: {error}") from None
     if not isinstance(response.text, str) or response.finish not in ("stop", "length", "refusal"):
         raise ValueError("not a stored answer: wrong fields")

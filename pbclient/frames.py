@@ -11,21 +11,26 @@ member are kept.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
 import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
+from pbclient.digests import Stamp
 from pbclient.errors import DataError, FrameError
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 _LONGEST_PATH = 1024
+# What nearly every path looks like, and stays inside the data folder whatever it is joined to.
+_ORDINARY = re.compile(r"(?:[\w-][\w .-]*/)*[\w-][\w .-]*", re.ASCII)
 # `zip -r` from inside the folder, and from the folder above it.
 _PREFIXES = ("", "test/")
 _STORED, _DEFLATED = 0, 8
@@ -51,6 +56,8 @@ class FrameStore:
         self._root = os.path.join(os.path.realpath(folder), "")
         self._lock = threading.Lock()
         self._archives: _Archives | None = None
+        # Frames of one sample lie in one folder, or all of a data set do.
+        self._real_folder = lru_cache(1024)(self._real_folder_of)
 
     def read(self, relative: str) -> bytes:
         """The bytes of a frame. Raises `FrameError`, or `DataError` when it may be in a broken archive."""
@@ -71,6 +78,20 @@ class FrameStore:
         if archives is None or archives.size(path) > limit:
             return None
         return archives.read(path)
+
+    def stamp(self, relative: str) -> Stamp | None:
+        """What tells the bytes of a frame from all others; None when `read` has to say what is there."""
+        path = _checked(relative)
+        folder, _, name = path.rpartition("/")
+        try:
+            status = os.lstat(self._real_folder(folder) + name)
+        except (FileNotFoundError, NotADirectoryError):
+            archives = self._archives
+            return None if archives is None else archives.stamp(path)
+        except (OSError, ValueError):
+            return None
+        is_frame = stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FRAME_BYTES
+        return _stamp(status, 0, 0) if is_frame else None
 
     def head(self, relative: str, length: int) -> bytes:
         """The first bytes of a frame, unchecked: for those who only look at its header."""
@@ -94,16 +115,36 @@ class FrameStore:
     def _open(self, path: str) -> FileIO | None:
         """The extracted file; None when there is none."""
         try:
-            real = os.path.realpath(self._root + path, strict=True)
-            if not real.startswith(self._root):
-                raise FrameError(f"The frame {path!r} is a link out of the data folder: put the file there.")
-            file = FileIO(real, opener=lambda name, _: os.open(name, _OPEN_FLAGS))
+            file = self._unlinked(path) or self._linked(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
         _check_file(file, path)
         return file
+
+    def _unlinked(self, path: str) -> FileIO | None:
+        """A file where its path says, in a folder that was looked at before; None where either is a link."""
+        folder, _, name = path.rpartition("/")
+        try:
+            return _file(self._real_folder(folder) + name)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError:
+            return None
+
+    def _linked(self, path: str) -> FileIO:
+        real = os.path.realpath(self._root + path, strict=True)
+        if not real.startswith(self._root):
+            raise FrameError(f"The frame {path!r} is a link out of the data folder: put the file there.")
+        return _file(real)
+
+    def _real_folder_of(self, folder: str) -> str:
+        """Where a folder inside the data folder is, with a slash behind it. Raises `OSError`."""
+        real = os.path.join(os.path.realpath(self._root + folder, strict=True), "")
+        if not real.startswith(self._root):
+            raise PermissionError("it is a link out of the data folder")
+        return real
 
     def _indexed(self) -> _Archives:
         with self._lock:
@@ -154,6 +195,14 @@ class _Archives:
         """How large a member says it is."""
         return self._find(path).size
 
+    def stamp(self, path: str) -> Stamp | None:
+        """That of a member: of the archive as it is now, and of the member's place and sum in it."""
+        member = self._member(path)
+        if member is None:
+            return None
+        archive = os.fstat(self._files[member.archive].fileno())
+        return _stamp(archive, member.offset + 1, member.crc)
+
     def read(self, path: str) -> bytes:
         """The bytes of a member, which are what the archive says they are."""
         member = self._find(path)
@@ -173,11 +222,17 @@ class _Archives:
         for file in self._files:
             file.close()
 
-    def _find(self, path: str) -> _Member:
+    def _member(self, path: str) -> _Member | None:
         for prefix in _PREFIXES:
             packed = self._members.get(prefix + path)
             if packed is not None:
                 return _Member(*_PACKED.unpack(packed))
+        return None
+
+    def _find(self, path: str) -> _Member:
+        member = self._member(path)
+        if member is not None:
+            return member
         if self._broken:
             raise DataError(
                 f"The frame {path!r} may be in a zip archive that cannot be read, "
@@ -258,9 +313,20 @@ def _parts(relative: str) -> list[str]:
 
 def _checked(relative: str) -> str:
     """The path without empty and `.` parts."""
+    if len(relative) <= _LONGEST_PATH and _ORDINARY.fullmatch(relative):
+        return relative
     if not is_inside(relative):
         raise FrameError(f"The frame {relative!r:.200} is not a path inside the data folder: mend the row.")
     return "/".join(_parts(relative))
+
+
+def _stamp(file: os.stat_result, place: int, crc: int) -> Stamp:
+    times = file.st_mtime_ns, file.st_ctime_ns
+    return Stamp(file.st_ino, place, file.st_dev, file.st_size, *times, crc)
+
+
+def _file(real: str) -> FileIO:
+    return FileIO(real, opener=lambda name, _: os.open(name, _OPEN_FLAGS))
 
 
 def _check_file(file: FileIO, path: str) -> None:

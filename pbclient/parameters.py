@@ -45,8 +45,9 @@ class Adapting:
             del self.changes[OUTPUT_LIMIT]
 
     async def complete(self, request: Request) -> Response:
+        """One answer. While nothing is known to be rejected, the request goes on as it is."""
         while True:
-            sent = replace(request, params=self._adapted(request.params))
+            sent = replace(request, params=self._adapted(request.params)) if self.changes else request
             try:
                 return await self.inner.complete(sent)
             except ParameterRejected as error:

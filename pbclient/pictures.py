@@ -13,15 +13,16 @@ import hashlib
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from pbclient.digests import Digests, Known, Stamp
 from pbclient.errors import FrameError
 from pbclient.frames import FrameStore
+from pbclient.jpeg import ordinary_size
 from providers.types import EncodedImage, Json
 
 if TYPE_CHECKING:
@@ -54,8 +55,11 @@ _TOO_MANY = f"would be shown with more than {MAX_PIXELS:,} pixels: replace it by
 class Pictures:
     """Opens the pictures of one data folder for one event loop, and keeps the last ones it encoded."""
 
-    def __init__(self, frames: FrameStore, *, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self, frames: FrameStore, digests: Digests | None = None, *, kept_bytes: int = KEPT_BYTES
+    ) -> None:
         self._frames = frames
+        self._digests = digests or Digests(None)
         self._kept = _Kept(kept_bytes)
         self._sizes: dict[str, tuple[int, int]] = {}
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="pictures")
@@ -63,29 +67,38 @@ class Pictures:
         # not safe in threads.
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
-    async def open(self, relative: str, transform: Transform) -> Picture:
-        """The picture at a path as the environment's state gives it. Raises `FrameError`."""
-        found = self._frames.read_at_once(relative, INLINE_BYTES)
-        if found is None:
-            loop = asyncio.get_running_loop()
-            data, digest = await loop.run_in_executor(self._pool, self._read, relative)
-        else:
-            data, digest = found, _sha256(found)
-        return Picture(self, relative, transform, digest, _change(relative, data, transform))
+    async def open(self, relative: str, transform: Transform, edge: int | None = None) -> Picture:
+        """The picture at a path as the environment's state gives it. Raises `FrameError`.
+
+        One with a longer edge than `edge` pixels will be shrunk until it has none.
+        """
+        stamp = self._frames.stamp(relative)
+        known = None if stamp is None else self._digests.get(stamp)
+        if known is None:
+            known = Known(await self._hashed(relative))
+            self._remember(relative, stamp, known)
+        recorder = _Recorder(lambda: known.size or self._measured(relative))
+        change = _change(relative, recorder, transform)
+        fit = None if edge is None else _fit(relative, recorder, change, edge)
+        if recorder.looked is not None and known.size is None:
+            self._remember(relative, stamp, known._replace(size=recorder.looked))
+        return Picture(self, relative, transform, known.digest, change, fit)
 
     async def encode(self, picture: Picture) -> EncodedImage:
         """The bytes to send; equal pictures are encoded once while they are kept."""
-        key = (picture.digest, picture.change)
+        key = (picture.digest, picture.change, picture.fit)
         encoded = self._kept.get(key)
         if encoded is None:
-            loop = asyncio.get_running_loop()
-            encoded = await loop.run_in_executor(self._pool, self._encoded, picture)
+            encoded = self._as_it_is(picture)
+            if encoded is None:
+                loop = asyncio.get_running_loop()
+                encoded = await loop.run_in_executor(self._pool, self._encoded, picture)
             self._kept.put(key, encoded)
         return encoded
 
     def size(self, relative: str, transform: Transform) -> tuple[int, int]:
         """Width and height of what would be sent, from the file's header at most. Raises `FrameError`."""
-        recorder = _Outline(lambda: self._whole_size(relative))
+        recorder = _Recorder(lambda: self._whole_size(relative))
         with _naming(relative):
             change = _recorded(recorder, transform)
             return recorder.size if change is None else change.size
@@ -102,24 +115,54 @@ class Pictures:
 
     def _whole_size(self, relative: str) -> tuple[int, int]:
         if relative not in self._sizes:
-            try:
-                self._sizes[relative] = _size(self._frames.head(relative, HEAD_BYTES))
-            except Exception:
-                # Long metadata may stand before the size.
-                self._sizes[relative] = _size(self._frames.read(relative))
+            self._sizes[relative] = self._measured(relative)
         return self._sizes[relative]
+
+    def _measured(self, relative: str) -> tuple[int, int]:
+        try:
+            return _size(self._frames.head(relative, HEAD_BYTES))
+        except Exception:
+            # Long metadata may stand before the size.
+            return _size(self._frames.read(relative))
+
+    async def _hashed(self, relative: str) -> str:
+        found = self._frames.read_at_once(relative, INLINE_BYTES)
+        if found is not None:
+            return _sha256(found)
+        loop = asyncio.get_running_loop()
+        _, digest = await loop.run_in_executor(self._pool, self._read, relative)
+        return digest
+
+    def _remember(self, relative: str, stamp: Stamp | None, known: Known) -> None:
+        """What was found out of a frame, if it stayed the same meanwhile."""
+        if stamp is not None and stamp == self._frames.stamp(relative):
+            self._digests.put(stamp, known)
 
     def _read(self, relative: str) -> tuple[bytes, str]:
         data = self._frames.read(relative)
         return data, _sha256(data)
 
+    def _as_it_is(self, picture: Picture) -> EncodedImage | None:
+        """A small picture that is sent as it is, undecoded; None leaves it to a thread."""
+        if picture.change is not None or picture.fit is not None:
+            return None
+        data = self._frames.read_at_once(picture.relative, INLINE_BYTES)
+        size = None if data is None else ordinary_size(data)
+        if data is None or size is None or size[0] * size[1] > MAX_PIXELS:
+            return None
+        stamp = self._frames.stamp(picture.relative)
+        known = None if stamp is None else self._digests.get(stamp)
+        if picture.digest != (known.digest if known else _sha256(data)):
+            raise _changed(picture)
+        return EncodedImage("image/jpeg", data, *size)
+
     def _encoded(self, picture: Picture) -> EncodedImage:
         # Read again, because the bytes of thousands of pictures that wait for their turn are not kept.
         data, digest = self._read(picture.relative)
         if digest != picture.digest:
-            raise FrameError(f"The frame {picture.relative!r} has changed since the run began: run it again.")
+            raise _changed(picture)
         with _naming(picture.relative):
-            return _encode(data, picture.transform, picture.change)
+            return _encode(data, picture.transform, picture.change, picture.fit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +176,17 @@ class _Change:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """An image of the providers' seam. `digest` is of the source bytes; `change` is None for none."""
+    """An image of the providers' seam. `digest` is of the source bytes; `change` is None for none.
+
+    `fit` is the size to which it is shrunk after that, because the provider takes no larger one.
+    """
 
     pictures: Pictures
     relative: str
     transform: Transform
     digest: str
     change: _Change | None
+    fit: tuple[int, int] | None = None
 
     @property
     def identity(self) -> Mapping[str, Json]:
@@ -147,11 +194,20 @@ class Picture:
         said: dict[str, Json] = {"sha256": self.digest, "as": RULE}
         if self.change is not None:
             said[self.change.name] = list(self.change.numbers)
+        if self.fit is not None:
+            said["fit"] = list(self.fit)
         return said
 
     async def encode(self) -> EncodedImage:
         """The bytes to send. Raises `FrameError`."""
         return await self.pictures.encode(self)
+
+
+def _changed(picture: Picture) -> FrameError:
+    return FrameError(f"The frame {picture.relative!r} has changed since the run began: run it again.")
+
+
+type _Key = tuple[str, _Change | None, tuple[int, int] | None]
 
 
 class _Kept:
@@ -160,14 +216,14 @@ class _Kept:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._total = 0
-        self._items: OrderedDict[tuple[str, _Change | None], EncodedImage] = OrderedDict()
+        self._items: OrderedDict[_Key, EncodedImage] = OrderedDict()
 
-    def get(self, key: tuple[str, _Change | None]) -> EncodedImage | None:
+    def get(self, key: _Key) -> EncodedImage | None:
         if key in self._items:
             self._items.move_to_end(key)
         return self._items.get(key)
 
-    def put(self, key: tuple[str, _Change | None], encoded: EncodedImage) -> None:
+    def put(self, key: _Key, encoded: EncodedImage) -> None:
         if key in self._items:
             return
         self._items[key] = encoded
@@ -186,14 +242,19 @@ class _RefusedError(Exception):
 
 
 class _Recorder:
-    """Stands in for a picture and notes what a transform does to it."""
+    """Stands in for a picture and notes what a transform does to it.
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    `looked` is its size once somebody asked for it: it is measured only then.
+    """
+
+    def __init__(self, measure: Callable[[], tuple[int, int]]) -> None:
+        self._measure = measure
+        self.looked: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        return _size(self._data)
+        self.looked = self.looked or self._measure()
+        return self.looked
 
     def crop(self, box: Sequence[float]) -> _Change:
         left, top, right, bottom = box
@@ -211,22 +272,10 @@ class _Recorder:
         raise _RefusedError(f"is changed by {name!r}, which is unknown here: install proactivebench 0.1.1")
 
 
-class _Outline(_Recorder):
-    """The same when the bytes are not at hand: its size is found out only if it matters."""
-
-    def __init__(self, measure: Callable[[], tuple[int, int]]) -> None:
-        super().__init__(b"")
-        self._measure = measure
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self._measure()
-
-
-def _change(relative: str, data: bytes, transform: Transform) -> _Change | None:
+def _change(relative: str, recorder: _Recorder, transform: Transform) -> _Change | None:
     """What a transform does, found out without decoding."""
     with _naming(relative):
-        return _recorded(_Recorder(data), transform)
+        return _recorded(recorder, transform)
 
 
 def _recorded(recorder: _Recorder, transform: Transform) -> _Change | None:
@@ -238,33 +287,60 @@ def _recorded(recorder: _Recorder, transform: Transform) -> _Change | None:
     raise _RefusedError("is changed in a way that is unknown here: install proactivebench 0.1.1")
 
 
+def fitted(size: tuple[int, int], edge: int) -> tuple[int, int] | None:
+    """The largest size of these proportions with no edge longer than `edge`; None when it is this one."""
+    longest = max(size)
+    if longest <= edge:
+        return None
+    width, height = (max(1, each * edge // longest) for each in size)
+    return width, height
+
+
+def _fit(relative: str, recorder: _Recorder, change: _Change | None, edge: int) -> tuple[int, int] | None:
+    with _naming(relative):
+        return fitted(recorder.size if change is None else change.size, edge)
+
+
 def _size(data: bytes) -> tuple[int, int]:
     with _opened(data) as image:
         return image.size
 
 
-@contextmanager
-def _naming(relative: str) -> Iterator[None]:
-    """Everything that goes wrong with a picture comes out as a `FrameError` that names it."""
-    try:
-        yield
-    except _RefusedError as error:
-        raise FrameError(f"The frame {relative!r} {error}.") from None
-    except Exception as error:
-        # Pillow raises nearly anything on broken files.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        message = f"The frame {relative!r} is no whole picture ({reason}): download it again."
-        raise FrameError(message) from error
+class _naming:  # noqa: N801 - used like a function
+    """Everything that goes wrong with a picture in the block comes out as a `FrameError` that names it."""
+
+    __slots__ = ("_relative",)
+
+    def __init__(self, relative: str) -> None:
+        self._relative = relative
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, _RefusedError):
+            raise FrameError(f"The frame {self._relative!r} {error}.") from None
+        if isinstance(error, Exception):
+            # Pillow raises nearly anything on broken files.
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            message = f"The frame {self._relative!r} is no whole picture ({reason}): download it again."
+            raise FrameError(message) from error
 
 
-def _encode(data: bytes, transform: Transform, change: _Change | None) -> EncodedImage:
+def _encode(
+    data: bytes, transform: Transform, change: _Change | None, fit: tuple[int, int] | None
+) -> EncodedImage:
     with _opened(data) as image:
         size = image.size
-        untouched = _untouched(image, data) if change is None else None
+        untouched = _untouched(image, data) if change is None and fit is None else None
     if untouched is not None:
         return EncodedImage(*untouched, *size)
+    from PIL.Image import Resampling
+
     with _opened(data) as image:
         shown: Image = transform(image.convert("RGB"))
+        if fit is not None:
+            shown = shown.resize(fit, Resampling.LANCZOS)
         # The benchmark looks at pixels only; a profile or a rotation left in would be applied by others.
         shown.info.clear()
         # PNG is lossless and every provider takes it. Level 1: five times as fast as the default, and

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pbclient.benchmark import Environment, State, guarded, multiple_choice
 from pbclient.conditions import Exchange, Rules
@@ -37,8 +37,7 @@ class View:
     past: tuple[Exchange, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer; `key` is None when no model was asked."""
 
     text: str

@@ -47,16 +47,31 @@ class Retrying:
 
     async def complete(self, request: Request) -> Response:
         """The first answer; the last error as it was raised when there is none."""
-        attempt = _Attempts(self.policy, self.rng)
+        try:
+            return await self.inner.complete(request)
+        except TransientError as error:
+            # Only now is tenacity put to work: it takes as long as everything else around a call.
+            failed = [error]
+        return await self._again(request, failed)
+
+    async def _again(self, request: Request, failed: list[TransientError]) -> Response:
+        """What follows an attempt that has failed."""
+        counted = _Attempts(self.policy, self.rng)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
-            stop=attempt.exhausted,
-            wait=attempt.wait,
+            stop=counted.exhausted,
+            wait=counted.wait,
             sleep=self._sleep,
             before_sleep=self._notice,
             reraise=True,
         )
-        return await retrying(self.inner.complete, request)
+
+        async def attempt() -> Response:
+            if failed:
+                raise failed.pop()
+            return await self.inner.complete(request)
+
+        return await retrying(attempt)
 
     async def _sleep(self, seconds: float) -> None:
         with waits_for(f"retry in {seconds:.0f} s"):

@@ -6,8 +6,6 @@ without knowing whose call it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -29,15 +27,19 @@ def begin(activity: Activity) -> None:
     _CURRENT.set(activity)
 
 
-@contextmanager
-def waits_for(what: str) -> Iterator[None]:
+class waits_for:  # noqa: N801 - used like a function
     """Name what is waited for inside the block."""
-    activity = _CURRENT.get()
-    if activity is None:
-        yield
-        return
-    before, activity.state = activity.state, what
-    try:
-        yield
-    finally:
-        activity.state = before
+
+    __slots__ = ("_activity", "_before", "_what")
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        self._activity = activity = _CURRENT.get()
+        if activity is not None:
+            self._before, activity.state = activity.state, self._what
+
+    def __exit__(self, *_: object) -> None:
+        if self._activity is not None:
+            self._activity.state = self._before

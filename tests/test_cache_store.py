@@ -693,3 +693,62 @@ def test_a_forked_child_reads_but_must_open_its_own_to_write(tmp_path):
         assert process.wait() == 0
     with Store(tmp_path) as store:
         assert {entry.asked for _, entry in store.entries()} == {"paid", "parent"}
+
+
+def test_answer_is_the_one_to_what_was_asked(store):
+    assert store.answer(KEY, canonical(ASKED)) == ANSWER
+    assert store.answer(digest(1), canonical(1)) is MISS
+
+
+@pytest.mark.parametrize("spelled", [b"", canonical({**ASKED, "model": "n"}), canonical(ASKED)[1:], b"}"])
+def test_an_answer_to_something_else_is_corrupt(store, spelled):
+    with pytest.raises(CorruptEntry, match="does not answer"):
+        store.answer(KEY, spelled)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"answer":,"asked":' + canonical(ASKED) + b"}",
+        b'{"answer":1 ,"asked":' + canonical(ASKED) + b"}",
+        b'{"answer":1,"more":2,"asked":' + canonical(ASKED) + b"}",
+        b'{"answer":NaN,"asked":' + canonical(ASKED) + b"}",
+        b'{"asked":' + canonical(ASKED) + b',"answer":1}',
+    ],
+)
+def test_an_answer_that_is_not_one_value_is_corrupt(store, payload):
+    plant(store, value=zlib.compress(payload))
+    with pytest.raises(CorruptEntry):
+        store.answer(KEY, canonical(ASKED))
+
+
+def test_an_answer_is_broken_wherever_a_bit_of_it_is(store):
+    with database(store) as connection:
+        (value,) = connection.execute("SELECT value FROM Cache WHERE rowid = 1").fetchone()
+    for place in range(2, len(value)):
+        plant(store, value=value[:place] + bytes((value[place] ^ 1,)) + value[place + 1 :])
+        with pytest.raises(CorruptEntry):
+            store.answer(KEY, canonical(ASKED))
+
+
+def test_large_values_are_squeezed(store):
+    for length in (100, 100_000):
+        asked = "a" * length
+        asyncio.run(store.put(digest(asked), asked, ANSWER))
+        assert store.get(digest(asked)).answer == store.answer(digest(asked), canonical(asked)) == ANSWER
+    with database(store) as connection:
+        assert connection.execute("SELECT max(length(value)) FROM Cache").fetchone()[0] < 1000
+
+
+@given(
+    st.dictionaries(
+        st.text(), st.text() | st.integers() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
+    )
+)
+def test_answers_come_back_by_their_spelling_as_by_their_key(tmp_path_factory, asked):
+    with Store(tmp_path_factory.mktemp("cache")) as store:
+        answer = {"to": asked}
+        asyncio.run(store.keep(digest(asked), canonical(asked), answer))
+        assert store.answer(digest(asked), canonical(asked)) == store.get(digest(asked)).answer
+        assert store.get(digest(asked)).asked == asked
+        assert store.check() == []

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from collections import Counter
 
 import pytest
 
-from pbclient.pace import Pace, Paced
+from pbclient.pace import AT_ONCE, Pace, Paced
 from providers import Message, Request, Response
 
 
@@ -64,6 +65,19 @@ def test_without_a_pace_they_would_go_on_all_at_once():
 def test_those_who_need_little_time_do_not_wait():
     went = asyncio.run(crowd(50, Pace(share=3600)))
     assert len({at for _, at in went}) == 1
+
+
+def test_those_who_waited_go_on_a_few_at_a_time_once_their_steps_are_known_to_be_short():
+    async def main() -> list[int]:
+        clock = iter(range(10**6))
+        asyncio.get_running_loop().time = lambda: next(clock) * 1e-6  # each look at it takes a microsecond
+        pace = Pace(share=20e-6)
+        went = [*await crowd(50, pace), *await crowd(200, pace)]
+        return [at for _, at in went[50:]]
+
+    rounds = Counter(asyncio.run(main()))
+    assert 1 < max(rounds.values()) <= 2 * AT_ONCE
+    assert len(rounds) < 100
 
 
 @pytest.mark.parametrize("share", [0, 3600])

@@ -1,0 +1,102 @@
+"""Processor time of a run whose answers are all in the cache, and of scoring it again.
+
+    python benchmarks/warm.py [--episodes 7557] [--repeats 3] [--json]
+
+All data sets in their published proportions, three turns an episode, images of about 40 KB. The cache
+is filled once, in another process; then whole processes are measured as a person starts them, the
+median of several. A small run of the same kind tells what starting alone takes, so that the time a
+hit takes is the slope between the two. `environments` is the benchmark's own code playing the
+same episodes: no client can be below it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from material import TURNS, alone, draw, play, processor_seconds
+
+from pbclient import RunConfig
+
+type Command = tuple[str, ...]
+
+PBCLIENT = (sys.executable, "-m", "pbclient")
+FEW = 20  # episodes a data set, for what starting takes
+_ENVIRONMENTS = """
+import json, pathlib, sys
+from pbclient.benchmark import DATA_SETS, environment_class
+for each in DATA_SETS:
+    make = environment_class(each.acronym)
+    for line in (pathlib.Path(sys.argv[1]) / each.file_name).open():
+        environment = make(json.loads(line), "")
+        while not environment.stop:
+            environment.get_state()
+            environment.evaluate_generated_answer("A")
+"""
+
+
+def measure(folder: Path, episodes: int, repeats: int) -> dict[str, float]:
+    """Draw, fill, and time: seconds of processor time, and microseconds a hit."""
+    data, answers = folder / "data", folder / "answers"
+    alone(draw, data, episodes)
+    config = RunConfig(
+        provider="openai",
+        model="glance",
+        base_url="http://127.0.0.1:9/v1",
+        price="1,2",
+        max_cost=None,
+        data=data,
+        cache_dir=answers,
+        out=folder / "filled",
+    )
+    hits = alone(play, config)
+    run: Command = (*PBCLIENT, "run", "--provider", "openai", "--model", "glance")
+    run += ("--base-url", str(config.base_url), "--price", "1,2", "--max-cost", "none")
+    run += ("--data", str(data), "--cache-dir", str(answers))
+    warm = median((*run, "--out", str(folder / f"warm-{each}")) for each in range(repeats))
+    few = [(*run, "--limit", str(FEW), "--out", str(folder / f"few-{each}")) for each in range(repeats)]
+    started = median(few)
+    few_hits = TURNS * len((folder / "few-0" / "episodes.jsonl").read_bytes().splitlines())
+    environments = (sys.executable, "-c", _ENVIRONMENTS, str(data))
+    floor = median([environments] * repeats) - median(
+        [(sys.executable, "-c", "import json, pathlib")] * repeats
+    )
+    return {
+        "hits": hits,
+        "run_s": warm,
+        "start_s": started,
+        "us_a_hit": round(1e6 * (warm - started) / max(hits - few_hits, 1), 1),
+        "environments_us_a_hit": round(1e6 * floor / hits, 1),
+        "score_s": median([(*PBCLIENT, "score", str(folder / "warm-0"))] * repeats),
+    }
+
+
+def median(commands: Iterable[Command]) -> float:
+    """Of the seconds that they take."""
+    return round(statistics.median(map(processor_seconds, commands)), 3)
+
+
+def table(figures: dict[str, float]) -> str:
+    """As lines of Markdown."""
+    rows = [f"| {name.replace('_', ' ')} | {value:,} |" for name, value in figures.items()]
+    return "\n".join(["| | warm |", "|---|---:|", *rows])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--episodes", type=int, default=7557)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), options.episodes, options.repeats)
+    print(json.dumps(figures) if options.json else table(figures))
+
+
+if __name__ == "__main__":
+    main()

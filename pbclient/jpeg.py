@@ -1,0 +1,126 @@
+"""Whether a JPEG is whole and ordinary, told without decoding it.
+
+Ordinary is what cameras and libraries write by default: one baseline scan (ITU-T T.81, annex B), eight
+bits, grey or three colours, no EXIF, XMP or second picture. Of such a file libjpeg refuses only
+what is looked at here (headers, tables, a missing end), and whatever stands between the headers and
+the end it shows without complaint. About all other files nothing is said: they have to be decoded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+_START, _END = b"\xff\xd8", 0xD9
+_FRAME, _TABLES, _QUANTIZERS, _SCAN = 0xC0, 0xC4, 0xDB, 0xDA
+# What else may stand in front of the pixels, how it begins and how long it is at least: JFIF, a colour
+# profile, Adobe's word on colours, a comment, the interval of restarts.
+_HARMLESS = {
+    0xE0: (b"JFIF\0", 14),
+    0xE2: (b"ICC_PROFILE\0", 14),
+    0xEE: (b"Adobe", 12),
+    0xFE: (b"", 0),
+    0xDD: (b"", 2),
+}
+_KNOWN = {_FRAME, _TABLES, _QUANTIZERS, _SCAN, *_HARMLESS}
+# A marker among the coded pixels; 0 escapes, 0xD0 to 0xD7 restart, 0xFF fills.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_MOST_BLOCKS, _LONGEST_EDGE = 10, 65_500  # of libjpeg
+
+
+def ordinary_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels of a whole and ordinary JPEG; None where decoding has to tell."""
+    try:
+        segments, scan = _headers(data)
+        (frame,), (selected,) = segments[_FRAME], segments[_SCAN]
+        size = _size(frame)
+        quantizers, codes = set(_quantizers(segments[_QUANTIZERS])), set(_codes(segments[_TABLES]))
+        is_sound = _refers_to(frame, selected, quantizers, codes) and _ends_once(data, scan)
+        return size if is_sound else None
+    except (ValueError, KeyError, IndexError):
+        return None
+
+
+def _headers(data: bytes) -> tuple[Mapping[int, list[bytes]], int]:
+    """All segments up to the scan's by their kind, and where the coded pixels begin."""
+    if data[:2] != _START:
+        raise ValueError("no JPEG")
+    segments: dict[int, list[bytes]] = {}
+    at, kind = 2, 0
+    while kind != _SCAN:
+        kind, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        if data[at] != 0xFF or kind not in _KNOWN or length < 2 or at + 2 + length > len(data):
+            raise ValueError("not ordinary")
+        body = data[at + 4 : at + 2 + length]
+        begins, least = _HARMLESS.get(kind, (b"", 0))
+        if not body.startswith(begins) or len(body) < least:
+            raise ValueError("not ordinary")
+        segments.setdefault(kind, []).append(body)
+        at += 2 + length
+    return segments, at
+
+
+def _size(frame: bytes) -> tuple[int, int]:
+    precision, height, width, components = frame[0], *_pair(frame[1:5]), frame[5]
+    is_known = precision == 8 and components in (1, 3) and len(frame) == 6 + 3 * components
+    is_drawn = 0 < width <= _LONGEST_EDGE and 0 < height <= _LONGEST_EDGE
+    if not (is_known and is_drawn and _is_sampled_evenly([divmod(factors, 16) for factors in frame[7::3]])):
+        raise ValueError("not ordinary")
+    return width, height
+
+
+def _is_sampled_evenly(factors: list[tuple[int, int]]) -> bool:
+    if not all(1 <= each <= 4 for pair in factors for each in pair):
+        return False
+    across, down = (max(each) for each in zip(*factors, strict=True))
+    return sum(a * d for a, d in factors) <= _MOST_BLOCKS and not any(
+        across % a or down % d for a, d in factors
+    )
+
+
+def _pair(four: bytes) -> tuple[int, int]:
+    return int.from_bytes(four[:2]), int.from_bytes(four[2:])
+
+
+def _quantizers(bodies: list[bytes]) -> Iterator[int]:
+    """The numbers of the quantization tables of eight bits."""
+    for body in bodies:
+        if not body or len(body) % 65 or max(body[::65]) > 3:
+            raise ValueError("not ordinary")
+        yield from body[::65]
+
+
+def _codes(bodies: list[bytes]) -> Iterator[int]:
+    """The numbers of the Huffman tables; those of the alternating parts are 16 higher."""
+    for body in bodies:
+        while body:
+            number, counts = body[0], body[1:17]
+            values = body[17 : 17 + sum(counts)]
+            used = sum(count << (16 - length) for length, count in enumerate(counts, start=1))
+            # No code consists of ones alone, so that never all of them are used.
+            is_whole = len(counts) == 16 and len(values) == sum(counts) <= 256 and used < 1 << 16
+            # The values of the steady parts are numbers of bits.
+            if not is_whole or number & 0xEC or (number < 16 and max(values, default=0) > 15):
+                raise ValueError("not ordinary")
+            yield number
+            body = body[17 + len(values) :]
+
+
+def _refers_to(frame: bytes, selected: bytes, quantizers: set[int], codes: set[int]) -> bool:
+    """Whether the one scan holds all components, and all that these name is there."""
+    names, count = list(frame[6::3]), frame[5]
+    tables = [number for each in selected[2 : 1 + 2 * count : 2] for number in (each >> 4, 16 + (each & 15))]
+    return (
+        len(set(names)) == count
+        and selected[0] == count
+        and list(selected[1 : 1 + 2 * count : 2]) == names
+        and selected[1 + 2 * count :] == b"\x00\x3f\x00"
+        and quantizers.issuperset(frame[8::3])
+        and codes.issuperset(tables)
+    )
+
+
+def _ends_once(data: bytes, scan: int) -> bool:
+    """Whether the coded pixels are followed by the end, and the end by nothing."""
+    marker = _MARKER.search(data, scan)
+    return marker is not None and data[marker.start() + 1] == _END and marker.end() == len(data)
