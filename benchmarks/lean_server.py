@@ -12,9 +12,10 @@ import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from typing import Any
 
 WORDS = "The picture shows a boat that is half hidden behind a pier; I would have to see more of it. " * 3
-ANSWER = {
+ANSWER: dict[str, Any] = {
     "id": "chatcmpl-benchmark",
     "object": "chat.completion",
     "created": 1_700_000_000,
@@ -22,7 +23,7 @@ ANSWER = {
     "choices": [
         {
             "index": 0,
-            "message": {"role": "assistant", "content": WORDS, "refusal": None},
+            "message": {"role": "assistant", "content": "", "refusal": None},
             "logprobs": None,
             "finish_reason": "stop",
         }
@@ -37,17 +38,14 @@ ANSWER = {
     "service_tier": "default",
     "system_fingerprint": "fp_benchmark",
 }
-BODY = json.dumps(ANSWER).encode()
-RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-    len(BODY),
-    BODY,
-)
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 
 
 class Serving(asyncio.Protocol):
     """One connection; requests come one after the other, each with its length."""
 
     latency = 0.0
+    response = b""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -72,9 +70,17 @@ class Serving(asyncio.Protocol):
 
     def _answer(self) -> None:
         if self.latency:
-            asyncio.get_running_loop().call_later(self.latency, self._transport.write, RESPONSE)
+            asyncio.get_running_loop().call_later(self.latency, self._transport.write, self.response)
         else:
-            self._transport.write(RESPONSE)
+            self._transport.write(self.response)
+
+
+def response(words: str) -> bytes:
+    """What is sent back to every request."""
+    (choice,) = ANSWER["choices"]
+    said = {**choice, "message": {**choice["message"], "content": words}}
+    body = json.dumps({**ANSWER, "choices": [said]}).encode()
+    return HEAD % (len(body), body)
 
 
 def _length(head: bytearray) -> int:
@@ -82,11 +88,11 @@ def _length(head: bytearray) -> int:
 
 
 @contextmanager
-def serving(latency: float = 0.0) -> Iterator[str]:
-    """The base URL of a server in a process of its own, for as long as the block."""
+def serving(latency: float = 0.0, words: str = WORDS) -> Iterator[str]:
+    """The base URL of a server in a process of its own, for as long as the block; latency is in seconds."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, latency), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, latency, words), daemon=True)
     process.start()
     try:
         yield f"http://127.0.0.1:{ours.recv()}/v1"
@@ -95,12 +101,12 @@ def serving(latency: float = 0.0) -> Iterator[str]:
         process.join()
 
 
-def _serve(pipe: Connection, latency: float) -> None:
-    asyncio.run(_forever(pipe, latency))
+def _serve(pipe: Connection, latency: float, words: str) -> None:
+    Serving.latency, Serving.response = latency, response(words)
+    asyncio.run(_forever(pipe))
 
 
-async def _forever(pipe: Connection, latency: float) -> None:
-    Serving.latency = latency
+async def _forever(pipe: Connection) -> None:
     server = await asyncio.get_running_loop().create_server(Serving, "127.0.0.1", 0, backlog=8192)
     pipe.send(server.sockets[0].getsockname()[1])
     await server.serve_forever()

@@ -1,11 +1,14 @@
 """Memory, event-loop stalls and processor time of a large run over real HTTP, and of the same run again.
 
-    python benchmarks/memory.py [--episodes 2000] [--concurrency 256] [--latency 0.05] [--json]
+    python benchmarks/memory.py [--episodes 2000] [--concurrency 256] [--latency 0.05] [--wire litellm]
+                                [--tenfold] [--json]
+    python benchmarks/memory.py --wire direct --episodes 10000 --concurrency 5000 --latency 2 --tenfold
 
 Two-turn episodes with frames of about 40 KB, every frame another picture, through the whole
-client: environment, cache, money, limits, LiteLLM. The second run finds every answer in the cache.
-Each run has a process of its own, in which there is neither the model server nor the drawing of the
-frames. Memory is read from /proc: Linux only.
+client: environment, cache, money, limits, wire. The second run finds every answer in the cache, the
+third, if asked for, is ten times as long as the first. Beyond 2,105 episodes samples are played
+repeatedly. Each run has a process of its own, in which there is neither the model server nor the
+drawing of the frames. Memory is read from /proc: Linux only.
 
 A stall is how much later than asked a sleep of 5 ms ends. Where other programs want the processors
 too, part of it is waiting for one of them: `busy` is what the client itself worked in that time.
@@ -16,19 +19,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+
+from lean_server import serving
+from material import alone
 
 from pbclient import RunConfig, evaluate
 from pbclient.benchmark import STEMS, kept_ids
 from pbclient.progress import Progress
-from providers.loopback import LoopbackServer, LoopbackThread
 
 TICK = 0.005
 TICKS_A_WEIGHING = 10
@@ -44,7 +47,8 @@ class Figures:
     """What a run took: memory in MB, stalls in ms, processor time of the client alone.
 
     What comes before the first answer or hit (imports, opening the data) is the start; all but it
-    counts for the rest. Growth is the highest level after the first episodes, compared to theirs.
+    counts for the rest. Growth is the highest level after the first episodes, compared to theirs;
+    the peak is that of the whole life of the process.
     """
 
     calls: int
@@ -129,7 +133,7 @@ class Watch:
             turns_per_s=round((calls + hits) / rest.clock, 1),
             cpu_ms_per_turn=round(1000 * rest.work / (calls + hits), 2),
             first_mb=round(self.level / 1e6, 1),
-            peak_mb=round(self.peak / 1e6, 1),
+            peak_mb=round(highest() / 1e6, 1),
             growth_mb=round((self.peak - self.level) / 1e6, 1),
             start_stall_ms=round(1000 * self.start_stall, 1),
             stall_ms=round(1000 * max(self.stalls), 1),
@@ -141,6 +145,12 @@ class Watch:
 def resident() -> int:
     """Bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
+def highest() -> int:
+    """The most bytes of this process that were ever in memory."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 def write_data(folder: Path, episodes: int) -> None:
@@ -178,29 +188,33 @@ def _row(number: int) -> dict[str, object]:
     }
 
 
-def measure(folder: Path, episodes: int, concurrency: int, latency: float) -> list[Figures]:
-    """Draw the data, start the server, run twice, and say what it took."""
+def measure(
+    folder: Path, episodes: int, concurrency: int, latency: float, wire: str, tenfold: bool
+) -> dict[str, Figures]:
+    """Draw the data, start the server, run two or three times, and say what it took."""
     data = folder / "data"
     data.mkdir()
-    write_data(data, episodes)
-    with LoopbackThread(LoopbackServer(latency=latency, records=0)) as server:
-        config = RunConfig(
+    repeat = -(-episodes // len(kept_ids(DATA_SET)))
+    write_data(data, -(-episodes // repeat))
+    with serving(latency, words="A") as url:
+        first = RunConfig(
             provider="openai",
             model="glance",
-            base_url=server.url,
+            base_url=url,
+            wire=wire,
             price="1,2",
             max_cost=None,
             data=data,
+            repeat=repeat,
             concurrency=concurrency,
             cache_dir=folder / "answers",
+            out=folder / "first",
         )
-        return [_alone(replace(config, out=folder / name)) for name in ("first", "second")]
-
-
-def _alone(config: RunConfig) -> Figures:
-    """A run in a fresh process, as a person starts it."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(run, config).result()
+        runs = {"first run": first, "the same again": replace(first, out=folder / "second")}
+        if tenfold:
+            longer = {"repeat": 10 * repeat, "cache_dir": folder / "others", "out": folder / "third"}
+            runs["ten times as long"] = replace(first, **longer)
+        return {name: alone(run, config) for name, config in runs.items()}
 
 
 def run(config: RunConfig) -> Figures:
@@ -219,11 +233,11 @@ async def _run(config: RunConfig) -> Figures:
     return figures
 
 
-def table(runs: list[Figures]) -> str:
+def table(runs: dict[str, Figures]) -> str:
     """As lines of Markdown."""
-    columns = [asdict(figures) for figures in runs]
+    columns = [asdict(figures) for figures in runs.values()]
     rows = [f"| {name} | " + " | ".join(f"{each[name]:,}" for each in columns) + " |" for name in columns[0]]
-    return "\n".join(["| | first run | the same again |", "|---|---:|---:|", *rows])
+    return "\n".join([f"| | {' | '.join(runs)} |", "|---|" + "---:|" * len(runs), *rows])
 
 
 def main() -> None:
@@ -231,11 +245,21 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--latency", type=float, default=0.05, help="of the server, in seconds")
+    parser.add_argument("--wire", choices=("litellm", "direct"), default="litellm")
+    parser.add_argument("--tenfold", action="store_true", help="also a run that is ten times as long")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        runs = measure(Path(folder), options.episodes, options.concurrency, options.latency)
-    print(json.dumps([asdict(figures) for figures in runs]) if options.json else table(runs))
+        runs = measure(
+            Path(folder),
+            options.episodes,
+            options.concurrency,
+            options.latency,
+            options.wire,
+            options.tenfold,
+        )
+    found = {name: asdict(figures) for name, figures in runs.items()}
+    print(json.dumps(found) if options.json else table(runs))
 
 
 if __name__ == "__main__":

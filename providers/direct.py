@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from providers.bodies import LONGEST, LONGEST_ERROR, BodyError, parse, too_long
 from providers.direct_anthropic import Messages
 from providers.direct_openai import ChatCompletions
-from providers.error_text import one_line
-from providers.errors import AuthenticationFailed, ProviderError, Unusable
-from providers.refusals import Asked, no_answer, refused
+from providers.errors import AuthenticationFailed, ProviderError
+from providers.refusals import Asked, RedirectError, no_answer, redirected, refused
 from providers.target import Target
 from providers.types import Json, Request, Response
 
@@ -172,8 +171,6 @@ def _pool(url: str, headers: Mapping[str, str]) -> Pool:
 def _refused(arrived: Arrived, asked: Asked) -> ProviderError:
     where = arrived.headers.get("location")
     if arrived.status < 400 and where:
-        # To follow it would be a second request, which no hold covers.
-        said = f"{asked.who} redirects to {one_line(where, asked.secrets)}: name that server as the base URL."
-        return Unusable(said, status=arrived.status)
+        return redirected(RedirectError(arrived.status, where), asked)
     text = arrived.content[:LONGEST_ERROR].decode(errors="replace")
     return refused(arrived.status, arrived.headers, text, asked, time.time())

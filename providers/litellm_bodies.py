@@ -2,7 +2,8 @@
 
 LiteLLM fails on counts that are no numbers and on text in parts, and calls an error inside of a
 success a bad request. So: a body is cut off where none can be that long, and `bodies` looks at it
-first. A sound body goes on byte for byte.
+first. A sound body goes on byte for byte. A redirect, which LiteLLM would follow with a second request
+and the key, is an error.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from providers.bodies import LONGEST, LONGEST_ERROR, parse, too_long
+from providers.refusals import RedirectError
 
 type Send = Callable[[Any, Any], Awaitable[Any]]
 
@@ -22,6 +24,9 @@ def reading(send: Send) -> Send:
 
     async def handle(transport: Any, request: Any) -> Any:
         response = await send(transport, request)
+        if response.has_redirect_location:
+            await response.aclose()
+            raise RedirectError(response.status_code, response.headers["location"])
         content = await _read(response)
         if response.is_success:
             content = mended(content, response.headers)

@@ -4,9 +4,9 @@ LiteLLM names its exceptions by looking for words in messages, reports broken co
 `InternalServerError` and a success that it cannot read as almost anything. The exceptions
 behind its own tell more:
 
-    1. a connection that failed        was anything sent?
-    2. an HTTP status of 400 and up    `refusals` knows what it means
-    3. an error inside of a success    the same, by the status that it names
+    1. an HTTP status of 300 and up    `refusals` knows what it means
+    2. an error inside of a success    the same, by the status that it names
+    3. a connection that failed        was anything sent?
     4. a success that cannot be read   perhaps billed
     5. nothing of these                the table below, by class
 
@@ -38,7 +38,7 @@ from providers.errors import (
     ServerFault,
     Unusable,
 )
-from providers.refusals import Asked, no_answer, refused
+from providers.refusals import Asked, RedirectError, no_answer, redirected, refused
 from providers.rejected_option import rejected_option
 
 # Classes of `litellm.exceptions`, most specific first; in `openai` those that it derives from.
@@ -128,6 +128,9 @@ def translate(error: Exception, asked: Asked, now: float) -> ProviderError:
     refusal = next((found for link in chain if (found := _refusal(link))), None)
     if refusal is not None:
         return refused(*refusal, asked, now)
+    redirect = next((link for link in chain if isinstance(link, RedirectError)), None)
+    if redirect is not None:
+        return redirected(redirect, asked)
     unusable = next((link for link in chain if isinstance(link, BodyError)), None)
     if unusable is not None:
         return no_answer(unusable, asked, now)

@@ -33,7 +33,7 @@ MAX_BODY = 256 * 1024 * 1024
 ROUGH_IMAGE_TOKENS = 16
 
 BrokenKind = Literal[
-    "reset", "disconnect", "cut_off", "drip", "hang", "html", "empty_body", "torn_json", "body"
+    "reset", "disconnect", "cut_off", "drip", "hang", "html", "empty_body", "torn_json", "body", "redirect"
 ]
 OddKind = Literal["content_filter", "refusal", "length", "empty_text"]
 FaultKind = ErrorKind | BrokenKind | OddKind
@@ -53,7 +53,8 @@ class Fault:
 
     `headers` are sent with it (`{"retry-after": "2"}`); `message` and `parameter` reword an
     error's body; `retry_delay` is what Google writes there; `text` is what a refusal or a cut
-    answer still says, or the whole body of the fault `body`.
+    answer still says, or the whole body of the fault `body`. A `redirect` leads to where it came
+    from, unless a `location` is among the headers.
     """
 
     kind: FaultKind
@@ -100,7 +101,7 @@ class LoopbackServer:
     `policy` says what is answered. `faults(ask, attempt)` may name what goes wrong instead,
     where `attempt` counts from 1 how often these very bytes were asked. `usage(ask, text)`
     and `cost(ask, usage)` make the bill; the cost is told to the client with `tells_cost`.
-    `latency` is in seconds. Errors (status 400 and up) bill nothing; every other fault does.
+    `latency` is in seconds. Redirects and errors (status 300 and up) bill nothing; every other fault does.
 
     Memory: a short record for each call, `records` of them at most when given; the
     questions themselves are kept only with `keep_asks`.
@@ -208,7 +209,7 @@ class LoopbackServer:
         self, request: web.Request, ask: Ask, fault: Fault, key: str, attempt: int
     ) -> web.StreamResponse:
         status, body, media_type = _broken(ask, fault)
-        billed = self.usage(ask, self.policy(ask)) if status < 400 else Usage(0, 0)
+        billed = self.usage(ask, self.policy(ask)) if status < 300 else Usage(0, 0)
         self._record(ask, fault, key, attempt, status, billed)
         match fault.kind:
             case "reset" | "disconnect":
@@ -219,7 +220,8 @@ class LoopbackServer:
                 return await self._drip(request, body)
             case "cut_off":
                 return await _cut_off(request, body)
-        headers = {**self._headers, **fault.headers}
+        place = {"location": str(request.url)} if fault.kind == "redirect" else {}
+        headers = {**self._headers, **place, **fault.headers}
         return web.Response(status=status, body=body, content_type=media_type, headers=headers)
 
     async def _drip(self, request: web.Request, body: bytes) -> web.StreamResponse:
@@ -234,7 +236,7 @@ class LoopbackServer:
     def _record(
         self, ask: Ask, fault: Fault | None, key: str, attempt: int, status: int, usage: Usage
     ) -> float:
-        cost = self.cost(ask, usage) if status < 400 else 0.0
+        cost = self.cost(ask, usage) if status < 300 else 0.0
         self.total_cost += cost
         kind = None if fault is None else fault.kind
         kept = ask if self._keep_asks else None
@@ -287,6 +289,8 @@ def _broken(ask: Ask, fault: Fault) -> tuple[int, bytes, str]:
             return 200, _HTML, "text/html"
         case "torn_json":
             return 200, b'{"id": "torn", "choices": [{"mess', "application/json"
+        case "redirect":
+            return 307, b"", "text/plain"
         case "body":
             return 200, fault.text.encode(), "application/json"
         case "drip" | "hang" | "reset" | "disconnect" | "cut_off":

@@ -1,4 +1,4 @@
-"""A provider's no as our error: a status of 400 and up, or an error inside of a success.
+"""A provider's no as our error: a redirect, a status of 400 and up, or an error inside of a success.
 
 Both wires end here with what the server said, so that one refusal is one error, whichever wire it
 came over. What the words mean is known by `error_bodies`; a connection that failed is the business
@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from providers.bodies import BodyError
 from providers.error_bodies import GAVE_UP, ErrorBody, kind_of, read_body, status_in
 from providers.error_text import LOOKED_AT, one_line
-from providers.errors import BadRequest, MalformedResponse, ParameterRejected, ProviderError, RequestRefused
+from providers.errors import (
+    BadRequest,
+    MalformedResponse,
+    ParameterRejected,
+    ProviderError,
+    RequestRefused,
+    Unusable,
+)
 from providers.rejected_option import rejected_option
 from providers.retry_after import retry_after, retry_after_in_body
 
@@ -30,6 +37,20 @@ class Asked:
     @property
     def who(self) -> str:
         return f"{self.provider} ({self.model})"
+
+
+class RedirectError(Exception):
+    """A server that names another one: to ask that would be a second request, which no hold covers."""
+
+    def __init__(self, status: int, where: str) -> None:
+        super().__init__(f"redirects to {where}")
+        self.status = status
+
+
+def redirected(error: RedirectError, asked: Asked) -> Unusable:
+    """Nobody has worked, and the next request would be sent away as well."""
+    said = f"{asked.who} {one_line(str(error), asked.secrets)}: name that server as the base URL."
+    return Unusable(said, status=error.status)
 
 
 def refused(status: int, headers: Mapping[str, str], text: str, asked: Asked, now: float) -> ProviderError:

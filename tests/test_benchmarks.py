@@ -1,26 +1,91 @@
-"""The benchmarks run, and nothing is far off: `benchmarks/` has the figures of full size."""
+"""The benchmarks run, and nothing is far off: `benchmarks/` has the figures of full size.
+
+Ratios within one run are checked, with much room for a loaded machine, and never times alone.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
+type Found = Any  # what a program prints, as JSON
+
+
+def run(program: str, *options: str) -> str:
+    command = (sys.executable, BENCHMARKS / f"{program}.py", *options)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def wire(found: Found) -> None:
+    assert found.keys() == {"aiohttp", "Direct"}
+    assert found["Direct"]["times"] < 2  # 0.9 when both have a core to themselves
+
+
+def ceiling(found: Found) -> None:
+    ours = found["pbclient, direct"]
+    assert ours["times"] < 12  # 3
+    assert ours["share"] > 0.5 * found["aiohttp"]["share"]  # 0.9
+
+
+def warm(found: Found) -> None:
+    assert found["hits"] > 200
+    assert found["run_s"] < 3 * found["start_s"]  # few hits add little to what starting takes
+    assert found["score_s"] < 2 * found["run_s"]
+
+
+def memory(found: Found) -> None:
+    first, again, longer = found["first run"], found["the same again"], found["ten times as long"]
+    assert (first["calls"], first["hits"], again["calls"], again["hits"]) == (200, 0, 0, 200)
+    assert longer["calls"] == 2000
+    assert longer["peak_mb"] < 1.25 * first["peak_mb"]
+    assert again["cpu_ms_per_turn"] < 0.5 * first["cpu_ms_per_turn"]
+
+
+CHECKS: dict[str, Callable[[Found], None]] = {each.__name__: each for each in (wire, ceiling, warm, memory)}
+
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-def test_memory_stays_flat_and_the_loop_is_never_held_up():
-    program = (sys.executable, BENCHMARKS / "memory.py", "--episodes", "100", "--concurrency", "32", "--json")
-    done = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    first, again = json.loads(done.stdout)
+@pytest.mark.parametrize("program", CHECKS)
+def test_nothing_is_far_off(program):
+    CHECKS[program](json.loads(run("everything", "--light", "--json", "--only", program))[program])
+
+
+@pytest.mark.slow
+def test_all_of_them_make_one_page():
+    page = run("everything", "--light", "--only", "wire")
+    machine, question, table = page.strip().split("\n\n")
+    assert "pbclient" in machine
+    assert question.startswith("**")
+    assert table.startswith("| |")
+
+
+def test_every_light_program_is_checked(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from everything import PROGRAMS
+
+    assert {each.name for each in PROGRAMS if each.light is not None} == {*CHECKS}
+    assert all((BENCHMARKS / f"{each.name}.py").is_file() for each in PROGRAMS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_stays_flat_through_litellm_and_the_loop_is_never_held_up():
+    first, again = json.loads(
+        run("memory", "--episodes", "100", "--concurrency", "32", "--wire", "litellm", "--json")
+    ).values()
     assert (first["calls"], first["hits"]) == (200, 0)
     assert (again["calls"], again["hits"]) == (0, 200)
-    assert max(first["growth_mb"], again["growth_mb"]) < 50
+    assert max(each["growth_mb"] for each in (first, again)) < 50
     # LiteLLM's import, which takes seconds, holds the loop up no more than the calls do.
-    assert max(run[name] for run in (first, again) for name in ("stall_ms", "start_stall_ms")) < 1000
+    assert max(each[name] for each in (first, again) for name in ("stall_ms", "start_stall_ms")) < 1000

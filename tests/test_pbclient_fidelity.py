@@ -1,4 +1,4 @@
-"""Same answers in, same result out as the package's own loop, over real HTTP through LiteLLM."""
+"""Same answers in, same result out as the package's own loop, over real HTTP and both wires."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def zipped(samples, tmp_path_factory) -> Path:
     return folder
 
 
-def play(data: Path, out: Path, provider: str, **options) -> dict:
+def play(data: Path, out: Path, provider: str, **options) -> tuple[dict, dict]:
     async def main():
         async with LoopbackServer(ask_by_looks) as server:
             url = server.url if provider == "openai" else server.root
@@ -55,24 +55,25 @@ def play(data: Path, out: Path, provider: str, **options) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("provider", "concurrency", "archived", "options"),
+    ("provider", "wire", "concurrency", "archived", "options"),
     [
-        ("openai", 64, False, {}),
-        ("openai", 1, True, {}),
-        ("openai", 64, True, {"hint": True}),
-        ("openai", 64, False, {"reference": True}),
-        ("anthropic", 64, True, {}),
-        ("anthropic", 64, False, {"hint": True, "reference": True}),
+        ("openai", "litellm", 64, False, {}),
+        ("openai", "direct", 64, False, {}),
+        ("openai", "direct", 1, True, {}),
+        ("openai", "direct", 64, True, {"hint": True}),
+        ("openai", "direct", 64, False, {"reference": True}),
+        ("anthropic", "litellm", 64, True, {}),
+        ("anthropic", "direct", 64, True, {}),
+        ("anthropic", "direct", 64, False, {"hint": True, "reference": True}),
     ],
 )
 def test_every_episode_equals_the_packages_own(
-    samples, zipped, tmp_path, monkeypatch, provider, concurrency, archived, options
+    samples, zipped, tmp_path, monkeypatch, provider, wire, concurrency, archived, options
 ):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
     expected = package_loop(samples, by_looks, **options)
-    episodes, summary = play(
-        zipped if archived else samples, tmp_path, provider, concurrency=concurrency, **options
-    )
+    data = zipped if archived else samples
+    episodes, summary = play(data, tmp_path, provider, wire=wire, concurrency=concurrency, **options)
     assert episodes.keys() == expected.keys()
     for which, statistics in expected.items():
         turns = episodes[which]["turns"]

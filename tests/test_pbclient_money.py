@@ -1,4 +1,4 @@
-"""The bound as an outsider would check it: the server's own bill against --max-cost."""
+"""The bound as an outsider would check it: the server's own bill against --max-cost, over both wires."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import pytest
 from package_loop import ask_by_looks
-from test_pbclient_run import client, config, finished, lines
+from test_pbclient_run import BOTH_WIRES, client, config, finished, lines
 
 from pbclient import Progress, RunConfig, evaluate
 from pbclient.samples import write_samples
@@ -51,9 +51,14 @@ def bank(**options) -> LoopbackServer:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.004, 0.05, 0.3, 0.7, 2.0])
-@pytest.mark.parametrize("faulty", [False, True])
-def test_the_servers_bill_stays_within_the_limit_and_the_limit_is_used(data, tmp_path, share, faulty):
+@pytest.mark.parametrize(
+    ("share", "faulty", "wire"),
+    [
+        *((share, faulty, "direct") for share in (0.004, 0.05, 0.3, 0.7, 2.0) for faulty in (False, True)),
+        *((share, faulty, "litellm") for share, faulty in ((0.05, False), (0.3, True))),
+    ],
+)
+def test_the_servers_bill_stays_within_the_limit_and_the_limit_is_used(data, tmp_path, share, faulty, wire):
     rng = random.Random(3)
 
     def faults(ask, attempt):
@@ -64,8 +69,8 @@ def test_the_servers_bill_stays_within_the_limit_and_the_limit_is_used(data, tmp
 
     async def main():
         async with bank(faults=faults) as server:
-            each = config(server, data, tmp_path / "run", max_cost=limit, concurrency=256, **OPTIONS)
-            return server, await evaluate(each)
+            options = {**OPTIONS, "max_cost": limit, "concurrency": 256, "wire": wire}
+            return server, await evaluate(config(server, data, tmp_path / "run", **options))
 
     server, result = asyncio.run(main())
     cost = result.summary["cost"]
@@ -132,12 +137,13 @@ def test_a_hit_costs_nothing_and_says_what_it_saved(data, tmp_path):
     assert second.summary["cost"]["saved_by_cache"] == pytest.approx(first.summary["cost"]["settled"])
 
 
-def test_quota_stops_new_calls_after_one_and_keeps_what_was_paid(data, tmp_path):
+@BOTH_WIRES
+def test_quota_stops_new_calls_after_one_and_keeps_what_was_paid(data, tmp_path, wire):
     async def main():
         async with bank(
             faults=lambda ask, n: Fault("insufficient_quota") if server.calls == 20 else None
         ) as server:
-            each = config(server, data, tmp_path / "run", concurrency=1, **OPTIONS)
+            each = config(server, data, tmp_path / "run", concurrency=1, wire=wire, **OPTIONS)
             return server, await evaluate(each)
 
     server, result = asyncio.run(main())
@@ -147,10 +153,12 @@ def test_quota_stops_new_calls_after_one_and_keeps_what_was_paid(data, tmp_path)
     assert result.summary["cost"]["settled"] == pytest.approx(server.total_cost)
 
 
-def test_ambiguous_ends_keep_their_hold_until_the_user_releases_it(data, tmp_path):
+@BOTH_WIRES
+def test_ambiguous_ends_keep_their_hold_until_the_user_releases_it(data, tmp_path, wire):
     async def main():
         async with bank(faults=lambda ask, attempt: Fault("reset") if attempt == 1 else None) as server:
-            each = config(server, data, tmp_path / "run", datasets=("ROD",), limit=2, **OPTIONS)
+            options = {**OPTIONS, "datasets": ("ROD",), "limit": 2, "wire": wire}
+            each = config(server, data, tmp_path / "run", **options)
             first = await evaluate(each)
             released = await evaluate(RunConfig(**{**vars(each), "release_holds": True}))
             return server, first, released

@@ -1,6 +1,6 @@
 """Real photographs in the forms people have them: what arrives at a server is what the package's loop shows.
 
-In the published layout, over real HTTP through LiteLLM. The photographs ship inside scikit-image.
+In the published layout, over real HTTP and both wires. The photographs ship inside scikit-image.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def shown(data) -> dict[str, list[Image.Image]]:
     return pictures
 
 
-def arrived(data: Path, out: Path, provider: str) -> dict[str, list[tuple[str, bytes]]]:
+def arrived(data: Path, out: Path, provider: str, wire: str) -> dict[str, list[tuple[str, bytes]]]:
     """Media type and bytes of what a server of this shape is sent, of each sample in order."""
     pictures = defaultdict(list)
 
@@ -202,6 +202,7 @@ def arrived(data: Path, out: Path, provider: str) -> dict[str, list[tuple[str, b
                 provider=provider,
                 model="glance" if provider == "openai" else "claude-haiku-5-5",
                 base_url=server.url if provider == "openai" else server.root,
+                wire=wire,
                 price="1,2",
                 max_cost=None,
                 data=data,
@@ -227,10 +228,12 @@ def looks(image: Image.Image) -> Iterator[Image.Image]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp, from a megabyte on
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
-def test_what_arrives_is_what_the_package_shows(data, shown, tmp_path, monkeypatch, provider):
+@pytest.mark.parametrize(
+    ("provider", "wire"), [("openai", "direct"), ("anthropic", "direct"), ("anthropic", "litellm")]
+)
+def test_what_arrives_is_what_the_package_shows(data, shown, tmp_path, monkeypatch, provider, wire):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
-    pictures = arrived(data, tmp_path, provider)
+    pictures = arrived(data, tmp_path, provider, wire)
     assert pictures.keys() == shown.keys() == SAMPLES.keys()
     for name, expected in shown.items():
         assert len(pictures[name]) == len(expected) >= 3

@@ -1,8 +1,12 @@
-"""Whole runs over real HTTP: nothing paid twice, nothing lost, no failure taken for an answer."""
+"""Whole runs over real HTTP: nothing paid twice, nothing lost, no failure taken for an answer.
+
+Over the direct wire where LiteLLM is not the point: a process that imports it takes seconds.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -23,12 +27,16 @@ from pbclient.samples import write_samples
 from providers.loopback import Fault, LoopbackServer, LoopbackThread
 from runs import ConfigDiffers
 
+BOTH_WIRES = pytest.mark.parametrize("wire", ["direct", "litellm"])
+OTHER = {"direct": "litellm", "litellm": "direct"}
+
 
 def config(server: LoopbackServer, data: Path, out: Path, **options) -> RunConfig:
     fixed = {
         "provider": "openai",
         "model": "glance",
         "base_url": server.url,
+        "wire": "direct",
         "price": "1,2",
         "max_cost": Decimal(50),
         "data": data,
@@ -62,7 +70,8 @@ def calls(server: LoopbackServer, *configs: RunConfig) -> list[int]:
     return asyncio.run(main())
 
 
-BASE = {"provider": "openai", "model": "glance", "price": "1,2", "datasets": ("QD", "COCO"), "limit": 3}
+BASE = {"provider": "openai", "model": "glance", "wire": "direct", "price": "1,2"}
+BASE |= {"datasets": ("QD", "COCO"), "limit": 3}
 
 HITS = {
     "another order of episodes": {"seed": 7},
@@ -71,6 +80,7 @@ HITS = {
     "another limit of money": {"max_cost": None},
     "another order of options": {"params": {"top_p": 0.5, "seed": 3}},
     "part of the data sets": {"datasets": ("COCO",)},
+    "the other wire": {"wire": "litellm"},
 }
 MISSES = {
     "another model": {"model": "glance-2"},
@@ -145,10 +155,33 @@ def test_equal_requests_in_flight_make_one_call(tmp_path):
     assert sum(not turn["cached"] for turn in turns) == bought
 
 
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_what_one_wire_has_bought_is_a_hit_on_the_other(samples, tmp_path, monkeypatch, provider):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
+    place = {} if provider == "openai" else {"provider": provider, "model": "claude-haiku-5-5"}
+
+    async def main() -> list[int]:
+        seen = []
+        async with LoopbackServer(ask_by_looks) as server:
+            place["base_url"] = server.url if provider == "openai" else server.root
+            for part, wire in (("QD", "litellm"), ("COCO", "direct"), ("QD", "direct"), ("COCO", "litellm")):
+                options = {**BASE, **place, "data": samples, "datasets": (part,), "wire": wire}
+                out = tmp_path / f"{part}-{wire}"
+                result = await evaluate(RunConfig(**options, cache_dir=tmp_path / "answers", out=out))
+                assert result.exit_code == 0, result
+                seen.append(server.calls)
+        return seen
+
+    first, both, *again = asyncio.run(main())
+    assert 0 < first < both
+    assert again == [both, both]
+
+
 def client(server: LoopbackServer, data: Path, out: Path, *more: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "pbclient", "run", "--provider", "openai", "--base-url", server.url]
     command += ["--model", "glance", "--price", "1,2", "--max-cost", "50", "--data", str(data)]
-    command += ["--out", str(out), "--cache-dir", str(out.parent / "answers"), "--json", *more]
+    command += ["--out", str(out), "--cache-dir", str(out.parent / "answers"), "--json"]
+    command += ["--wire", "direct", *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -164,25 +197,37 @@ def wait_for_calls(server: LoopbackServer, count: int) -> None:
         time.sleep(0.002)
 
 
+def purchases(server: LoopbackServer, after: int = 0) -> Counter[str]:
+    """How often each request was answered; the wires write the same JSON, but not the same bytes."""
+    asks = [served.ask for served in itertools.islice(server.served, after, None)]
+    return Counter(json.dumps(ask.body, sort_keys=True) for ask in asks)
+
+
 @pytest.mark.slow
-def test_two_processes_on_one_cache_never_make_the_same_call(samples, tmp_path):
-    with LoopbackThread(LoopbackServer(ask_by_looks, latency=0.03)) as server:
-        both = [client(server, samples, tmp_path / name) for name in ("one", "two")]
+@pytest.mark.parametrize("wires", [("direct", "direct"), ("litellm", "direct")], ids="-".join)
+def test_two_processes_on_one_cache_never_make_the_same_call(samples, tmp_path, wires):
+    with LoopbackThread(LoopbackServer(ask_by_looks, latency=0.1, keep_asks=True)) as server:
+        both = []
+        for number, wire in enumerate(wires):
+            more = ("--concurrency", "4", "--wire", wire)
+            both.append(client(server, samples, tmp_path / str(number), *more))
+            wait_for_calls(server, 1)
         ends = [finished(process) for process in both]
         assert [code for code, _, _ in ends] == [0, 0], ends
-        most = Counter(served.key for served in server.served).most_common(1)
-        assert most[0][1] == 1
+        assert max(purchases(server).values()) == 1
     summaries = [json.loads(out) for _, out, _ in ends]
     assert summaries[0]["datasets"] == summaries[1]["datasets"]
     assert sum(summary["calls"]["wire"] for summary in summaries) == len(server.served)
 
 
 @pytest.mark.slow
-def test_a_run_killed_again_and_again_reports_what_an_uninterrupted_one_does(tmp_path):
+@pytest.mark.parametrize("lives", [("direct",), ("litellm", "direct")], ids="-".join)
+def test_a_run_killed_again_and_again_reports_what_an_uninterrupted_one_does(tmp_path, lives):
     rng = random.Random(5)
     data = tmp_path / "data"
     write_samples(data, per_dataset=20)
-    with LoopbackThread(LoopbackServer(ask_by_looks, latency=0.02)) as server:
+    wires = itertools.chain(lives, itertools.repeat(lives[-1]))
+    with LoopbackThread(LoopbackServer(ask_by_looks, latency=0.02, keep_asks=True)) as server:
         code, whole, err = finished(client(server, data, tmp_path / "whole" / "run"))
         assert code == 0, err
         distinct = server.calls
@@ -190,7 +235,8 @@ def test_a_run_killed_again_and_again_reports_what_an_uninterrupted_one_does(tmp
         on_the_wire = 0
         goal = server.calls
         while True:
-            process = client(server, data, tmp_path / "killed" / "run", "--concurrency", "24")
+            more = ("--concurrency", "24", "--wire", next(wires))
+            process = client(server, data, tmp_path / "killed" / "run", *more)
             goal += rng.randint(distinct // 5, distinct // 2)
             while process.poll() is None and server.calls < goal:
                 time.sleep(0.002)
@@ -203,9 +249,9 @@ def test_a_run_killed_again_and_again_reports_what_an_uninterrupted_one_does(tmp
         code, again, err = finished(process)
         assert code == 0, err
         assert kills >= 1
-        bought = Counter(served.key for served in list(server.served)[distinct:])
-        assert len(bought) == distinct
-        assert sum(bought.values()) - distinct <= on_the_wire
+        again_and_again = purchases(server, after=distinct)
+        assert len(again_and_again) == distinct
+        assert again_and_again.total() - distinct <= on_the_wire
     whole, again = json.loads(whole), json.loads(again)
     assert again["datasets"] == whole["datasets"]
     assert again["average"] == whole["average"]
@@ -229,8 +275,8 @@ FAULTS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
-def test_a_fifth_of_all_attempts_failing_changes_no_result(samples, tmp_path, monkeypatch, provider):
+@pytest.mark.parametrize(("provider", "wire"), [("openai", "direct"), ("anthropic", "litellm")])
+def test_a_fifth_of_all_attempts_failing_changes_no_result(samples, tmp_path, monkeypatch, provider, wire):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
     rng = random.Random(11)
     drips = iter([Fault("drip")])
@@ -244,12 +290,8 @@ def test_a_fifth_of_all_attempts_failing_changes_no_result(samples, tmp_path, mo
         async with LoopbackServer(ask_by_looks, faults=faults) as server:
             url = server.url if provider == "openai" else server.root
             options = {} if provider == "openai" else {"model": "claude-haiku-5-5"}
-            result = await evaluate(
-                config(
-                    server, samples, tmp_path / "run", provider=provider, base_url=url, timeout=3.0, **options
-                )
-            )
-            return server, result
+            options |= {"provider": provider, "base_url": url, "wire": wire, "timeout": 3.0}
+            return server, await evaluate(config(server, samples, tmp_path / "run", **options))
 
     server, result = asyncio.run(main())
     assert result.exit_code == 0, result
@@ -316,7 +358,8 @@ def test_bad_requests_fail_their_episode_alone_and_are_owed(samples, tmp_path):
         asyncio.run(again())  # another port is another endpoint: another run
 
 
-def test_a_rejected_option_is_dropped_said_and_recorded(samples, tmp_path):
+@BOTH_WIRES
+def test_a_rejected_option_is_dropped_said_and_recorded(samples, tmp_path, wire):
     said: list[str] = []
 
     def faults(ask, attempt):
@@ -327,8 +370,8 @@ def test_a_rejected_option_is_dropped_said_and_recorded(samples, tmp_path):
 
         async with LoopbackServer(ask_by_looks, faults=faults) as server:
             results = []
-            for name in ("one", "two"):
-                each = config(server, samples, tmp_path / name, datasets=("QD",))
+            for name, over in (("one", wire), ("two", OTHER[wire])):
+                each = config(server, samples, tmp_path / name, datasets=("QD",), wire=over)
                 before = server.calls
                 await evaluate(each, progress=Progress(say=said.append))
                 results.append(server.calls - before)
@@ -365,9 +408,10 @@ def test_offline_answers_from_the_cache_or_says_what_differs(samples, tmp_path, 
 
 
 @pytest.mark.slow
-def test_ctrl_c_finishes_what_is_on_the_wire_and_the_same_command_continues(samples, tmp_path):
-    with LoopbackThread(LoopbackServer(ask_by_looks, latency=0.15)) as server:
-        process = client(server, samples, tmp_path / "run", "--concurrency", "4")
+@BOTH_WIRES
+def test_ctrl_c_finishes_what_is_on_the_wire_and_the_same_command_continues(samples, tmp_path, wire):
+    with LoopbackThread(LoopbackServer(ask_by_looks, latency=0.15, keep_asks=True)) as server:
+        process = client(server, samples, tmp_path / "run", "--concurrency", "4", "--wire", wire)
         wait_for_calls(server, 9)
         process.send_signal(signal.SIGINT)
         code, out, err = finished(process)
@@ -379,7 +423,7 @@ def test_ctrl_c_finishes_what_is_on_the_wire_and_the_same_command_continues(samp
         assert partial["cost"]["held"] == 0
         code, out, err = finished(client(server, samples, tmp_path / "run", "--concurrency", "4"))
         assert code == 0, err
-        assert max(Counter(served.key for served in server.served).values()) == 1
+        assert max(purchases(server).values()) == 1
         assert json.loads(out)["calls"]["wire"] == server.calls
 
 
@@ -430,8 +474,10 @@ def test_a_planted_pickle_in_the_cache_is_refused_and_asked_again(samples, tmp_p
     assert any("corrupt" in sentence for sentence in said)
 
 
-def test_no_thread_outlives_a_run(samples, tmp_path):
+@BOTH_WIRES
+def test_no_thread_outlives_a_run(samples, tmp_path, wire):
     before = threading.active_count()
-    calls(LoopbackServer(ask_by_looks), RunConfig(**BASE, data=samples, out=tmp_path / "run", no_cache=True))
+    options = {**BASE, "wire": wire, "data": samples, "out": tmp_path / "run", "no_cache": True}
+    calls(LoopbackServer(ask_by_looks), RunConfig(**options))
     assert threading.active_count() <= before
     assert (tmp_path / "run" / "answers").is_dir()

@@ -30,6 +30,7 @@ from providers import (
     RequestRefused,
     Response,
     ServerFault,
+    Unusable,
     Usage,
     catalog,
 )
@@ -631,7 +632,7 @@ BILLED: dict[FaultKind, type[ProviderError]] = {
 
 
 def test_every_fault_has_its_test() -> None:
-    elsewhere = {"content_filter", "refusal", "length", "body"}
+    elsewhere = {"content_filter", "refusal", "length", "body", "redirect"}
     kinds = {kind for union in get_args(FaultKind) for kind in get_args(union)}
     assert kinds == {*NOT_BILLED, *BILLED} | elsewhere
 
@@ -647,6 +648,14 @@ def test_what_the_provider_refuses(make: Make) -> None:
         assert str(error).startswith(f"{make(LoopbackServer()).provider} (")
         assert f" answered {error.status}: " in str(error)
         assert not isinstance(error, ParameterRejected) or error.parameter == "temperature"
+
+
+@EVERYBODY
+def test_a_redirect_is_not_followed(make: Make) -> None:
+    # Its clients would go on, and post the request and the key wherever they are led.
+    error = failing(make, Fault("redirect"))
+    assert (type(error), error.status, error.billed) == (Unusable, 307, False)
+    assert " redirects to http://127.0.0.1" in str(error)
 
 
 @EVERYBODY
