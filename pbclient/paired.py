@@ -207,6 +207,9 @@ class Differences:
         if found is None:
             return None
         low, high = (-found[1], -found[0]) if turned else found
+        if back == self.counts:
+            # Differences that are their own mirror image have an interval that is one, too.
+            low, high = (low - high) / 2, (high - low) / 2
         return low / self.scale, high / self.scale
 
     def _effective_samples(self, changed: float) -> float:

@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import binom, binomtest, norm, permutation_test
@@ -258,6 +258,7 @@ def test_the_average_weighs_each_data_set_the_same(sets: list[list[int]]) -> Non
     assert test_of_average(scaled, 0).p == close(sum(each >= observed for each in sums) / len(signs))
 
 
+@example({0: 1, 1: 1, 2: 2, -1: 1, -2: 2})
 @given(st.dictionaries(st.integers(-3, 3), st.integers(1, 9), min_size=1))
 def test_the_other_way_round_the_interval_of_a_mean_is_the_mirror_image(counts: dict[int, int]) -> None:
     there = Differences(counts, 1, sum(counts.values()), None).interval("QD ps")
