@@ -75,13 +75,14 @@ def demo() -> None:
 @run_options
 @click.option("--release-holds", is_flag=True, help="Free the holds of calls whose end is unknown.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def run(as_json: bool, **options: Any) -> None:
+@click.option("--debug", is_flag=True, help="Say at the end what held the event loop up.")
+def run(as_json: bool, debug: bool, **options: Any) -> None:
     """Play the episodes with a model, or continue the run in --out."""
     from pbclient.config import RunConfig
     from pbclient.session import play
 
     config: RunConfig = config_from(options)
-    result = play(config)
+    result = play(config, debug=debug)
     print_summary(result.summary, as_json)
     _print_ending(result)
     sys.exit(result.exit_code)

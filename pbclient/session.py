@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 from pbclient.config import RunConfig
 from pbclient.evaluate import RunResult, evaluate
@@ -16,6 +16,7 @@ from pbclient.interrupts import Interrupts
 from pbclient.panel import panel, plain
 from pbclient.plan import OWED, UNJUDGED
 from pbclient.progress import Progress
+from pbclient.stalls import watching
 
 SHOWN = 3  # reasons that are worth reading at the end of a run
 
@@ -23,9 +24,14 @@ SHOWN = 3  # reasons that are worth reading at the end of a run
 type Work[T] = Callable[[Progress, Interrupts], Awaitable[T]]
 
 
-def play(config: RunConfig) -> RunResult:
-    """Run `config` before a person."""
-    return attended(lambda progress, interrupts: evaluate(config, progress=progress, interrupts=interrupts))
+def play(config: RunConfig, *, debug: bool = False) -> RunResult:
+    """Run `config` before a person; with `debug` it says at the end what held the event loop up."""
+
+    async def work(progress: Progress, interrupts: Interrupts) -> RunResult:
+        with watching(progress.say) if debug else nullcontext():
+            return await evaluate(config, progress=progress, interrupts=interrupts)
+
+    return attended(work)
 
 
 def attended[T](work: Work[T]) -> T:

@@ -467,3 +467,9 @@ def test_an_estimate_of_what_is_stored_is_nothing(place, bought):
     plain = invoke(*options)
     assert plain.exit_code == 0
     assert max(map(len, plain.stdout.splitlines()[:5])) <= 80
+
+
+def test_debug_says_what_held_the_event_loop_up(place):
+    result = invoke(*BASELINE, "--limit", "1", "--debug", "--out", "one")
+    assert result.exit_code == 0
+    assert "Event loop held up" in result.stderr
