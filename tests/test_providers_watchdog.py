@@ -102,7 +102,11 @@ def test_the_command_ends_when_the_watchdog_is_killed():
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_the_command_ends_when_the_asker_is_killed(number):
     command = [sys.executable, "-P", str(WATCHDOG), sys.executable, "-c", LASTING]
-    asker = f"import subprocess as s, time; s.Popen({command!r}, stdin=s.PIPE); time.sleep(600)"
+    # Under `nohup` a hang-up is ignored by everything that is started from there.
+    heard = (
+        f"import signal; signal.signal({int(number)}, signal.SIG_DFL);" if number != signal.SIGKILL else ""
+    )
+    asker = f"{heard}import subprocess as s, time; s.Popen({command!r}, stdin=s.PIPE); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", asker], stdout=subprocess.PIPE) as client:
         pid = first_number(client.stdout)
         client.send_signal(number)
