@@ -462,7 +462,6 @@ BAD = {
     "an unknown provider": (["--provider", "opanai"], "did you mean openai"),
     "a missing file": (["--provider", "llamacpp", "--model", "nope.gguf"], "nope.gguf"),
     "no GGUF": (["--provider", "llamacpp", "--model", __file__], "is not a GGUF file"),
-    "a missing folder": (["--provider", "transformers", "--model", "nope"], "nope"),
     "a missing server": (["--provider", "llamacpp", "--llama-server", "nope"], "--llama-server"),
     "a strange device": (["--provider", "transformers", "--device", "tpu"], "no device 'tpu'"),
     "a base URL for an engine": (["--provider", "llamacpp", "--base-url", "http://x"], "--base-url"),
@@ -474,6 +473,14 @@ BAD = {
         "name one with --model",
     ),
 }
+
+
+@TORCH
+def test_a_missing_folder_is_one_sentence():
+    result = invoke("--provider", "transformers", "--model", "nope")
+    assert result.exit_code == 2
+    [sentence] = result.stderr.splitlines()
+    assert "nope" in sentence
 
 
 @pytest.mark.parametrize(("args", "says"), BAD.values(), ids=BAD)
