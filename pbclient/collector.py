@@ -1,9 +1,9 @@
-"""Python's garbage collector, kept from looking at everything that is alive.
+"""Python's garbage collector, kept from looking so often at what is alive.
 
-A full collection visits every object there is: with thousands of episodes in flight it holds the event
-loop up for half a second, and finds nothing, because answered calls leave no cycles behind (measured:
-one object in twenty calls). Failed attempts do, in the tracebacks of their errors. Young objects are
-collected as ever.
+A call makes some hundred objects that live as long as it does: looking through the young ones every
+700, as Python does, finds next to nothing and takes 0.3 ms of each of LiteLLM's calls. A full
+collection visits every object there is: with thousands of episodes in flight it holds the event
+loop up for half a second.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import gc
 from typing import Self
 
+# New objects between two looks at the young, and such looks between two at the middle generation.
+YOUNG, MIDDLE = 5_000, 20
 # Collections of the middle generation between two full ones: as good as never.
 NEVER = 2**30
 # Failed attempts between two full collections.
@@ -18,15 +20,21 @@ FAILURES = 5_000
 
 
 class RareCollections:
-    """Inside the block full collections come after so many failed attempts, and not by themselves."""
+    """Inside the block collections are rare.
 
-    def __init__(self) -> None:
+    Where calls leave no cycles behind once they are answered (`tidy`; measured on the direct wire: one
+    object in twenty calls) full ones come after so many failed attempts, whose tracebacks are
+    cycles, and not by themselves.
+    """
+
+    def __init__(self, *, tidy: bool) -> None:
         self._before = gc.get_threshold()
+        self._tidy = tidy
         self._failures = 0
 
     def __enter__(self) -> Self:
-        young, middle, _ = self._before = gc.get_threshold()
-        gc.set_threshold(young, middle, NEVER)
+        young, middle, full = self._before = gc.get_threshold()
+        gc.set_threshold(max(young, YOUNG), max(middle, MIDDLE), NEVER if self._tidy else full)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -35,5 +43,5 @@ class RareCollections:
     def failed(self) -> None:
         """An attempt has failed."""
         self._failures += 1
-        if self._failures % FAILURES == 0:
+        if self._tidy and self._failures % FAILURES == 0:
             gc.collect()

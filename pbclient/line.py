@@ -81,8 +81,8 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         return
     async with open_works(plan.cache_dir(folder.path), plan.limit, folder, progress) as works:
         works.show_money()
-        if not any(_by_litellm(model) for model in (plan.model, plan.judge) if model):
-            works.failed = works.stack.enter_context(RareCollections()).failed
+        tidy = not any(_by_litellm(model) for model in (plan.model, plan.judge) if model)
+        works.failed = works.stack.enter_context(RareCollections(tidy=tidy)).failed
         if plan.model.choice.wire == LITELLM and speaks(plan.model.provider):
             progress.remedy = "--wire direct needs a small part of LiteLLM's processor time"
         if plan.config.release_holds:

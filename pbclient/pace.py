@@ -44,18 +44,26 @@ class Pace:
     @types.coroutine
     def _drive(self, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
         awaited = None
-        clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        clock = loop.time
         while True:
             thrown: BaseException | None = None
             try:
                 yield awaited
-                yield from self._turn()
+                begun = clock()
+                ends = self._ends
+                if ends is None:
+                    ends = self._begin(loop, begun)
+                if self._waiting or begun >= ends:
+                    place: asyncio.Future[None] = loop.create_future()
+                    self._waiting.append(place)
+                    yield from place
+                    begun = clock()
             except GeneratorExit:
                 work.close()
                 raise
             except BaseException as error:
-                thrown = error
-            begun = clock()
+                thrown, begun = error, clock()
             try:
                 awaited = work.send(None) if thrown is None else work.throw(thrown)
             except StopIteration as done:
@@ -64,16 +72,11 @@ class Pace:
                 thrown = None  # its traceback holds this frame
                 self._step += (clock() - begun - self._step) / AT_ONCE
 
-    def _turn(self) -> Generator[Any, None, None]:
-        """Wait until a step may be taken."""
-        loop = asyncio.get_running_loop()
-        if self._ends is None:
-            self._ends = loop.time() + self._share
-            loop.call_soon(self._next_round, loop)
-        if self._waiting or loop.time() >= self._ends:
-            place: asyncio.Future[None] = loop.create_future()
-            self._waiting.append(place)
-            yield from place
+    def _begin(self, loop: asyncio.AbstractEventLoop, now: float) -> float:
+        """The first step of this round of the loop comes: from when on the others must wait."""
+        self._ends = ends = now + self._share
+        loop.call_soon(self._next_round, loop)
+        return ends
 
     def _next_round(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let as many of those who wait take their step as usually use up the share, one at least."""
@@ -85,8 +88,7 @@ class Pace:
                 place.set_result(None)
                 room -= 1
                 if self._ends is None:
-                    self._ends = loop.time() + self._share
-                    loop.call_soon(self._next_round, loop)
+                    self._begin(loop, loop.time())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""No full collections during a run but for what failed, and afterwards as before."""
+"""Rare collections during a run, and afterwards as before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pbclient.collector import FAILURES, NEVER, RareCollections
+from pbclient.collector import FAILURES, MIDDLE, NEVER, YOUNG, RareCollections
 
 
 @pytest.fixture(autouse=True)
@@ -17,16 +17,23 @@ def thresholds() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
-def test_only_full_collections_come_less_often() -> None:
-    before = gc.get_threshold()
-    with RareCollections():
-        assert gc.get_threshold() == (*before[:2], NEVER)
-    assert gc.get_threshold() == before
+@pytest.mark.parametrize("tidy", [True, False])
+def test_collections_come_less_often_and_full_ones_never_where_calls_are_tidy(tidy: bool) -> None:
+    gc.set_threshold(700, 10, 12)
+    with RareCollections(tidy=tidy):
+        assert gc.get_threshold() == (YOUNG, MIDDLE, NEVER if tidy else 12)
+    assert gc.get_threshold() == (700, 10, 12)
+
+
+def test_who_wants_fewer_collections_has_fewer() -> None:
+    gc.set_threshold(10 * YOUNG, 10 * MIDDLE, 12)
+    with RareCollections(tidy=False):
+        assert gc.get_threshold() == (10 * YOUNG, 10 * MIDDLE, 12)
 
 
 def test_thresholds_come_back_after_an_error() -> None:
     gc.set_threshold(800, 11, 12)
-    with pytest.raises(KeyError), RareCollections():
+    with pytest.raises(KeyError), RareCollections(tidy=True):
         raise KeyError
     assert gc.get_threshold() == (800, 11, 12)
 
@@ -36,7 +43,7 @@ def test_what_failed_attempts_leave_is_collected() -> None:
         def __init__(self) -> None:
             self.itself = self
 
-    with RareCollections() as collections:
+    with RareCollections(tidy=True) as collections:
         left = Left()
         gc.collect(1)  # from here on it is old
         del left
