@@ -14,8 +14,7 @@ import hashlib
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -52,27 +51,53 @@ class KeyLocks:
             self._file.release()
             self._file = None
 
-    @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[None]:
-        """Be alone with `key`. Not reentrant: a task that asks for its own key waits for ever."""
+    def hold(self, key: str) -> Hold:
+        """Be alone with `key` inside the block.
+
+        Not reentrant: a task that asks for its own key waits for ever. Raises `CacheError`.
+        """
         if self._file is None:
             raise CacheError("the key locks are closed")
-        file = self._file
-        turn = await file.take_turn(_place(key))
-        try:
-            await self._lock(file, turn.place)
-            yield
-        finally:
-            file.leave(turn)
+        return Hold(self._file, _place(key), self._directory, self._sleep)
 
-    async def _lock(self, file: _LockFile, place: int) -> None:
-        wait = FIRST_WAIT
+
+class Hold:
+    """One task's block alone with one key."""
+
+    __slots__ = ("_directory", "_file", "_place", "_sleep", "_turn")
+
+    def __init__(
+        self, file: _LockFile, place: int, directory: Path, sleep: Callable[[float], Awaitable[object]]
+    ) -> None:
+        self._file = file
+        self._place = place
+        self._directory = directory
+        self._sleep = sleep
+
+    async def __aenter__(self) -> None:
+        self._turn = await self._file.take_turn(self._place)
         try:
-            while not file.try_lock(place):
-                await self._sleep(wait)
-                wait = min(wait * GROWTH, LONGEST_WAIT)
-        except OSError as error:
-            raise unusable(self._directory, error) from error
+            if not self._file.try_lock(self._place):
+                await self._lock()
+        except BaseException as error:
+            self._file.leave(self._turn)
+            if isinstance(error, OSError):
+                raise unusable(self._directory, error) from error
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        self._file.leave(self._turn)
+
+    async def _lock(self) -> None:
+        """Wait until no other process has the key."""
+        wait = FIRST_WAIT
+        while True:
+            await self._sleep(wait)
+            if self._file.try_lock(self._place):
+                return
+            wait = min(wait * GROWTH, LONGEST_WAIT)
 
 
 def _place(key: str) -> int:
@@ -82,11 +107,11 @@ def _place(key: str) -> int:
 
 @dataclass(eq=False, slots=True)
 class _Turn:
-    """One task's claim to a place: it holds it (first in line) or waits for it."""
+    """One task's claim to a place: it holds it (first in line) or waits until it is `granted`."""
 
     place: int
     loop: asyncio.AbstractEventLoop
-    granted: asyncio.Future[None]
+    granted: asyncio.Future[None] | None = None
 
 
 class _LockFile:
@@ -128,13 +153,13 @@ class _LockFile:
 
     async def take_turn(self, place: int) -> _Turn:
         """Wait in line for `place`. Who comes first has it until it leaves."""
-        loop = asyncio.get_running_loop()
-        turn = _Turn(place, loop, loop.create_future())
+        turn = _Turn(place, asyncio.get_running_loop())
         with _guard:
             line = self.lines.setdefault(place, deque())
+            if line:
+                turn.granted = turn.loop.create_future()
             line.append(turn)
-            is_first = line[0] is turn
-        if not is_first:
+        if turn.granted is not None:
             try:
                 await turn.granted
             except BaseException:
@@ -185,8 +210,8 @@ def _wake_first(line: deque[_Turn]) -> None:
             return
 
 
-def _grant(granted: asyncio.Future[None]) -> None:
-    if not granted.done():
+def _grant(granted: asyncio.Future[None] | None) -> None:
+    if granted is not None and not granted.done():
         granted.set_result(None)
 
 

@@ -9,7 +9,6 @@ when they are on the disk, and nothing is ever evicted. Who may ask at the same 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sqlite3
@@ -30,7 +29,7 @@ from cache.disk import MAX_KEY, MAX_ROW, MAX_VALUE, NEVER_A_FILE, Disk, Unreadab
 from cache.errors import CacheError, CorruptEntry, unusable
 from cache.keys import Json, canonical, digest
 from cache.readers import Readers
-from cache.writer import Write, Writer, uninterrupted
+from cache.writer import Write, Writer
 
 BUSY_SECONDS = 60.0
 
@@ -165,10 +164,9 @@ class Store:
         payload = b'{"answer":%b,"asked":%b}' % (canonical(answer), spelled)
         if len(payload) > MAX_VALUE:
             raise CacheError(f"this answer takes {len(payload)} bytes; the cache keeps up to {MAX_VALUE}")
-        loop = asyncio.get_running_loop()
-        written: asyncio.Future[None] = loop.create_future()
-        self._writer.submit(Write(key, payload, float(self._clock()), loop, written))
-        await uninterrupted(written)
+        write = Write(key, payload, float(self._clock()))
+        self._writer.submit(write)
+        await write.written()
 
     def stats(self) -> Stats:
         """Count and measure what is stored."""

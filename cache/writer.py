@@ -11,11 +11,11 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from cache.disk import packed
 from cache.errors import CacheError, unusable
@@ -31,19 +31,54 @@ _SET = """
 """
 
 
-class Write(NamedTuple):
-    key: str
-    payload: bytes
-    stored: float
-    loop: asyncio.AbstractEventLoop
-    written: asyncio.Future[None]
+# Seconds that a busy writer leaves for more to queue up: a transaction costs as much as ten rows.
+GATHERING = 0.003
+
+
+class Write:
+    """One row to be written, and who waits for it; made in the event loop that waits."""
+
+    __slots__ = ("_error", "_is_settled", "_waiter", "key", "loop", "payload", "stored")
+
+    def __init__(self, key: str, payload: bytes, stored: float) -> None:
+        self.key, self.payload, self.stored = key, payload, stored
+        self.loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_settled = False
+        self._error: CacheError | None = None
+
+    async def written(self) -> None:
+        """Wait to the end, then pass on a cancellation that came meanwhile. Raises `CacheError`."""
+        cancelled = None
+        while not self._is_settled:
+            self._waiter = self.loop.create_future()
+            try:
+                await self._waiter
+            except asyncio.CancelledError as error:
+                cancelled = cancelled or error
+        if cancelled is not None:
+            raise cancelled from self._error
+        if self._error is not None:
+            raise self._error
+
+    def settle(self, error: CacheError | None) -> None:
+        """It is on disk, or cannot be; called in the loop."""
+        self._error, self._is_settled = error, True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class Writer:
     """The one thread that writes: what queues up while it works becomes the next transaction."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], directory: Path) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        directory: Path,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._connect = connect
+        self._sleep = sleep
         self._connection: sqlite3.Connection | None = None
         self._directory = directory
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
@@ -53,7 +88,7 @@ class Writer:
         self._pid = os.getpid()
 
     def submit(self, write: Write) -> None:
-        """Queue a write; its future is settled when it is on disk, or cannot be."""
+        """Queue a write; it is settled when it is on disk, or cannot be."""
         if os.getpid() != self._pid:  # the thread stayed in the parent: nobody would ever answer
             raise CacheError("a cache opened before a fork must be opened again in the child")
         with self._lock:
@@ -74,14 +109,17 @@ class Writer:
             self._thread.join()
 
     def _run(self) -> None:
-        while batch := self._next_batch():
+        batch: list[Write] = []
+        while batch := self._next_batch(is_busy=len(batch) > 1):
             _settle(batch, self._commit(batch))
         self._disconnect()
 
-    def _next_batch(self) -> list[Write]:
+    def _next_batch(self, *, is_busy: bool) -> list[Write]:
         """Everything queued, waiting for at least one; nothing when the store is closed."""
         batch: list[Write] = []
         write = self._queue.get()
+        if write is not None and is_busy:
+            self._sleep(GATHERING)
         while write is not None:
             batch.append(write)
             try:
@@ -126,33 +164,21 @@ def _row(write: Write) -> tuple[str, float, float, float, int, bytes]:
 
 def _settle(batch: list[Write], error: CacheError | None) -> None:
     """Tell every event loop that waits for a part of `batch`."""
-    waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+    waiting: dict[asyncio.AbstractEventLoop, list[Write]] = defaultdict(list)
     for write in batch:
-        waiting[write.loop].append(write.written)
-    for loop, futures in waiting.items():
+        waiting[write.loop].append(write)
+    for loop, writes in waiting.items():
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(_resolve, futures, error)
+            loop.call_soon_threadsafe(_resolve, writes, error)
 
 
-def _resolve(futures: list[asyncio.Future[None]], error: CacheError | None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            # Each waiter raises its own: a traceback belongs to one task.
-            own = CacheError(str(error))
-            own.__cause__ = error.__cause__
-            future.set_exception(own)
+def _resolve(writes: list[Write], error: CacheError | None) -> None:
+    for write in writes:
+        write.settle(None if error is None else _own(error))
 
 
-async def uninterrupted(written: asyncio.Future[None]) -> None:
-    """Wait for `written` to the end, then pass on a cancellation that came meanwhile."""
-    try:
-        await asyncio.shield(written)
-    except asyncio.CancelledError as cancelled:
-        while not written.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([written])
-        raise cancelled from written.exception()
+def _own(error: CacheError) -> CacheError:
+    """Each waiter raises its own: a traceback belongs to one task."""
+    own = CacheError(str(error))
+    own.__cause__ = error.__cause__
+    return own
