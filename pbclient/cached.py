@@ -51,7 +51,7 @@ class Cached:
             found = self._look_up(key, spelled, request)
             if found is not None:
                 return found
-            return await self.inner.complete(replace(request, key=key))
+            return await self.inner.complete(replace(request, key=key, spelled=spelled))
 
     def _look_up(self, key: str, spelled: bytes, request: Request) -> Response | None:
         try:
@@ -70,21 +70,18 @@ class Cached:
 
 @dataclass
 class Storing:
-    """Keeps every answer, and which run bought it, before it is handed on: nothing later can lose it."""
+    """Keeps every answer, and which run bought it, before it is handed on: nothing later can lose it.
+
+    For requests that have passed a `Cached`.
+    """
 
     inner: Provider
     store: Store
-    identity: Mapping[str, Json]
     run: str
-    _spelling: Spelling = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._spelling = Spelling(self.identity)
 
     async def complete(self, request: Request) -> Response:
         response = await self.inner.complete(request)
-        answer = pack(response, self.run, request.hold)
-        await self.store.keep(request.key, self._spelling(request), answer)
+        await self.store.keep(request.key, request.spelled, pack(response, self.run, request.hold))
         return replace(response, key=request.key)
 
 

@@ -207,7 +207,7 @@ class Works:
         """Retries, slots and money, and behind them the wire."""
         provider = model.connect()
         self.stack.push_async_callback(provider.aclose)
-        gate = Gate(Storing(provider, self.store, model.identity, self._run), self._shut)
+        gate = Gate(Storing(provider, self.store, self._run), self._shut)
         self.gates.append(gate)
         slots, bounds = Slots(limits.concurrency), model.bounds
         self.slots.append(slots)

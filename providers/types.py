@@ -71,9 +71,9 @@ class Request:
 
     `params` are the sampling options as sent (`max_tokens` is always among them).
     `repeat` numbers independent draws of one question; `turn` is how many turns of its
-    episode are already answered, which is what a queue may order by. `key` and `hold` are
-    filled in on the way by the cache and the purse that a request passes: its name and the
-    number of the hold that covers it. None of the four is sent.
+    episode are already answered, which is what a queue may order by. The rest is filled in on
+    the way by the cache and the purse that a request passes: its spelling in the cache, the `key`
+    that names it and the number of the hold that covers it. None of the five is sent.
     """
 
     messages: tuple[Message, ...]
@@ -82,6 +82,7 @@ class Request:
     turn: int = 0
     key: str = ""
     hold: int = 0
+    spelled: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
