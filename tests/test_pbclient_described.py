@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -93,3 +93,9 @@ def test_what_was_not_packed_is_no_answer(change: dict[str, Json]) -> None:
 def test_other_json_is_no_answer(answer: Json) -> None:
     with pytest.raises(ValueError, match="not a stored answer"):
         unpack(answer)
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=5, max_size=5))
+def test_tokens_are_told_by_the_names_of_their_fields(counts: list[int]) -> None:
+    usage = Usage(*counts)
+    assert list(usage.counts.items()) == list(asdict(usage).items())
