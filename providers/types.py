@@ -6,7 +6,6 @@ tried again are other modules' business.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,12 +32,16 @@ class EncodedImage:
     @cached_property
     def base64(self) -> bytes:
         """The bytes as base64, made once however often the image is sent."""
-        return base64.b64encode(self.data)
+        from pybase64 import b64encode  # a fifteenth of the standard library's time
+
+        return b64encode(self.data)
 
     @cached_property
     def data_url(self) -> str:
         """The bytes as a base64 data URL, made once however often the image is sent."""
-        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
+        from pybase64 import b64encode_as_string
+
+        return f"data:{self.media_type};base64,{b64encode_as_string(self.data)}"
 
 
 class Image(Protocol):
