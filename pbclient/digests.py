@@ -78,10 +78,14 @@ class Digests:
             return None
         return _known(row) if row is not None and row[:5] == stamp[2:] else None
 
-    def put(self, stamp: Stamp, known: Known) -> None:
-        """Remember it, if the bytes that bear this stamp can no longer change without another one."""
+    def keeps(self, stamp: Stamp) -> bool:
+        """Whether there is a table, and the bytes that bear this stamp cannot change without another one."""
         latest = max(stamp.modified, stamp.changed)
-        if self._connection is None or self._clock() - latest < SETTLED:
+        return self._connection is not None and self._clock() - latest >= SETTLED
+
+    def put(self, stamp: Stamp, known: Known) -> None:
+        """Remember it, if the table keeps such a stamp."""
+        if self._connection is None or not self.keeps(stamp):
             return
         self._new[stamp] = known
         if len(self._new) >= KEPT_BACK:

@@ -19,7 +19,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
-from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
@@ -63,16 +62,16 @@ class FrameStore:
         """The bytes of a frame. Raises `FrameError`, or `DataError` when it may be in a broken archive."""
         path = _checked(relative)
         file = self._open(path)
-        return self._indexed().read(path) if file is None else _all(file, path)
+        return self._indexed().read(path) if file is None else _read(file, path, file.size)
 
     def read_at_once(self, relative: str, limit: int) -> bytes | None:
         """The bytes of a frame when they are few and quickly had; None when `read` belongs in a thread."""
         path = _checked(relative)
         file = self._open(path)
         if file is not None:
-            if _size(file) <= limit:
-                return _all(file, path)
-            file.close()
+            if file.size <= limit:
+                return _read(file, path, file.size)
+            os.close(file.descriptor)
             return None
         archives = self._archives
         if archives is None or archives.size(path) > limit:
@@ -97,7 +96,7 @@ class FrameStore:
         """The first bytes of a frame, unchecked: for those who only look at its header."""
         path = _checked(relative)
         file = self._open(path)
-        return self._indexed().head(path, length) if file is None else _all(file, path, length)
+        return self._indexed().head(path, length) if file is None else _read(file, path, length)
 
     def close(self) -> None:
         """Let go of the archives."""
@@ -112,32 +111,33 @@ class FrameStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, path: str) -> FileIO | None:
+    def _open(self, path: str) -> _File | None:
         """The extracted file; None when there is none."""
         try:
-            file = self._unlinked(path) or self._linked(path)
+            descriptor = self._unlinked(path)
+            if descriptor is None:
+                descriptor = self._linked(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
-        _check_file(file, path)
-        return file
+        return _regular(descriptor, path)
 
-    def _unlinked(self, path: str) -> FileIO | None:
+    def _unlinked(self, path: str) -> int | None:
         """A file where its path says, in a folder that was looked at before; None where either is a link."""
         folder, _, name = path.rpartition("/")
         try:
-            return _file(self._real_folder(folder) + name)
+            return os.open(self._real_folder(folder) + name, _OPEN_FLAGS)
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError:
             return None
 
-    def _linked(self, path: str) -> FileIO:
+    def _linked(self, path: str) -> int:
         real = os.path.realpath(self._root + path, strict=True)
         if not real.startswith(self._root):
             raise FrameError(f"The frame {path!r} is a link out of the data folder: put the file there.")
-        return _file(real)
+        return os.open(real, _OPEN_FLAGS)
 
     def _real_folder_of(self, folder: str) -> str:
         """Where a folder inside the data folder is, with a slash behind it. Raises `OSError`."""
@@ -151,6 +151,13 @@ class FrameStore:
             if self._archives is None:
                 self._archives = _Archives(self._folder)
             return self._archives
+
+
+class _File(NamedTuple):
+    """An open regular file, small enough to be a frame; who has it closes it."""
+
+    descriptor: int
+    size: int
 
 
 class _Member(NamedTuple):
@@ -181,14 +188,7 @@ class _Archives:
             self._files.append(path.open("rb"))
             for name, packed in _contents(self._files[-1], len(self._files) - 1):
                 self._members.setdefault(name, packed)
-        except (
-            zipfile.BadZipFile,
-            OSError,
-            ValueError,
-            EOFError,
-            NotImplementedError,
-            struct.error,
-        ) as error:
+        except _BROKEN as error:
             self._broken.append(f"{path} ({error})")
 
     def size(self, path: str) -> int:
@@ -325,31 +325,26 @@ def _stamp(file: os.stat_result, place: int, crc: int) -> Stamp:
     return Stamp(file.st_ino, place, file.st_dev, file.st_size, *times, crc)
 
 
-def _file(real: str) -> FileIO:
-    return FileIO(real, opener=lambda name, _: os.open(name, _OPEN_FLAGS))
-
-
-def _check_file(file: FileIO, path: str) -> None:
-    status = os.fstat(file.fileno())
-    if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FRAME_BYTES:
-        return
-    file.close()
-    if stat.S_ISREG(status.st_mode):
+def _regular(descriptor: int, path: str) -> _File:
+    """An open file, if it may be a frame; any other is closed."""
+    status = os.fstat(descriptor)
+    is_regular = stat.S_ISREG(status.st_mode)
+    if is_regular and status.st_size <= MAX_FRAME_BYTES:
+        return _File(descriptor, status.st_size)
+    os.close(descriptor)
+    if is_regular:
         raise _too_large(f"The frame {path!r}")
     raise FrameError(f"The frame {path!r} is not a regular file: put the picture itself there.")
 
 
-def _size(file: FileIO) -> int:
-    return os.fstat(file.fileno()).st_size
-
-
-def _all(file: FileIO, path: str, length: int | None = None) -> bytes:
-    """All of a file, or its first `length` bytes; it is closed."""
+def _read(file: _File, path: str, length: int) -> bytes:
+    """The first `length` bytes of a file, which is closed."""
     try:
-        with file:
-            return file.read(_size(file) if length is None else length)
+        return os.read(file.descriptor, length)
     except OSError as error:
         raise _unreadable(path, error) from error
+    finally:
+        os.close(file.descriptor)
 
 
 def _unreadable(path: str, error: Exception) -> FrameError:

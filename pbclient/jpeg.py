@@ -9,20 +9,21 @@ the end it shows without complaint. About all other files nothing is said: they 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 _START, _END = b"\xff\xd8", 0xD9
 _FRAME, _TABLES, _QUANTIZERS, _SCAN = 0xC0, 0xC4, 0xDB, 0xDA
-# What else may stand in front of the pixels, how it begins and how long it is at least: JFIF, a colour
-# profile, Adobe's word on colours, a comment, the interval of restarts.
-_HARMLESS = {
+# What may stand in front of the pixels, how it begins and how long it is at least: these, and JFIF, a
+# colour profile, Adobe's word on colours, a comment, the interval of restarts.
+_KNOWN = {
+    **dict.fromkeys((_FRAME, _TABLES, _QUANTIZERS, _SCAN), (b"", 0)),
     0xE0: (b"JFIF\0", 14),
     0xE2: (b"ICC_PROFILE\0", 14),
     0xEE: (b"Adobe", 12),
     0xFE: (b"", 0),
     0xDD: (b"", 2),
 }
-_KNOWN = {_FRAME, _TABLES, _QUANTIZERS, _SCAN, *_HARMLESS}
 # A marker among the coded pixels; 0 escapes, 0xD0 to 0xD7 restart, 0xFF fills.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _MOST_BLOCKS, _LONGEST_EDGE = 10, 65_500  # of libjpeg
@@ -34,8 +35,8 @@ def ordinary_size(data: bytes) -> tuple[int, int] | None:
         segments, scan = _headers(data)
         (frame,), (selected,) = segments[_FRAME], segments[_SCAN]
         size = _size(frame)
-        quantizers, codes = set(_quantizers(segments[_QUANTIZERS])), set(_codes(segments[_TABLES]))
-        is_sound = _refers_to(frame, selected, quantizers, codes) and _ends_once(data, scan)
+        tables = tuple(segments[_QUANTIZERS]), tuple(segments[_TABLES])
+        is_sound = _is_sound(frame[:1] + frame[5:], selected, *tables) and _ends_once(data, scan)
         return size if is_sound else None
     except (ValueError, KeyError, IndexError):
         return None
@@ -46,27 +47,36 @@ def _headers(data: bytes) -> tuple[Mapping[int, list[bytes]], int]:
     if data[:2] != _START:
         raise ValueError("no JPEG")
     segments: dict[int, list[bytes]] = {}
-    at, kind = 2, 0
+    kind, end = 0, 2
     while kind != _SCAN:
-        kind, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
-        if data[at] != 0xFF or kind not in _KNOWN or length < 2 or at + 2 + length > len(data):
-            raise ValueError("not ordinary")
-        body = data[at + 4 : at + 2 + length]
-        begins, least = _HARMLESS.get(kind, (b"", 0))
-        if not body.startswith(begins) or len(body) < least:
+        marker, kind, high, low = data[end : end + 4]
+        start, end = end + 4, end + 2 + (high << 8 | low)
+        begins, least = _KNOWN[kind]
+        body = data[start:end]
+        if marker != 0xFF or len(body) != end - start or len(body) < least or not body.startswith(begins):
             raise ValueError("not ordinary")
         segments.setdefault(kind, []).append(body)
-        at += 2 + length
-    return segments, at
+    return segments, end
 
 
 def _size(frame: bytes) -> tuple[int, int]:
-    precision, height, width, components = frame[0], *_pair(frame[1:5]), frame[5]
-    is_known = precision == 8 and components in (1, 3) and len(frame) == 6 + 3 * components
-    is_drawn = 0 < width <= _LONGEST_EDGE and 0 < height <= _LONGEST_EDGE
-    if not (is_known and is_drawn and _is_sampled_evenly([divmod(factors, 16) for factors in frame[7::3]])):
+    height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
+    if not (0 < width <= _LONGEST_EDGE and 0 < height <= _LONGEST_EDGE):
         raise ValueError("not ordinary")
     return width, height
+
+
+# Pictures of one origin differ in their size only.
+@lru_cache(64)
+def _is_sound(shape: bytes, selected: bytes, quantizers: tuple[bytes, ...], codes: tuple[bytes, ...]) -> bool:
+    """Whether the headers are in order; `shape` is what the frame says besides its size."""
+    return _is_known(shape) and _refers_to(shape, selected, set(_quantizers(quantizers)), set(_codes(codes)))
+
+
+def _is_known(shape: bytes) -> bool:
+    precision, components = shape[:2]
+    is_known = precision == 8 and components in (1, 3) and len(shape) == 2 + 3 * components
+    return is_known and _is_sampled_evenly([divmod(factors, 16) for factors in shape[3::3]])
 
 
 def _is_sampled_evenly(factors: list[tuple[int, int]]) -> bool:
@@ -78,11 +88,7 @@ def _is_sampled_evenly(factors: list[tuple[int, int]]) -> bool:
     )
 
 
-def _pair(four: bytes) -> tuple[int, int]:
-    return int.from_bytes(four[:2]), int.from_bytes(four[2:])
-
-
-def _quantizers(bodies: list[bytes]) -> Iterator[int]:
+def _quantizers(bodies: Iterable[bytes]) -> Iterator[int]:
     """The numbers of the quantization tables of eight bits."""
     for body in bodies:
         if not body or len(body) % 65 or max(body[::65]) > 3:
@@ -90,7 +96,7 @@ def _quantizers(bodies: list[bytes]) -> Iterator[int]:
         yield from body[::65]
 
 
-def _codes(bodies: list[bytes]) -> Iterator[int]:
+def _codes(bodies: Iterable[bytes]) -> Iterator[int]:
     """The numbers of the Huffman tables; those of the alternating parts are 16 higher."""
     for body in bodies:
         while body:
@@ -106,16 +112,16 @@ def _codes(bodies: list[bytes]) -> Iterator[int]:
             body = body[17 + len(values) :]
 
 
-def _refers_to(frame: bytes, selected: bytes, quantizers: set[int], codes: set[int]) -> bool:
+def _refers_to(shape: bytes, selected: bytes, quantizers: set[int], codes: set[int]) -> bool:
     """Whether the one scan holds all components, and all that these name is there."""
-    names, count = list(frame[6::3]), frame[5]
+    names, count = list(shape[2::3]), shape[1]
     tables = [number for each in selected[2 : 1 + 2 * count : 2] for number in (each >> 4, 16 + (each & 15))]
     return (
         len(set(names)) == count
         and selected[0] == count
         and list(selected[1 : 1 + 2 * count : 2]) == names
         and selected[1 + 2 * count :] == b"\x00\x3f\x00"
-        and quantizers.issuperset(frame[8::3])
+        and quantizers.issuperset(shape[4::3])
         and codes.issuperset(tables)
     )
 

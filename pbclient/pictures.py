@@ -53,14 +53,18 @@ _TOO_MANY = f"would be shown with more than {MAX_PIXELS:,} pixels: replace it by
 
 
 class Pictures:
-    """Opens the pictures of one data folder for one event loop, and keeps the last ones it encoded."""
+    """Opens the pictures of one data folder for one event loop, and keeps the last ones it encoded.
+
+    A quarter of `kept_bytes` is for small ones that were read and are not yet encoded.
+    """
 
     def __init__(
         self, frames: FrameStore, digests: Digests | None = None, *, kept_bytes: int = KEPT_BYTES
     ) -> None:
         self._frames = frames
         self._digests = digests or Digests(None)
-        self._kept = _Kept(kept_bytes)
+        self._waiting = _Kept[str, bytes](kept_bytes // 4, len)
+        self._kept = _Kept[_Key, EncodedImage](kept_bytes * 3 // 4, _weight)
         self._sizes: dict[str, tuple[int, int]] = {}
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="pictures")
         # Pillow warns of large and odd files; both are dealt with here, and `catch_warnings` is
@@ -73,15 +77,18 @@ class Pictures:
         One with a longer edge than `edge` pixels will be shrunk until it has none.
         """
         stamp = self._frames.stamp(relative)
-        known = None if stamp is None else self._digests.get(stamp)
-        if known is None:
-            known = Known(await self._hashed(relative))
+        found = None if stamp is None else self._digests.get(stamp)
+        known = found or Known(await self._hashed(relative))
+        recorder = _Recorder(lambda: known.size or self._size_of(relative, known.digest))
+        try:
+            change = _recorded(recorder, transform)
+            fit = None if edge is None else fitted(recorder.size if change is None else change.size, edge)
+        except Exception as error:
+            raise _named(relative, error) from error
+        if recorder.looked and known.size is None:
+            known = known._replace(size=recorder.looked)
+        if known is not found:
             self._remember(relative, stamp, known)
-        recorder = _Recorder(lambda: known.size or self._measured(relative))
-        change = _change(relative, recorder, transform)
-        fit = None if edge is None else _fit(relative, recorder, change, edge)
-        if recorder.looked is not None and known.size is None:
-            self._remember(relative, stamp, known._replace(size=recorder.looked))
         return Picture(self, relative, transform, known.digest, change, fit)
 
     async def encode(self, picture: Picture) -> EncodedImage:
@@ -89,19 +96,22 @@ class Pictures:
         key = (picture.digest, picture.change, picture.fit)
         encoded = self._kept.get(key)
         if encoded is None:
-            encoded = self._as_it_is(picture)
+            data = self._waiting.take(picture.digest)
+            encoded = self._as_it_is(picture, data)
             if encoded is None:
                 loop = asyncio.get_running_loop()
-                encoded = await loop.run_in_executor(self._pool, self._encoded, picture)
+                encoded = await loop.run_in_executor(self._pool, self._encoded, picture, data)
             self._kept.put(key, encoded)
         return encoded
 
     def size(self, relative: str, transform: Transform) -> tuple[int, int]:
         """Width and height of what would be sent, from the file's header at most. Raises `FrameError`."""
         recorder = _Recorder(lambda: self._whole_size(relative))
-        with _naming(relative):
+        try:
             change = _recorded(recorder, transform)
             return recorder.size if change is None else change.size
+        except Exception as error:
+            raise _named(relative, error) from error
 
     def close(self) -> None:
         """End the threads; what they have not begun is dropped."""
@@ -118,6 +128,13 @@ class Pictures:
             self._sizes[relative] = self._measured(relative)
         return self._sizes[relative]
 
+    def _size_of(self, relative: str, digest: str) -> tuple[int, int]:
+        data = self._waiting.get(digest)
+        if data is None:
+            return self._measured(relative)
+        size = ordinary_size(data)
+        return _size(data) if size is None else _checked(size)
+
     def _measured(self, relative: str) -> tuple[int, int]:
         try:
             return _size(self._frames.head(relative, HEAD_BYTES))
@@ -126,43 +143,53 @@ class Pictures:
             return _size(self._frames.read(relative))
 
     async def _hashed(self, relative: str) -> str:
-        found = self._frames.read_at_once(relative, INLINE_BYTES)
-        if found is not None:
-            return _sha256(found)
-        loop = asyncio.get_running_loop()
-        _, digest = await loop.run_in_executor(self._pool, self._read, relative)
+        data = self._frames.read_at_once(relative, INLINE_BYTES)
+        if data is None:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._digest, relative)
+        digest = _sha256(data)
+        self._waiting.put(digest, data)
         return digest
+
+    def _digest(self, relative: str) -> str:
+        return _sha256(self._frames.read(relative))
 
     def _remember(self, relative: str, stamp: Stamp | None, known: Known) -> None:
         """What was found out of a frame, if it stayed the same meanwhile."""
-        if stamp is not None and stamp == self._frames.stamp(relative):
+        if stamp is not None and self._digests.keeps(stamp) and stamp == self._frames.stamp(relative):
             self._digests.put(stamp, known)
 
-    def _read(self, relative: str) -> tuple[bytes, str]:
-        data = self._frames.read(relative)
-        return data, _sha256(data)
-
-    def _as_it_is(self, picture: Picture) -> EncodedImage | None:
+    def _as_it_is(self, picture: Picture, data: bytes | None) -> EncodedImage | None:
         """A small picture that is sent as it is, undecoded; None leaves it to a thread."""
         if picture.change is not None or picture.fit is not None:
             return None
-        data = self._frames.read_at_once(picture.relative, INLINE_BYTES)
+        if data is None:
+            data = self._again(picture)
         size = None if data is None else ordinary_size(data)
         if data is None or size is None or size[0] * size[1] > MAX_PIXELS:
+            return None
+        return EncodedImage("image/jpeg", data, *size)
+
+    def _again(self, picture: Picture) -> bytes | None:
+        """The bytes of a small picture, which are those that it was opened with."""
+        data = self._frames.read_at_once(picture.relative, INLINE_BYTES)
+        if data is None:
             return None
         stamp = self._frames.stamp(picture.relative)
         known = None if stamp is None else self._digests.get(stamp)
         if picture.digest != (known.digest if known else _sha256(data)):
             raise _changed(picture)
-        return EncodedImage("image/jpeg", data, *size)
+        return data
 
-    def _encoded(self, picture: Picture) -> EncodedImage:
-        # Read again, because the bytes of thousands of pictures that wait for their turn are not kept.
-        data, digest = self._read(picture.relative)
-        if digest != picture.digest:
-            raise _changed(picture)
-        with _naming(picture.relative):
+    def _encoded(self, picture: Picture, data: bytes | None) -> EncodedImage:
+        if data is None:
+            # The bytes of thousands of pictures that wait for their turn are not kept.
+            data = self._frames.read(picture.relative)
+            if picture.digest != _sha256(data):
+                raise _changed(picture)
+        try:
             return _encode(data, picture.transform, picture.change, picture.fit)
+        except Exception as error:
+            raise _named(picture.relative, error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +201,8 @@ class _Change:
     size: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Not frozen: that takes a microsecond more, at every hit.
+@dataclass(slots=True, eq=False)
 class Picture:
     """An image of the providers' seam. `digest` is of the source bytes; `change` is None for none.
 
@@ -210,26 +238,35 @@ def _changed(picture: Picture) -> FrameError:
 type _Key = tuple[str, _Change | None, tuple[int, int] | None]
 
 
-class _Kept:
-    """The last encoded pictures, up to so many bytes; for one thread."""
+class _Kept[Key, Value]:
+    """The last values that were put in or looked at, up to so many bytes; for one thread."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, weight: Callable[[Value], int]) -> None:
         self._limit = limit
+        self._weight = weight
         self._total = 0
-        self._items: OrderedDict[_Key, EncodedImage] = OrderedDict()
+        self._items: OrderedDict[Key, Value] = OrderedDict()
 
-    def get(self, key: _Key) -> EncodedImage | None:
-        if key in self._items:
+    def get(self, key: Key) -> Value | None:
+        found = self._items.get(key)
+        if found is not None:
             self._items.move_to_end(key)
-        return self._items.get(key)
+        return found
 
-    def put(self, key: _Key, encoded: EncodedImage) -> None:
+    def take(self, key: Key) -> Value | None:
+        """A value that is kept no longer."""
+        found = self._items.pop(key, None)
+        if found is not None:
+            self._total -= self._weight(found)
+        return found
+
+    def put(self, key: Key, value: Value) -> None:
         if key in self._items:
             return
-        self._items[key] = encoded
-        self._total += _weight(encoded)
+        self._items[key] = value
+        self._total += self._weight(value)
         while self._total > self._limit:
-            self._total -= _weight(self._items.popitem(last=False)[1])
+            self._total -= self._weight(self._items.popitem(last=False)[1])
 
 
 def _weight(encoded: EncodedImage) -> int:
@@ -246,6 +283,8 @@ class _Recorder:
 
     `looked` is its size once somebody asked for it: it is measured only then.
     """
+
+    __slots__ = ("_measure", "looked")
 
     def __init__(self, measure: Callable[[], tuple[int, int]]) -> None:
         self._measure = measure
@@ -272,12 +311,6 @@ class _Recorder:
         raise _RefusedError(f"is changed by {name!r}, which is unknown here: install proactivebench 0.1.1")
 
 
-def _change(relative: str, recorder: _Recorder, transform: Transform) -> _Change | None:
-    """What a transform does, found out without decoding."""
-    with _naming(relative):
-        return _recorded(recorder, transform)
-
-
 def _recorded(recorder: _Recorder, transform: Transform) -> _Change | None:
     result = transform(recorder)
     if result is recorder:
@@ -296,35 +329,20 @@ def fitted(size: tuple[int, int], edge: int) -> tuple[int, int] | None:
     return width, height
 
 
-def _fit(relative: str, recorder: _Recorder, change: _Change | None, edge: int) -> tuple[int, int] | None:
-    with _naming(relative):
-        return fitted(recorder.size if change is None else change.size, edge)
-
-
 def _size(data: bytes) -> tuple[int, int]:
     with _opened(data) as image:
         return image.size
 
 
-class _naming:  # noqa: N801 - used like a function
-    """Everything that goes wrong with a picture in the block comes out as a `FrameError` that names it."""
-
-    __slots__ = ("_relative",)
-
-    def __init__(self, relative: str) -> None:
-        self._relative = relative
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, _RefusedError):
-            raise FrameError(f"The frame {self._relative!r} {error}.") from None
-        if isinstance(error, Exception):
-            # Pillow raises nearly anything on broken files.
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            message = f"The frame {self._relative!r} is no whole picture ({reason}): download it again."
-            raise FrameError(message) from error
+def _named(relative: str, error: Exception) -> FrameError:
+    """What went wrong with a picture, with its name."""
+    if isinstance(error, _RefusedError):
+        return FrameError(f"The frame {relative!r} {error}.")
+    if isinstance(error, FrameError):
+        return FrameError(str(error))  # of the file, which has said all there is to say
+    # Pillow raises nearly anything on broken files.
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return FrameError(f"The frame {relative!r} is no whole picture ({reason}): download it again.")
 
 
 def _encode(

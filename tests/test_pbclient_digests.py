@@ -65,14 +65,17 @@ def test_nothing_is_known_of_any_other_stamp(tmp_path: Path, field: int) -> None
 
 def test_what_was_changed_just_now_may_change_unseen(tmp_path: Path) -> None:
     with Digests(tmp_path, clock=lambda: SETTLED + 6) as digests:
+        assert not digests.keeps(stamp(changed=7))
         digests.put(stamp(changed=7), KNOWN)
         assert digests.get(stamp(changed=7)) is None
+        assert digests.keeps(stamp(changed=6))
         digests.put(stamp(changed=6), KNOWN)
         assert digests.get(stamp(changed=6)) == KNOWN
 
 
 def test_without_a_folder_nothing_is_remembered() -> None:
     with Digests(None, later) as digests:
+        assert not digests.keeps(stamp())
         digests.put(stamp(), KNOWN)
         assert digests.get(stamp()) is None
 
@@ -215,13 +218,13 @@ def test_a_link_out_of_the_folder_is_refused_whatever_is_known(tmp_path: Path) -
 
 def test_sizes_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "b.jpg").write_bytes(b"a picture")
-    looked: list[str] = []
+    looked: list[bytes] = []
 
-    def measured(_: Pictures, relative: str) -> tuple[int, int]:
-        looked.append(relative)
+    def size(data: bytes) -> tuple[int, int]:
+        looked.append(data)
         return 3000, 1000
 
-    monkeypatch.setattr(Pictures, "_measured", measured)
+    monkeypatch.setattr("pbclient.pictures._size", size)
 
     async def identity(digests: Digests) -> object:
         with FrameStore(tmp_path) as frames, Pictures(frames, digests) as pictures:
@@ -230,4 +233,4 @@ def test_sizes_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for _ in range(2):
         with Digests(tmp_path, beyond) as digests:
             assert asyncio.run(identity(digests)) == [2000, 666]
-    assert looked == ["b.jpg"]
+    assert looked == [b"a picture"]

@@ -146,10 +146,9 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "folder.zip").mkdir()
     with FrameStore(tmp_path) as store:
-        with pytest.raises(FrameError, match=r"'pipe\.jpg' is not a regular file"):
-            store.read("pipe.jpg")
-        with pytest.raises(FrameError, match=r"'folder\.jpg' cannot be read"):
-            store.read("folder.jpg")
+        for name in ("pipe", "folder"):
+            with pytest.raises(FrameError, match=rf"'{name}\.jpg' is not a regular file"):
+                store.read(f"{name}.jpg")
         with pytest.raises(FrameError, match="0 zip archives"):
             store.read("missing.jpg")
 

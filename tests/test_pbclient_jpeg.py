@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pbclient import jpeg as jpeg_module
 from pbclient.jpeg import ordinary_size
 
 PHOTOS = Path(os.path.dirname(skimage.data.__file__))
@@ -103,6 +104,18 @@ def test_what_is_ordinary_is_shown_by_pillow(data: st.DataObject) -> None:
             image.load()
             assert (image.size, image.format, image.mode in ("RGB", "L")) == (size, "JPEG", True)
             assert "exif" not in image.info
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 650), st.binary(max_size=4))
+def test_nothing_depends_on_what_was_seen_before(at: int, change: bytes) -> None:
+    whole = jpeg()
+    changed = whole[:at] + change + whole[at + len(change) :]
+    jpeg_module._is_sound.cache_clear()
+    alone = ordinary_size(changed)
+    for sized in ((17, 9), (40, 30), (9, 17)):
+        assert ordinary_size(jpeg(size=sized)) == sized
+    assert ordinary_size(changed) == alone
 
 
 @settings(max_examples=200, deadline=None)

@@ -336,8 +336,8 @@ def test_identity_says_what_is_sent_without_decoding(tmp_path: Path, opened: Pic
 def test_crop_is_rounded_as_pillow_rounds(box: tuple[float, float, float, float]) -> None:
     image = Image.new("L", (8, 8))
     try:
-        change = pictures._change("a.jpg", pictures._Recorder(lambda: image.size), cropped(*box))
-    except FrameError:
+        change = pictures._recorded(pictures._Recorder(lambda: image.size), cropped(*box))
+    except pictures._RefusedError:
         assert box[2] < box[0] or box[3] < box[1] or 0 in image.crop(box).size
     else:
         assert change is not None
@@ -401,16 +401,55 @@ def test_other_formats_are_refused(tmp_path: Path, opened: Pictures) -> None:
         sent(opened, "a.jpg")
 
 
-def test_picture_that_changes_before_it_is_sent(tmp_path: Path, opened: Pictures, small: Image.Image) -> None:
-    small.save(tmp_path / "a.png")
+async def changed_before_they_are_sent(made: Pictures, folder: Path, names: list[str]) -> list[Any]:
+    """Opens pictures, puts others in their places, and encodes them: the bytes or what went wrong."""
+    found = [await made.open(name, same) for name in names]
+    for name in names:
+        with Image.open(folder / name) as image:
+            image.rotate(180).save(folder / name)
+    sent = await asyncio.gather(*(each.encode() for each in found), return_exceptions=True)
+    return [each.data if isinstance(each, EncodedImage) else each for each in sent]
 
-    async def change() -> None:
-        picture = await opened.open("a.png", same)
-        small.rotate(180).save(tmp_path / "a.png")
-        await picture.encode()
 
-    with pytest.raises(FrameError, match="has changed since"):
-        asyncio.run(change())
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_picture_that_changes_before_it_is_sent(tmp_path: Path, small: Image.Image, name: str) -> None:
+    small.save(tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    with FrameStore(tmp_path) as frames, Pictures(frames) as made:
+        assert asyncio.run(changed_before_they_are_sent(made, tmp_path, [name])) == [data]
+    with FrameStore(tmp_path) as frames, Pictures(frames, kept_bytes=0) as made:
+        (refused,) = asyncio.run(changed_before_they_are_sent(made, tmp_path, [name]))
+        assert isinstance(refused, FrameError)
+        assert "has changed since" in str(refused)
+
+
+def test_only_so_many_bytes_wait_to_be_encoded(tmp_path: Path, small: Image.Image) -> None:
+    names = [f"{number}.jpg" for number in range(3)]
+    for number, name in enumerate(names):
+        small.save(tmp_path / name, quality=50 + number)
+    sources = [(tmp_path / name).read_bytes() for name in names]
+    room = 4 * (len(sources[1]) + len(sources[2]))
+    with FrameStore(tmp_path) as frames, Pictures(frames, kept_bytes=room) as made:
+        first, *rest = asyncio.run(changed_before_they_are_sent(made, tmp_path, names))
+    assert isinstance(first, FrameError)
+    assert rest == sources[1:]
+
+
+@pytest.mark.parametrize("transform", [same, cropped(1, 1, 9, 9)])
+@pytest.mark.parametrize("edge", [None, 8000, 50])
+def test_a_small_picture_is_read_once(
+    tmp_path: Path, small: Image.Image, transform: Transform, edge: int | None
+) -> None:
+    small.save(tmp_path / "a.jpg")
+
+    async def ask(made: Pictures) -> EncodedImage:
+        picture = await made.open("a.jpg", transform, edge)
+        (tmp_path / "a.jpg").unlink()
+        return await picture.encode()
+
+    with FrameStore(tmp_path) as frames, Pictures(frames) as made:
+        encoded = asyncio.run(ask(made))
+    assert max(encoded.width, encoded.height) <= (edge or 150)
 
 
 def test_missing_frame_is_named(opened: Pictures) -> None:
@@ -462,3 +501,10 @@ def test_any_bytes_are_sent_or_refused(
 def test_importing_it_does_not_import_pillow() -> None:
     code = "import sys, pbclient.pictures, pbclient.dataset; assert 'PIL' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).stderr == b""
+
+
+def test_a_frame_that_is_not_there_is_not_called_a_broken_picture(opened: Pictures) -> None:
+    with pytest.raises(FrameError, match=r"^The frame 'none\.png' is missing from"):
+        opened.size("none.png", same)
+    with pytest.raises(FrameError, match=r"^The frame 'none\.png' is missing from"):
+        identity(opened, "none.png")
