@@ -20,8 +20,12 @@ def check(episode: Episode, scores: Checks) -> None:
 
     `scores` are checked where the episode is resolved: others have no score.
     """
-    resolved = episode.get("outcome") == "resolved"
-    checks = {**_ALWAYS, **scores} if resolved else _ALWAYS
+    _check(episode, _ALWAYS)
+    if episode["outcome"] == "resolved":
+        _check(episode, scores)
+
+
+def _check(episode: Episode, checks: Checks) -> None:
     for key, fits in checks.items():
         if not fits(episode.get(key)):
             raise damaged(episode, key)
@@ -42,10 +46,10 @@ def is_count(value: object) -> bool:
 
 
 def are_objects(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
+    return isinstance(value, list) and all([isinstance(each, dict) for each in value])
 
 
-_ALWAYS: dict[str, Callable[[Any], bool]] = {
+_ALWAYS: Checks = {
     "dataset": lambda value: value in DATASETS,
     "outcome": lambda value: value in OUTCOMES,
     "repeat": is_count,

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as shortly
 from string import Formatter
@@ -29,7 +29,10 @@ MAX_OPTIONS = 1_000
 MAX_PIXEL = 1_000_000
 
 _BOM = b"\xef\xbb\xbf"
-_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_encode = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), check_circular=False
+).encode
+_read = json.JSONDecoder().decode
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -54,6 +57,7 @@ class DataFolder:
 
     `digest` depends on the kept rows and their order, and on nothing else. `sources` has a digest
     for each data set, of all its rows whatever the filter: equal ones mean equal samples under equal ids.
+    A file from which rows are read stays open: what has been put in its place meanwhile is not played.
     """
 
     folder: Path
@@ -61,6 +65,7 @@ class DataFolder:
     digest: str
     sources: Mapping[str, str]
     frames: FrameStore
+    _opened: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def described(self) -> dict[str, Any]:
@@ -69,18 +74,30 @@ class DataFolder:
 
     def row(self, sample: Sample) -> dict[str, Any]:
         """The row of a sample, read again. Raises `DataError` when the file has changed."""
-        path = os.path.join(self.folder, data_set(sample.dataset).file_name)
         try:
-            line = _part(path, sample.offset, sample.length)
+            line = os.pread(self._descriptor(sample.dataset), sample.length, sample.offset)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(self._path(sample.dataset), error) from error
         if _mark(line) != sample.mark:
-            raise DataError(f"{path} has changed since the run began: start the run again.")
+            os.close(self._opened.pop(sample.dataset))  # who asks again is to see what is there by then
+            raise DataError(
+                f"{self._path(sample.dataset)} has changed since the run began: start the run again."
+            )
         return _parsed(line)
 
     def close(self) -> None:
-        """Let go of the frames."""
+        """Let go of the rows and the frames."""
+        while self._opened:
+            os.close(self._opened.popitem()[1])
         self.frames.close()
+
+    def _path(self, dataset: str) -> Path:
+        return self.folder / data_set(dataset).file_name
+
+    def _descriptor(self, dataset: str) -> int:
+        if dataset not in self._opened:
+            self._opened[dataset] = os.open(self._path(dataset), os.O_RDONLY)
+        return self._opened[dataset]
 
     def __enter__(self) -> Self:
         return self
@@ -224,18 +241,9 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
         raise _unreadable(path, error) from error
 
 
-def _part(path: str, offset: int, length: int) -> bytes:
-    # Without a buffer: opened like this, a file costs a tenth of the time.
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return os.pread(descriptor, length, offset)
-    finally:
-        os.close(descriptor)
-
-
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = _read(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(_broken(line, error)) from None
     if not isinstance(row, dict):
@@ -254,7 +262,7 @@ def _broken(line: bytes, error: Exception) -> str:
 
 def _canonical(row: Mapping[str, Any]) -> bytes:
     try:
-        return _ENCODER.encode(row).encode("utf-8")
+        return _encode(row).encode("utf-8")
     except UnicodeEncodeError:
         raise DataError("a text holds half a surrogate pair, which cannot be sent") from None
     except RecursionError:
@@ -269,38 +277,40 @@ def _unreadable(path: Path | str, error: OSError) -> DataError:
     return DataError(f"{path} cannot be read: {error.strerror or error}.")
 
 
+# What JSON gives has exactly these types, and its true and false are no numbers here.
 def _whole(value: Any, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    return type(value) is int and least <= value <= most
 
 
 def _is_frame(value: Any) -> bool:
-    return _whole(value, 0, MAX_FRAMES)
+    return type(value) is int and 0 <= value <= MAX_FRAMES
 
 
 def _is_number(value: Any) -> bool:
     # No comparison holds for NaN.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_PIXEL
+    return type(value) in (int, float) and abs(value) <= MAX_PIXEL
 
 
 def _is_list(value: Any, holds: Callable[[Any], bool], most: int) -> bool:
-    return isinstance(value, list) and len(value) <= most and all(map(holds, value))
+    return type(value) is list and len(value) <= most and all(map(holds, value))
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    return type(value) is str
+
+
+def _are_texts(value: Any) -> bool:
+    return _is_list(value, _is_text, MAX_OPTIONS) and value != []
 
 
 def _is_crop(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_number(value.get(edge)) for edge in _EDGES)
+    return type(value) is dict and all(_is_number(value.get(edge)) for edge in _EDGES)
 
 
 _EDGES = ("top", "left", "height", "width")
 
 _TEXT: _Check = ("a text", _is_text)
-_TEXTS: _Check = (
-    f"a list of 1 to {MAX_OPTIONS} texts",
-    lambda value: _is_list(value, _is_text, MAX_OPTIONS) and value != [],
-)
+_TEXTS: _Check = (f"a list of 1 to {MAX_OPTIONS} texts", _are_texts)
 _FRAME: _Check = (f"a whole number from 0 to {MAX_FRAMES}", _is_frame)
 _COUNT: _Check = (f"a whole number from 1 to {MAX_FRAMES}", lambda value: _whole(value, 1, MAX_FRAMES))
 _NUMBER: _Check = (f"a number of at most {MAX_PIXEL}", _is_number)
@@ -317,7 +327,7 @@ _NAMES: _Check = (
     f"a list of at most {MAX_FRAMES} frame numbers or names",
     lambda value: _is_list(value, _NAME[1], MAX_FRAMES),
 )
-_FLAG: _Check = ("true or false", lambda value: isinstance(value, bool) or _whole(value, 0, 1))
+_FLAG: _Check = ("true or false", lambda value: type(value) is bool or _whole(value, 0, 1))
 _CROP: _Check = (f"an object with the numbers {', '.join(_EDGES)}", _is_crop)
 
 # What the environments read of every row, and what single ones read besides or otherwise.
@@ -371,11 +381,11 @@ def _id(row: Mapping[str, Any]) -> int:
 
 def _check_row(acronym: str, row: Mapping[str, Any]) -> None:
     """Refuse a row that the environment of this data set could not read."""
-    for field, (wanted, holds) in _FIELDS[acronym].items():
-        if field not in row:
-            raise DataError(f"field {field!r} is missing")
-        if not holds(row[field]):
-            raise DataError(f"field {field!r} must be {wanted}, not {shortly(row[field])}")
+    for name, (wanted, holds) in _FIELDS[acronym].items():
+        if name not in row:
+            raise DataError(f"field {name!r} is missing")
+        if not holds(row[name]):
+            raise DataError(f"field {name!r} must be {wanted}, not {shortly(row[name])}")
     if row["answer"] not in row["categories"]:
         raise DataError(f"field 'answer' is none of the categories: {shortly(row['answer'])}")
     _check_template(row["image_template"], _PLACES[acronym])
@@ -383,12 +393,20 @@ def _check_row(acronym: str, row: Mapping[str, Any]) -> None:
 
 def _check_template(template: str, places: frozenset[str] | None) -> None:
     """Refuse what `str.format` must not be given: it follows attributes and indexes."""
-    filled = template if places is None else "".join(_filled(template, places))
+    filled = template if places is None else _filled(template, places)
     if not is_inside(filled):
         raise DataError(f"field 'image_template' leads out of the data folder: {shortly(template)}")
 
 
-def _filled(template: str, places: frozenset[str]) -> Iterator[str]:
+def _filled(template: str, places: frozenset[str]) -> str:
+    filled = template
+    for place in places:
+        filled = filled.replace(f"{{{place}}}", "0")
+    # Only where other braces are left it takes a parser to say what they mean.
+    return "".join(_parts(template, places)) if "{" in filled or "}" in filled else filled
+
+
+def _parts(template: str, places: frozenset[str]) -> Iterator[str]:
     try:
         for text, place, width, conversion in Formatter().parse(template):
             if place is not None and (place not in places or width or conversion):

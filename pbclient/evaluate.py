@@ -25,10 +25,9 @@ from pbclient.pace import Pace
 from pbclient.phases import answer_first
 from pbclient.plan import BASELINE, DEFAULTS, Plan, prepare
 from pbclient.progress import Progress
-from pbclient.rescore import judged
-from pbclient.scores import dump, summarize
+from pbclient.recording import Recording
 from pbclient.waiting import Activity, begin
-from runs import Episodes, Identity, RunFolder, replace_file
+from runs import RunFolder
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,9 @@ def _with_room(config: RunConfig, progress: Progress) -> RunConfig:
 async def _in_folder(plan: Plan, progress: Progress, interrupts: Interrupts) -> RunResult:
     with RunFolder.start(plan.out, plan.manifest, DEFAULTS) as folder:
         async with open_line(plan, folder, progress) as line:
-            with Episodes(folder.episodes) as episodes:
-                await _play_all(plan, episodes, line, progress, interrupts)
-                result = await asyncio.to_thread(_close, plan, folder, episodes, line, progress, interrupts)
+            with Recording(folder, progress) as recording:
+                await _play_all(plan, recording, line, progress, interrupts)
+                result = await asyncio.to_thread(_close, plan, folder, recording, line, progress, interrupts)
         if line.unusable is not None and _came_to_nothing(plan, folder, result):
             folder.discard()
             raise line.unusable
@@ -139,36 +138,27 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> RunResult:
 
 
 async def _play_all(
-    plan: Plan, episodes: Episodes, line: Line, progress: Progress, interrupts: Interrupts
+    plan: Plan, recording: Recording, line: Line, progress: Progress, interrupts: Interrupts
 ) -> None:
     progress.plan(plan.counts)
-    finished = await asyncio.to_thread(_take_up, plan, episodes, line, progress)
+    finished = await asyncio.to_thread(recording.take_up, plan.owed, line.books)
     owed = [(sample, repeat) for sample, repeat in plan.order if _identity(sample, repeat) not in finished]
     if plan.in_phases and owed:
-        owed = await answer_first(plan, owed, episodes, line, progress, interrupts)
+        owed = await answer_first(plan, owed, recording, line, progress, interrupts)
     queue, pace = iter(owed), Pace()
     async with all_or_first_error() as group:
         for number in range(min(plan.config.concurrency, len(owed))):
-            task = group.create_task(pace(_work, number, queue, plan, episodes, line, progress))
+            task = group.create_task(pace(_work, number, queue, plan, recording, line, progress))
             interrupts.watch(task)
     if plan.judge and plan.judge.local and (held := await peak(plan.judge.local)):
         progress.say(held)
-
-
-def _take_up(plan: Plan, episodes: Episodes, line: Line, progress: Progress) -> set[Identity]:
-    """Book and count what earlier lives of the run have finished; its identities are returned."""
-    finished = episodes.keep(plan.owed)
-    for episode in episodes.read():
-        line.books.recorded(episode)
-        progress.count(episode)
-    return finished
 
 
 async def _work(
     number: int,
     owed: Iterator[tuple[Sample, int]],
     plan: Plan,
-    episodes: Episodes,
+    recording: Recording,
     line: Line,
     progress: Progress,
 ) -> None:
@@ -184,21 +174,19 @@ async def _work(
             played = await episode.play(plan.row(sample))
         finally:
             del progress.active[number]
-        episodes.append(played)
-        progress.count(played)
+        recording.append(played)
         await asyncio.sleep(0)  # an episode of hits never waits: let the panel and Ctrl-C in
 
 
 def _close(
     plan: Plan,
     folder: RunFolder,
-    episodes: Episodes,
+    recording: Recording,
     line: Line,
     progress: Progress,
     interrupts: Interrupts,
 ) -> RunResult:
-    summary = summarize(folder.manifest, episodes.read(), line.totals(), judged(folder.path))
-    replace_file(folder.summary, [dump(summary)])
+    summary = recording.summarize(line.totals())
     unusable = None if line.unusable is None else str(line.unusable)
     reasons = tuple(progress.reasons.most_common())
     return RunResult(folder.path, summary, interrupts.count > 0, unusable, len(plan.order), reasons)

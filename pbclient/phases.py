@@ -18,13 +18,13 @@ from pbclient.interrupts import Interrupts
 from pbclient.line import Line
 from pbclient.plan import Plan
 from pbclient.progress import Progress
-from runs import Episodes
+from pbclient.recording import Recording
 
 type Owed = tuple[Sample, int]
 
 
 async def answer_first(
-    plan: Plan, owed: list[Owed], episodes: Episodes, line: Line, progress: Progress, interrupts: Interrupts
+    plan: Plan, owed: list[Owed], recording: Recording, line: Line, progress: Progress, interrupts: Interrupts
 ) -> list[Owed]:
     """Ask the model for every owed answer and free its memory; returns what is left for the judge."""
     assert plan.model is not None
@@ -34,7 +34,7 @@ async def answer_first(
     queue = iter(owed)
     async with all_or_first_error() as group:
         for _ in range(min(plan.config.concurrency, len(owed))):
-            interrupts.watch(group.create_task(_answer(queue, left, plan, episodes, line, progress)))
+            interrupts.watch(group.create_task(_answer(queue, left, plan, recording, line, progress)))
     progress.stage = ""
     used = await peak(plan.model.local)
     await plan.model.local.aclose()
@@ -44,7 +44,7 @@ async def answer_first(
 
 
 async def _answer(
-    queue: Iterator[Owed], left: list[Owed], plan: Plan, episodes: Episodes, line: Line, progress: Progress
+    queue: Iterator[Owed], left: list[Owed], plan: Plan, recording: Recording, line: Line, progress: Progress
 ) -> None:
     for sample, repeat in queue:
         if line.unusable is not None:
@@ -52,8 +52,7 @@ async def _answer(
         played = await plan.episode(sample, repeat, line.player, NoBooks()).play(plan.row(sample))
         if played["outcome"] == "failed":
             # It has no answer, and asking again would need the model's memory again.
-            episodes.append(played)
-            progress.count(played)
+            recording.append(played)
         else:
             left.append((sample, repeat))
         progress.stage = f"{len(left)} answers"

@@ -12,7 +12,8 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from functools import lru_cache
+from math import inf
 from typing import Any, Protocol
 
 from pbclient import mcqa_scores, oeg_scores
@@ -25,7 +26,17 @@ from pbclient.money import dollars, owed
 from pbclient.recorded_verdicts import must_be, rescore_verdict
 from pbclient.shapes import shape_of
 
-__all__ = ["DATASETS", "OUTCOMES", "SCHEMA", "LedgerTotals", "dump", "mode_of", "rescore", "summarize"]
+__all__ = [
+    "DATASETS",
+    "OUTCOMES",
+    "SCHEMA",
+    "LedgerTotals",
+    "Tally",
+    "dump",
+    "mode_of",
+    "rescore",
+    "summarize",
+]
 
 SCHEMA = 1
 
@@ -49,16 +60,12 @@ def summarize(
     ledger: LedgerTotals,
     judged: Mapping[str, Iterable[Episode]] | None = None,
 ) -> Summary:
-    """The object of `summary.json`. Raises `InputError` naming an episode that is not one.
-
-    `manifest["config"]` says which figures they are. `manifest["planned"]` may say how many episodes
-    of each data set the run is to have: those that are not recorded yet then count as unresolved
-    instead of silently shrinking `n`. `judged` are the lines of judges other than the run's own, by
-    their names.
-    """
-    if mode_of(manifest) == OEG:
-        return _summary(_OEG, manifest, episodes, ledger, judged or {})
-    return _summary(_MCQA, manifest, episodes, ledger, judged or {})
+    """The object of `summary.json`, from all that a `Tally` takes. Raises `InputError` as it does."""
+    tally = Tally(manifest)
+    tally.compare(judged or {})
+    for episode in episodes:
+        tally.add(episode)
+    return tally.summary(ledger)
 
 
 def dump(summary: Summary) -> bytes:
@@ -119,51 +126,72 @@ _MCQA = _Mode(mcqa_scores.CHECKS, mcqa_scores.Tally.of, mcqa_scores.averaged)
 _OEG = _Mode(oeg_scores.CHECKS, oeg_scores.Tally.of, oeg_scores.averaged)
 
 
-def _summary[F: _Figures](
-    mode: _Mode[F],
-    manifest: Mapping[str, Any],
-    episodes: Iterable[Episode],
-    ledger: LedgerTotals,
-    judged: Mapping[str, Iterable[Episode]],
-) -> Summary:
-    tallies = {dataset: mode.tally(dataset, _config(manifest)) for dataset in DATASETS}
-    outcomes: dict[str, Counter[str]] = {dataset: Counter() for dataset in DATASETS}
-    judges, hits = JudgePairs(), _Hits()
-    verdicts: dict[str, dict[str, oeg_scores.Tally]] = {judge: {} for judge in judged}
-    for judge, lines in judged.items():
-        for line in lines:
-            judges.read(judge, line)
-            verdicts[judge].setdefault(line["dataset"], oeg_scores.Tally()).add(line)
-            hits.add(line)
-    for episode in episodes:
-        check(episode, mode.checks)
-        outcomes[episode["dataset"]][episode["outcome"]] += 1
-        tallies[episode["dataset"]].add(episode)
-        judges.compare(episode)
-        hits.add(episode)
-    planned: Mapping[str, int] = manifest.get("planned") or {}
-    sizes = {dataset: max(planned.get(dataset, 0), outcomes[dataset].total()) for dataset in DATASETS}
-    figures = {dataset: tallies[dataset].figures(n) for dataset, n in sizes.items() if n}
-    others = {
-        judge: {**agreed, **_judged(verdicts[judge], sizes)} for judge, agreed in judges.entry().items()
-    }
-    return {
-        "schema": SCHEMA,
-        "datasets": {
-            dataset: _entry(sizes[dataset], outcomes[dataset], found.entry())
-            for dataset, found in figures.items()
-        },
-        "average": mode.averaged(figures),
-        **({"judges": others} if others else {}),
-        "cost": _cost(ledger, hits.saved),
-        "calls": {"wire": ledger.calls, "hits": hits.count, "retries": ledger.retries},
-    }
+class Tally:
+    """The figures of a run while its episodes come in: first what other judges said, then each once.
+
+    `manifest["config"]` says which figures they are. `manifest["planned"]` may say how many episodes
+    of each data set the run is to have: those that are not recorded yet then count as unresolved
+    instead of silently shrinking `n`.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        self._mode: _Mode[Any] = _OEG if mode_of(manifest) == OEG else _MCQA
+        self._planned: Mapping[str, int] = manifest.get("planned") or {}
+        self._tallies = {dataset: self._mode.tally(dataset, _config(manifest)) for dataset in DATASETS}
+        self._outcomes: dict[str, Counter[str]] = {dataset: Counter() for dataset in DATASETS}
+        self._hits = _Hits()
+        self._pairs = JudgePairs()
+        self._verdicts: dict[str, dict[str, oeg_scores.Tally]] = {}
+
+    def compare(self, judged: Mapping[str, Iterable[Episode]]) -> None:
+        """Take the lines of judges other than the run's own, by their names; before any episode.
+
+        Raises `InputError` naming a line that is not one.
+        """
+        for judge, lines in judged.items():
+            verdicts = self._verdicts.setdefault(judge, {})
+            for line in lines:
+                self._pairs.read(judge, line)
+                verdicts.setdefault(line["dataset"], oeg_scores.Tally()).add(line)
+                self._hits.add(line)
+
+    def add(self, episode: Episode) -> None:
+        """Count an episode. Raises `InputError` naming one that is not one."""
+        check(episode, self._mode.checks)
+        self._outcomes[episode["dataset"]][episode["outcome"]] += 1
+        self._tallies[episode["dataset"]].add(episode)
+        self._pairs.compare(episode)
+        self._hits.add(episode)
+
+    def summary(self, ledger: LedgerTotals) -> Summary:
+        """The object of `summary.json`, as far as the run has come."""
+        sizes = {
+            dataset: n
+            for dataset, outcomes in self._outcomes.items()
+            if (n := max(self._planned.get(dataset, 0), outcomes.total()))
+        }
+        figures = {dataset: self._tallies[dataset].figures(n) for dataset, n in sizes.items()}
+        others = {
+            judge: {**agreed, **_judged(self._verdicts[judge], sizes)}
+            for judge, agreed in self._pairs.entry().items()
+        }
+        return {
+            "schema": SCHEMA,
+            "datasets": {
+                dataset: _entry(sizes[dataset], self._outcomes[dataset], found.entry())
+                for dataset, found in figures.items()
+            },
+            "average": self._mode.averaged(figures),
+            **({"judges": others} if others else {}),
+            "cost": _cost(ledger, self._hits.saved),
+            "calls": {"wire": ledger.calls, "hits": self._hits.count, "retries": ledger.retries},
+        }
 
 
 def _judged(tallies: Mapping[str, oeg_scores.Tally], sizes: Mapping[str, int]) -> Summary:
     """The figures that another judge gives the run."""
     none = oeg_scores.Tally()
-    figures = {dataset: tallies.get(dataset, none).figures(n) for dataset, n in sizes.items() if n}
+    figures = {dataset: tallies.get(dataset, none).figures(n) for dataset, n in sizes.items()}
     datasets = {dataset: found.entry() for dataset, found in figures.items()}
     return {"datasets": datasets, "average": oeg_scores.averaged(figures)}
 
@@ -197,9 +225,13 @@ def _saved(episode: Episode, call: Mapping[str, Any]) -> int:
     saved = call.get("saved")
     if saved is None:
         return 0
-    if not isinstance(saved, int | float) or not isfinite(saved) or saved < 0:
+    if type(saved) not in (int, float) or not 0 <= saved < inf:
         raise InputError(f"{name(episode)} has a turn that saved {saved!r}, which is no amount of dollars.")
-    return owed(saved)
+    return _picodollars(saved)
+
+
+# Questions of one kind are worth the same few amounts again and again.
+_picodollars = lru_cache(maxsize=1024)(owed)
 
 
 def _cost(ledger: LedgerTotals, saved: int) -> Summary:

@@ -7,8 +7,8 @@ its shape is small, and counting shapes is enough for every figure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from pbclient.checked import Episode, name
 from pbclient.choices import evaluate, suggests
@@ -21,8 +21,7 @@ type Turn = Mapping[str, Any]
 _ONE_RIGHT_SUGGESTION = "IN-C"
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """`turns` is how many there were, `last` what the model did in the last one:
 
     - `right`: it named the right category, and the environment took it;
@@ -111,5 +110,10 @@ def _chosen(turn: Turn) -> str:
     answer, options = turn.get("answer"), turn.get("options")
     if not isinstance(answer, str) or not isinstance(options, list):
         return ""
+    return _found(answer, *[option for option in options if isinstance(option, str)])
+
+
+@lru_cache(maxsize=1024)
+def _found(answer: str, *options: str) -> str:
     # The screen shows the options first, so that no letter is moved.
-    return evaluate(answer, [], [option for option in options if isinstance(option, str)])[1]
+    return evaluate(answer, [], options)[1]

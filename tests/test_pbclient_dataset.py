@@ -372,6 +372,18 @@ def test_row_that_changed_since_is_refused(tmp_path: Path) -> None:
             data.row(sample)
 
 
+def test_a_file_that_was_put_in_the_place_of_another_is_not_played(tmp_path: Path) -> None:
+    path = write(tmp_path, "ROD", [row("ROD", 1)])
+    with open_data(tmp_path) as data:
+        (sample,) = data.samples["ROD"]
+        assert data.row(sample) == row("ROD", 1)
+        path.rename(tmp_path / "before")
+        write(tmp_path, "ROD", [row("ROD", 1, answer="cat")])
+        assert data.row(sample) == row("ROD", 1)
+    with pytest.raises(DataError, match="has changed since"):  # closed, and so read anew
+        data.row(sample)
+
+
 def _opened(path: Path) -> DataFolder | None:
     with suppress(DataError):
         return open_data(path)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pbclient.errors import PbclientError
 from pbclient.estimates import independent
 from pbclient.intervals import stratified_mean, wilson
-from pbclient.scores import DATASETS, OUTCOMES, LedgerTotals, dump, rescore, summarize
+from pbclient.scores import DATASETS, OUTCOMES, LedgerTotals, Tally, dump, rescore, summarize
 
 NOTHING_SPENT = LedgerTotals(settled=0, held=0, limit=5, calls=0, retries=0)
 
@@ -308,6 +308,14 @@ def test_the_order_of_lines_does_not_change_a_byte(runs: tuple[list[Any], list[A
     assert dump(scored(one)) == dump(scored(other))
 
 
+@given(st.lists(lines, max_size=6))
+def test_a_tally_can_be_asked_at_any_time(found: list[Any]) -> None:
+    tally = Tally({"planned": {"QD": 4}})
+    for number, line in enumerate(found, start=1):
+        tally.add(line)
+        assert tally.summary(NOTHING_SPENT) == scored(found[:number], {"QD": 4})
+
+
 @given(st.lists(lines, max_size=12))
 def test_every_figure_is_in_its_range_and_the_file_reads_back(found: list[Any]) -> None:
     summary = scored(found)
@@ -543,7 +551,7 @@ def test_a_damaged_line_is_named(use: Any, damage: dict[str, Any], named: str) -
         use(episode(sample="17", **damage))
 
 
-@pytest.mark.parametrize("saved", ["0.1", -0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("saved", ["0.1", -0.1, True, float("nan"), float("inf")])
 def test_savings_that_are_no_money_are_refused(saved: object) -> None:
     line = episode(sample="17", turns=[turn("mismatch", "correct", cached=True, saved=saved)])
     with pytest.raises(PbclientError, match=r"^Episode ROD 17 \(repeat 0\) has a turn that saved"):

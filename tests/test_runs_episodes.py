@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,9 @@ def test_cut_anywhere_and_continued(
         # Equal lines are told apart by their places only.
         counted = {identity(line): place for place, line in enumerate(whole)}.values()
         assert list(episodes.read()) == [whole[place] for place in sorted(counted)]
-        finished = episodes.keep(frozenset({"failed"}))
+        taken: list[dict[str, Any]] = []
+        finished = episodes.keep(frozenset({"failed"}), taken.append)
+        assert taken == list(episodes.read())
         assert finished == {which for which, line in last.items() if line["outcome"] != "failed"}
         assert {identity(line): line for line in episodes.read()} == {
             which: last[which] for which in finished
@@ -151,6 +154,35 @@ def test_cut_anywhere_and_continued(
         episodes.append(episode("new"))
         assert list(episodes.read())[-1] == episode("new")
         assert episodes.skipped == 0
+
+
+SPELLINGS = (
+    lambda line: json.dumps(line, separators=(",", ":")),
+    json.dumps,
+    lambda line: json.dumps(dict(reversed(line.items())), separators=(",", ":"), ensure_ascii=False),
+    lambda line: json.dumps(line, separators=(",", ":")).replace('"ROD"', '"R\\u004fD"'),
+    lambda line: json.dumps(line, separators=(",", ":"))[:-1],
+)
+
+
+@given(lines=st.lists(st.tuples(samples, st.sampled_from(SPELLINGS)), max_size=8))
+def test_however_a_line_is_spelled_the_last_of_an_episode_counts(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[Any]
+) -> None:
+    path = tmp_path_factory.mktemp("run") / "episodes.jsonl"
+    text = "".join(spelled(line) + "\n" for line, spelled in lines)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    whole = {}
+    for line, spelled in lines:
+        # What is cut off or no UTF-8 is no episode, and takes no other's place.
+        with suppress(ValueError):
+            json.loads(spelled(line).encode("utf-8"))
+            whole.pop(identity(line), None)
+            whole[identity(line)] = line
+    episodes = Episodes(path)
+    assert list(episodes.read()) == list(whole.values())
+    assert episodes.keep() == whole.keys()
+    assert list(episodes.read()) == list(whole.values())
 
 
 @given(st.binary(max_size=300))
