@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from pbclient.image_checks import refuse_too_large
 from pbclient.money import owed
@@ -45,7 +46,7 @@ class Bounds:
 
     async def of(self, request: Request) -> int:
         """Picodollars. Raises `FrameError` when an image cannot be made, `BadRequest` for too large ones."""
-        if self.price.is_free and self.limits == NO_LIMITS:
+        if self._never_holds:
             return 0
         weight = await self.weigh(request.messages)
         refuse_too_large(self.limits, weight.images)
@@ -67,8 +68,8 @@ class Bounds:
 
     def hold(self, tokens: int, images: int, request: Request) -> int:
         """Picodollars for messages of so many tokens and images, sent with the options of `request`."""
-        around = template_bound(self.provider, self.model, 0) + _options_bound(request)
-        return hold(self.price, tokens + around, images, output_limit(request))
+        most = tokens + self._around + _options_bound(request)
+        return hold(self.price, most, images, output_limit(request))
 
     def bill(self, images: int, response: Response) -> int | None:
         """Picodollars of a call with so many images; None when the provider does not say.
@@ -86,10 +87,20 @@ class Bounds:
             return self.image_tokens
         return image_bound(self.provider, self.model, width, height)
 
+    @cached_property
+    def _never_holds(self) -> bool:
+        """Whether nothing is held, and nothing refused, whatever is asked."""
+        return self.price.is_free and self.limits == NO_LIMITS
+
+    @cached_property
+    def _around(self) -> int:
+        """What stands around the messages of any request."""
+        return template_bound(self.provider, self.model, 0)
+
 
 def _options_bound(request: Request) -> int:
     """Tools and schemas among the options are read by the model, too."""
-    options = {name: value for name, value in request.params.items() if isinstance(value, dict | list)}
+    options = {name: value for name, value in request.params.items() if isinstance(value, (dict, list))}
     return text_bound(json.dumps(options)) if options else 0
 
 

@@ -114,9 +114,11 @@ _STATE_IT = "state it with --price IN,OUT in dollars per million input and outpu
 
 def hold(price: Price, input_bound: int, images: int, max_tokens: int) -> int:
     """The most that a call can cost: the dearest rates of every tier that it could reach."""
-    reachable = [rates for rates in price.tiers if rates.above < max(input_bound, 1)]
-    dearest_in = max(max(rates.input, rates.cached_input, rates.cache_write) for rates in reachable)
-    dearest_out = max(max(rates.output, rates.reasoning) for rates in reachable)
+    most, dearest_in, dearest_out = max(input_bound, 1), 0, 0
+    for rates in price.tiers:
+        if rates.above < most:
+            dearest_in = max(dearest_in, rates.input, rates.cached_input, rates.cache_write)
+            dearest_out = max(dearest_out, rates.output, rates.reasoning)
     return price.request + price.image * images + dearest_in * input_bound + dearest_out * max_tokens
 
 

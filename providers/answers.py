@@ -92,10 +92,15 @@ def counted(
 
     `asked` and `said` are all tokens in and out, `reasoned`, `cached` and `written` parts of them.
     """
-    counts = [_tokens(value) for value in (asked, said, total, reasoned, cached, written)]
-    read, out, whole, thought, hit, kept = (0 if count is None else count for count in counts)
+    counts: list[int] = []
+    for value in (asked, said, total, reasoned, cached, written):
+        count = value or 0
+        if type(count) is not int or not 0 <= count <= MOST_TOKENS:
+            return None
+        counts.append(count)
+    read, out, whole, thought, hit, kept = counts
     # LiteLLM writes zeros where a provider counted nothing.
-    if None in counts or not read:
+    if not read:
         return None
     # xAI leaves the reasoning out of `completion_tokens`, though not out of the total.
     output = max(out, whole - read)
@@ -105,12 +110,6 @@ def counted(
     if output > MOST_TOKENS or thought > output or hit + kept > read:
         return None
     return Usage(read, output, thought, hit, kept)
-
-
-def _tokens(value: object) -> int | None:
-    """A count of tokens: whole, not negative, and such as one call can have."""
-    count = value or 0
-    return count if type(count) is int and 0 <= count <= MOST_TOKENS else None
 
 
 def cost(reported: object, byok: object, details: object) -> float | None:
@@ -125,6 +124,6 @@ def cost(reported: object, byok: object, details: object) -> float | None:
 
 
 def _amount(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if 0 <= value <= _HIGHEST_COST else None

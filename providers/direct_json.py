@@ -37,13 +37,14 @@ def separated(items: Iterable[Iterable[bytes]]) -> list[bytes]:
 
 async def blocks(parts: Iterable[Part], picture: Picture) -> list[bytes]:
     """The pieces of a list of content parts, without its brackets."""
-    return separated([await _block(part, picture) for part in parts])
-
-
-async def _block(part: Part, picture: Picture) -> Iterable[bytes]:
-    if isinstance(part, str):
-        return (b'{"type":"text","text":', dumped(part), b"}")
-    return picture(await part.encode())
+    return separated(
+        [
+            (b'{"type":"text","text":', dumped(part), b"}")
+            if isinstance(part, str)
+            else picture(await part.encode())
+            for part in parts
+        ]
+    )
 
 
 def body(

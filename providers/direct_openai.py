@@ -58,7 +58,7 @@ class ChatCompletions:
         choice = _first(answer.get("choices"))
         message = choice.get("message")
         content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(message, dict) or not isinstance(content, str | None):
+        if not isinstance(message, dict) or (content is not None and not isinstance(content, str)):
             raise MalformedResponse(f"{who} sent no choices.", billed=True)
         word = choice.get("finish_reason")
         text, finish = ended(
@@ -70,7 +70,7 @@ class ChatCompletions:
             refusal=message.get("refusal"),
         )
         usage = _mapping(answer.get("usage"))
-        told = cost(*(usage.get(name) for name in ("cost", "is_byok", "cost_details")))
+        told = cost(usage.get("cost"), usage.get("is_byok"), usage.get("cost_details"))
         served = answer.get("model")
         return Response(text, finish, _usage(usage, text), told, str(served) if served else None)
 
@@ -121,4 +121,7 @@ def _usage(usage: Mapping[str, Any], text: str) -> Usage | None:
 
 def _told(*counts: object) -> object:
     """The first that is there."""
-    return next((count for count in counts if count is not None), None)
+    for count in counts:
+        if count is not None:
+            return count
+    return None

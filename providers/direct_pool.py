@@ -103,20 +103,21 @@ class Pool:
                 headers=self._headers,
                 timeout=_NO_TIMEOUT,
             )
-        posting = self._session.post(self._url, data=sending, allow_redirects=False, proxy=self._proxy)
-        async with posting as response:
+        response = await self._session.post(self._url, data=sending, allow_redirects=False, proxy=self._proxy)
+        try:
             limit = LONGEST if 200 <= response.status < 300 else LONGEST_ERROR
-            return Arrived(response.status, response.headers, await _read(response, limit))
+            return Arrived(response.status, response.headers, await _read(response.content, limit))
+        finally:
+            # With its end aiohttp has closed it and kept the connection; what has none yet is of no use.
+            if not response.closed:
+                response.close()
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _read(stream: aiohttp.StreamReader, limit: int) -> bytes:
     content = bytearray()
     # aiohttp unpacks each part to 64 KB at most: a bomb grows no further than this.
-    async for part in response.content.iter_any():
-        content += part
-        if len(content) > limit:
-            response.close()
-            break
+    while len(content) <= limit and not stream.at_eof():
+        content += await stream.readany()
     return bytes(content[: limit + 1])
 
 
