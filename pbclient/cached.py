@@ -7,7 +7,7 @@ innermost, so that an answer is on disk before anything else can happen to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from cache import MISS, CorruptEntry, KeyLocks, Store, digest_of, nearest
 from pbclient.described import Spelling, bought_by, describe, is_request, pack, unpack
@@ -51,7 +51,7 @@ class Cached:
             found = self._look_up(key, spelled, request)
             if found is not None:
                 return found
-            return await self.inner.complete(replace(request, key=key, spelled=spelled))
+            return await self.inner.complete(request._replace(key=key, spelled=spelled))
 
     def _look_up(self, key: str, spelled: bytes, request: Request) -> Response | None:
         try:
@@ -64,7 +64,7 @@ class Cached:
             return None
         run, hold = bought_by(answer)
         if run == self.run:
-            self.ours(replace(request, key=key, hold=hold), found)
+            self.ours(request._replace(key=key, hold=hold), found)
         return found
 
 
@@ -82,7 +82,7 @@ class Storing:
     async def complete(self, request: Request) -> Response:
         response = await self.inner.complete(request)
         await self.store.keep(request.key, request.spelled, pack(response, self.run, request.hold))
-        return replace(response, key=request.key)
+        return response._replace(key=request.key)
 
 
 class Offline:

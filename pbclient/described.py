@@ -87,7 +87,7 @@ def pack(response: Response, run: str, hold: int) -> dict[str, Json]:
     return {
         "text": response.text,
         "finish": response.finish,
-        "usage": response.usage.counts if response.usage else None,
+        "usage": response.usage._asdict() if response.usage else None,
         "cost": response.cost,
         "model": response.model,
         "run": run,

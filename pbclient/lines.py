@@ -20,7 +20,7 @@ def call(reply: Reply, booked: Line, seconds: float) -> Line:
     said: Line = {
         "answer": reply.text,
         **booked,
-        "usage": reply.usage.counts if reply.usage else None,
+        "usage": reply.usage._asdict() if reply.usage else None,
         "seconds": 0.0 if booked["cached"] else round(seconds, 3),
         "key": reply.key,
     }

@@ -7,7 +7,7 @@ kept in the answer store, so that a later run (a fully cached one above all) sta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from cache import MISS, CorruptEntry, Store, digest
 from providers import Json, ParameterRejected, Provider, Request, Response
@@ -47,7 +47,7 @@ class Adapting:
     async def complete(self, request: Request) -> Response:
         """One answer. While nothing is known to be rejected, the request goes on as it is."""
         while True:
-            sent = replace(request, params=self._adapted(request.params)) if self.changes else request
+            sent = request._replace(params=self._adapted(request.params)) if self.changes else request
             try:
                 return await self.inner.complete(sent)
             except ParameterRejected as error:

@@ -20,8 +20,7 @@ from providers.image_limits import NO_LIMITS, ImageLimits
 type Question = Callable[[State], str]
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """What a player may look at: the environment, its current state, and where in the run it is.
 
     `past` is what stands before the question: examples of other episodes, and this one's own

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cache import MISS, CorruptEntry, Store, digest
 from pbclient.books import NoBooks
@@ -116,7 +116,7 @@ class _Stored:
         found = None if self.store is None else _found(self.store, key)
         if found is None:
             raise _Missing(key, request, judge=self.judge)
-        return replace(found, key=key, hit=True)
+        return found._replace(key=key, hit=True)
 
 
 def _found(store: Store, key: str) -> Response | None:

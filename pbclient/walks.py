@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pbclient.bounds import images_of
 from pbclient.conditions import Rules
@@ -141,7 +141,7 @@ class Walks:
                 self.rules.evaluate(after, sample, view.repeat, suggestion)
                 if not after.stop:
                     state = self.rules.state(after)
-                    yield replace(view, environment=after, state=state, turn=after.num_turns)
+                    yield view._replace(environment=after, state=state, turn=after.num_turns)
             except EnvironmentFailed:
                 # An episode that comes here fails without a call.
                 continue

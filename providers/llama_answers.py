@@ -8,7 +8,6 @@ not cut off by the output limit: no higher limit would have helped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from providers.answers import visible
@@ -33,7 +32,7 @@ def read_answer(answer: Mapping[str, Any], who: str, params: Mapping[str, Json],
             f"The prompt has {usage.input_tokens} tokens, and its answer did not fit in a slot of {ctx}"
         )
     # A llama-server keeps thoughts apart from the answer, the library does not.
-    return replace(response, text="" if silent else visible(response.text), cost=0.0)
+    return response._replace(text="" if silent else visible(response.text), cost=0.0)
 
 
 def _is_silent(answer: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -223,7 +223,7 @@ class LlamaCpp:
             failure = no_answer(error, asked, 0.0)
         else:
             answer = read_answer(body, asked.who, request.params, self.settings.ctx)
-            return replace(answer, model=self.name)  # a server names the place of the file
+            return answer._replace(model=self.name)  # a server names the place of the file
         raise failure
 
     async def _room(self) -> asyncio.Semaphore:

@@ -71,7 +71,12 @@ def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
 
 def leftovers(path: Path) -> list[Path]:
     """What a killed `replace_file` of this path has left beside it."""
-    return list(path.parent.glob(f"{path.name}.*.tmp"))
+    return [found for found in path.parent.iterdir() if is_leftover(found.name, path.name)]
+
+
+def is_leftover(name: str, of: str) -> bool:
+    """Whether a file of this name is an unfinished one `of` that name."""
+    return name.startswith(f"{of}.") and name.endswith(".tmp")
 
 
 class LineFile:

