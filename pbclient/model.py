@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pbclient.bounds import Bounds, output_limit
 from pbclient.config import DIRECT, LITELLM
@@ -20,8 +20,11 @@ from pbclient.sampling import option_names
 from providers import Json, Request, catalog, price_map
 from providers.direct import Direct, speaks
 from providers.direct_anthropic import NO_EFFORT
-from providers.hosted import Hosted
 from providers.image_limits import ImageLimits, limits_of
+from providers.target import Target
+
+if TYPE_CHECKING:
+    from providers.hosted import Hosted
 
 type Say = Callable[[str], None]
 
@@ -112,10 +115,17 @@ class Model:
         if self.local is not None:
             return self.local
         choice = self.choice
-        wire = Direct if choice.wire == DIRECT else Hosted
-        return wire(
+        return _wire(choice.wire)(
             choice.provider, self.name, base_url=choice.base_url, api_key=self.api_key, timeout=choice.timeout
         )
+
+
+def _wire(name: str) -> type[Hosted | Direct]:
+    if name == DIRECT:
+        return Direct
+    from providers.hosted import Hosted
+
+    return Hosted
 
 
 def judge_named(provider: str, **options: Any) -> Choice:
@@ -148,7 +158,7 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
         say(f"{role}: {name} (the default for {choice.provider}; {choice.flag('model')} names another).")
     if choice.sees:
         _refuse_blind(choice, name, say)
-    identity = dict(Hosted(choice.provider, name, base_url=choice.base_url).identity)
+    identity = dict(Target.of(choice.provider, name, choice.base_url, None, os.environ).identity)
     params = _params(choice, name)
     return Model(choice, name, identity, params, _price(choice, name, params), api_key=key)
 

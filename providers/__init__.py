@@ -1,4 +1,9 @@
-"""Ask one model one thing. Knows nothing of caches, runs or benchmarks."""
+"""Ask one model one thing. Knows nothing of caches, runs or benchmarks.
+
+`Hosted` is loaded when it is used: most commands, and runs on the direct wire, never do.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from providers.errors import (
     AccessDenied,
@@ -20,7 +25,6 @@ from providers.errors import (
     Unreachable,
     Unusable,
 )
-from providers.hosted import Hosted
 from providers.types import (
     EncodedImage,
     Finish,
@@ -33,6 +37,9 @@ from providers.types import (
     Response,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from providers.hosted import Hosted
 
 __all__ = [
     "AccessDenied",
@@ -65,3 +72,11 @@ __all__ = [
     "Unusable",
     "Usage",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Hosted":
+        raise AttributeError(f"module 'providers' has no attribute {name!r}")
+    from providers.hosted import Hosted
+
+    return Hosted

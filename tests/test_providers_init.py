@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import providers
 
 HEAVY = ("litellm", "openai", "httpx", "aiohttp", "PIL", "pydantic")
@@ -21,3 +23,14 @@ def test_import_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_wire_of_litellm_is_loaded_by_who_uses_it() -> None:
+    code = "import sys, providers, pbclient.model\nprint('providers.hosted' in sys.modules)\nproviders.Hosted"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_no_other_name_is_made_up() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'hosted_'"):
+        providers.hosted_  # noqa: B018
