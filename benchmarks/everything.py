@@ -45,7 +45,7 @@ PROGRAMS = (
         light="--episodes 150 --concurrency 16 --latency 0.02 --rounds 1 --wires direct",
     ),
     Program("inspect_peer", "And next to Inspect AI?", light=None),
-    Program("cold", "What of it is everything but the transport?", light=None),
+    Program("cold", "What of it is everything but the transport?", light="--episodes 100 --repeats 1"),
     Program("warm", "What does a hit take?", light="--episodes 100 --repeats 1"),
     Program(
         "memory",
@@ -53,8 +53,8 @@ PROGRAMS = (
         full="--wire direct --episodes 10000 --concurrency 5000 --latency 2 --tenfold",
         light="--wire direct --episodes 100 --concurrency 32 --tenfold",
     ),
-    Program("resume", "How soon does a half-done run go on?", light=None),
-    Program("startup", "What does starting take?", light=None),
+    Program("resume", "How soon does a half-done run go on?", light="--episodes 200 --repeats 1"),
+    Program("startup", "What does starting take?", light="--repeats 1"),
 )
 
 

@@ -4,7 +4,7 @@
 
 The run is played once against a model that answers at once; then half of its episodes are taken away and
 the cache is left behind, as when a run is continued on another machine. What is measured is a whole process
-from its start to the first call that would leave it.
+from its start to the first call that would leave it; `anew` is the same for a run that begins.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Figures:
     kept: int
     clock_s: float
     processor_s: float
+    anew_clock_s: float
+    anew_processor_s: float
 
 
 def measure(folder: Path, episodes: int, repeats: int) -> Figures:
@@ -68,9 +70,11 @@ def measure(folder: Path, episodes: int, repeats: int) -> Figures:
         out = folder / f"half-{number}"
         shutil.copytree(folder / "whole", out)
         (out / "episodes.jsonl").write_bytes(b"".join(half))
-        timed.append(alone(until_first_call, replace(config, out=out, cache_dir=folder / f"new-{number}")))
-    clock, processor = (round(statistics.median(each), 2) for each in zip(*timed, strict=True))
-    return Figures(len(lines), len(half), clock, processor)
+        begun = replace(config, out=folder / f"anew-{number}", cache_dir=folder / f"none-{number}")
+        continued = replace(config, out=out, cache_dir=folder / f"new-{number}")
+        timed.append((*alone(until_first_call, continued), *alone(until_first_call, begun)))
+    seconds = (round(statistics.median(each), 2) for each in zip(*timed, strict=True))
+    return Figures(len(lines), len(half), *seconds)
 
 
 def until_first_call(config: RunConfig) -> tuple[float, float]:

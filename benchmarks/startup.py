@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from material import processor_seconds
 
 from pbclient.samples import write_samples
 from providers.loopback import LoopbackServer, LoopbackThread
@@ -24,14 +24,6 @@ from providers.loopback import LoopbackServer, LoopbackThread
 type Command = tuple[str, ...]
 
 PBCLIENT = (sys.executable, "-m", "pbclient")
-
-
-def processor_seconds(command: Command) -> float:
-    """User and system time of one process and its children."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def median(commands: Iterable[Command]) -> float:

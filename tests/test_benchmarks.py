@@ -33,8 +33,13 @@ def wire(found: Found) -> None:
 
 def ceiling(found: Found) -> None:
     ours = found["pbclient, direct"]
-    assert ours["times"] < 12  # 3
+    assert ours["times"] < 8  # 2.6
     assert ours["share"] > 0.5 * found["aiohttp"]["share"]  # 0.9
+
+
+def cold(found: Found) -> None:
+    assert found["calls"] > 200
+    assert found["whole_us"] < 25 * found["bare_us"]  # 4.5, and more where the first calls weigh more
 
 
 def warm(found: Found) -> None:
@@ -51,7 +56,21 @@ def memory(found: Found) -> None:
     assert again["cpu_ms_per_turn"] < 0.5 * first["cpu_ms_per_turn"]
 
 
-CHECKS: dict[str, Callable[[Found], None]] = {each.__name__: each for each in (wire, ceiling, warm, memory)}
+def resume(found: Found) -> None:
+    assert found["kept"] == found["episodes"] // 2 > 90
+    assert found["processor_s"] < 2 * found["anew_processor_s"]  # a hundred lines add next to nothing
+
+
+def startup(found: Found) -> None:
+    (first,) = (seconds for name, seconds in found.items() if name.startswith("run of"))
+    again = found["the same run again"]
+    assert again < 0.7 * first  # LiteLLM, which takes seconds, is not imported
+    assert found["import pbclient"] < found["pbclient --help"] < again
+
+
+CHECKS: dict[str, Callable[[Found], None]] = {
+    each.__name__: each for each in (wire, ceiling, cold, warm, memory, resume, startup)
+}
 
 
 @pytest.mark.slow
