@@ -9,7 +9,7 @@ with the same cache, ledger and purse.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -21,7 +21,6 @@ from pbclient.bounds import images_of
 from pbclient.budget import Held, Purse, Raise
 from pbclient.cached import Cached, Offline, Storing
 from pbclient.collector import RareCollections
-from pbclient.config import LITELLM
 from pbclient.described import asked_of, bought_by, images_in, unpack
 from pbclient.digests import Digests
 from pbclient.gate import Gate
@@ -38,7 +37,6 @@ from pbclient.progress import Progress
 from pbclient.retrying import Retrying
 from pbclient.scores import LedgerTotals
 from providers import Provider, Request, Response, TransientError, Unusable
-from providers.direct import speaks
 from runs import Ledger, RunFolder
 
 
@@ -81,9 +79,8 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         return
     async with open_works(plan.cache_dir(folder.path), plan.limit, folder, progress) as works:
         works.show_money()
-        tidy = not any(_by_litellm(model) for model in (plan.model, plan.judge) if model)
-        works.failed = works.stack.enter_context(RareCollections(tidy=tidy)).failed
-        if plan.model.choice.wire == LITELLM and speaks(plan.model.provider):
+        works.collect_rarely([each for each in (plan.model, plan.judge) if each])
+        if plan.model.can_be_direct:
             progress.remedy = "--wire direct needs a small part of LiteLLM's processor time"
         if plan.config.release_holds:
             works.release_holds([each for each in (plan.model, plan.judge) if each])
@@ -94,11 +91,6 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         judge = works.judge(plan.judge, limits) if plan.judge else None
         books = RunBooks(works.ledger, plan.model.price)
         yield Line(player, books, judge, works.gates, works.ledger, plan.limit)
-
-
-def _by_litellm(model: Model) -> bool:
-    # Nothing is known of the cycles that its many ways leave behind.
-    return model.local is None and model.choice.wire == LITELLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +132,6 @@ class Works:
     stack: AsyncExitStack
     gates: list[Gate] = field(default_factory=list)
     slots: list[Slots] = field(default_factory=list)
-    failed: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.purse = Purse(self.ledger, self.limit, self._raised(), self._overrun)
@@ -165,6 +156,12 @@ class Works:
         return Judge(
             model.title, self.wired(model, limits), model.params, books, grammar=model.choice.grammar
         )
+
+    def collect_rarely(self, models: Iterable[Model]) -> None:
+        """Keep the garbage collector out of the way while these are asked."""
+        # Nothing is known of the cycles that LiteLLM's many ways leave behind.
+        tidy = not any(model.by_litellm for model in models)
+        self.stack.enter_context(RareCollections(tidy=tidy))
 
     def show_money(self) -> None:
         """Let the progress read the ledger live."""
@@ -242,7 +239,6 @@ class Works:
     def _retried(self, error: TransientError, wait: float) -> None:
         self.ledger.retry()
         self.progress.retries += 1
-        self.failed()
 
     def _shut(self, error: Unusable) -> None:
         if self.ledger.calls:  # else the run ends at once, and with the same words

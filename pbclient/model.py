@@ -110,6 +110,16 @@ class Model:
         endpoint = self.identity.get("endpoint")
         return limits_of(self.provider, self.name, str(endpoint) if endpoint else None)
 
+    @property
+    def by_litellm(self) -> bool:
+        """Whether its calls go through LiteLLM."""
+        return self.local is None and self.choice.wire == LITELLM
+
+    @property
+    def can_be_direct(self) -> bool:
+        """Whether it is asked through LiteLLM and could do without."""
+        return self.by_litellm and speaks(self.provider) and not _needs_litellm(self.choice)
+
     def connect(self) -> Hosted | Direct | Local:
         """The provider itself; its library is imported, or its engine started, by the first call."""
         if self.local is not None:
@@ -198,8 +208,12 @@ def _refuse_wire(choice: Choice) -> None:
         return
     if not speaks(choice.provider):
         raise InputError(f"{choice.provider} is not reached by --wire direct: use --wire litellm.")
-    if choice.provider == ANTHROPIC and choice.params.get("reasoning_effort") is not None:
+    if _needs_litellm(choice):
         raise InputError(NO_EFFORT)
+
+
+def _needs_litellm(choice: Choice) -> bool:
+    return choice.provider == ANTHROPIC and choice.params.get("reasoning_effort") is not None
 
 
 def _refuse_blind(choice: Choice, name: str, say: Say) -> None:

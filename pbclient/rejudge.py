@@ -25,6 +25,7 @@ from pbclient.config import (
     check_timeout,
     check_whole,
 )
+from pbclient.descriptors import room_for
 from pbclient.engines import LOCAL, Engine
 from pbclient.errors import InputError
 from pbclient.groups import all_or_first_error
@@ -195,14 +196,16 @@ async def _judge_all(
     answers = answers_folder(folder, config.cache_dir)
     async with open_works(answers, _limit(folder, config), folder, progress) as works:
         works.show_money()
-        limits = Limits(config.concurrency, config.rpm, config.tpm, config.offline)
+        works.collect_rarely([verdicts.model])
+        concurrency = config.concurrency if config.offline else room_for(config.concurrency, progress.say)
+        limits = Limits(concurrency, config.rpm, config.tpm, config.offline)
         judge = works.judge(verdicts.model, limits)
         for line in verdicts.recorded.values():
             judge.books.recorded(line)
         queue, pace = iter(owed), Pace()
         progress.plan(Counter(each.question.dataset for each in owed))
         async with all_or_first_error() as group:
-            for _ in range(min(config.concurrency, len(owed))):
+            for _ in range(min(concurrency, len(owed))):
                 task = group.create_task(pace(_work, queue, judge, works, found, progress))
                 interrupts.watch(task)
         return found, next((str(gate.shut) for gate in works.gates if gate.shut), None)

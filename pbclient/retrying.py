@@ -12,8 +12,6 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-
 from pbclient.waiting import waits_for
 from providers import Provider, RateLimited, Request, Response, TransientError
 
@@ -47,64 +45,35 @@ class Retrying:
 
     async def complete(self, request: Request) -> Response:
         """The first answer; the last error as it was raised when there is none."""
-        try:
-            return await self.inner.complete(request)
-        except TransientError as error:
-            # Only now is tenacity put to work: it takes as long as everything else around a call.
-            failed = [error]
-        return await self._again(request, failed)
-
-    async def _again(self, request: Request, failed: list[TransientError]) -> Response:
-        """What follows an attempt that has failed."""
-        counted = _Attempts(self.policy, self.rng)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(TransientError),
-            stop=counted.exhausted,
-            wait=counted.wait,
-            sleep=self._sleep,
-            before_sleep=self._notice,
-            reraise=True,
-        )
-
-        async def attempt() -> Response:
-            if failed:
-                raise failed.pop()
-            return await self.inner.complete(request)
-
-        return await retrying(attempt)
-
-    async def _sleep(self, seconds: float) -> None:
-        with waits_for(f"retry in {seconds:.0f} s"):
-            await self.sleep(seconds)
-
-    def _notice(self, state: RetryCallState) -> None:
-        self.noticed(_error(state), state.upcoming_sleep)
+        attempts = _Attempts(self.policy)
+        while True:
+            try:
+                return await self.inner.complete(request)
+            except TransientError as error:
+                wait = attempts.wait(error, self.rng)
+                if wait is None:
+                    raise
+                self.noticed(error, wait)
+            with waits_for(f"retry in {wait:.0f} s"):
+                await self.sleep(wait)
 
 
+@dataclass(slots=True)
 class _Attempts:
     """Counts the failed attempts of one call by kind."""
 
-    def __init__(self, policy: RetryPolicy, rng: random.Random) -> None:
-        self._policy = policy
-        self._rng = rng
-        self._limited = 0
+    policy: RetryPolicy
+    faults: int = 0
+    limited: int = 0
 
-    def exhausted(self, state: RetryCallState) -> bool:
-        # Tenacity asks this once after each failed attempt, before it asks for the wait.
-        error = _error(state)
-        if (error.retry_after or 0) > self._policy.patience:
-            return True
+    def wait(self, error: TransientError, rng: random.Random) -> float | None:
+        """Seconds until the next attempt, now that one has ended in `error`; None when it was the last."""
         if isinstance(error, RateLimited):
-            self._limited += 1
-            return self._limited >= self._policy.rate_limits
-        return state.attempt_number - self._limited >= self._policy.faults
-
-    def wait(self, state: RetryCallState) -> float:
-        bound = min(self._policy.longest, self._policy.first * 2.0 ** min(state.attempt_number, 32))
-        return max(self._rng.uniform(0, bound), _error(state).retry_after or 0.0)
-
-
-def _error(state: RetryCallState) -> TransientError:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, TransientError)  # the only kind that the policy retries
-    return error
+            self.limited += 1
+        else:
+            self.faults += 1
+        policy, named = self.policy, error.retry_after or 0.0
+        if self.faults >= policy.faults or self.limited >= policy.rate_limits or named > policy.patience:
+            return None
+        bound = min(policy.longest, policy.first * 2.0 ** min(self.faults + self.limited, 32))
+        return max(rng.uniform(0, bound), named)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pbclient.collector import FAILURES, MIDDLE, NEVER, YOUNG, RareCollections
+from pbclient.collector import SELDOM, TIDY, RareCollections
 
 
 @pytest.fixture(autouse=True)
@@ -17,18 +17,19 @@ def thresholds() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
-@pytest.mark.parametrize("tidy", [True, False])
-def test_collections_come_less_often_and_full_ones_never_where_calls_are_tidy(tidy: bool) -> None:
+@pytest.mark.parametrize(("tidy", "young"), [(True, TIDY), (False, SELDOM)])
+def test_young_objects_are_looked_at_less_often(tidy: bool, young: int) -> None:
     gc.set_threshold(700, 10, 12)
     with RareCollections(tidy=tidy):
-        assert gc.get_threshold() == (YOUNG, MIDDLE, NEVER if tidy else 12)
+        assert gc.get_threshold() == (young, 10, 12)
     assert gc.get_threshold() == (700, 10, 12)
 
 
-def test_who_wants_fewer_collections_has_fewer() -> None:
-    gc.set_threshold(10 * YOUNG, 10 * MIDDLE, 12)
-    with RareCollections(tidy=False):
-        assert gc.get_threshold() == (10 * YOUNG, 10 * MIDDLE, 12)
+@pytest.mark.parametrize("own", [0, 10 * TIDY])
+def test_who_wants_fewer_collections_has_fewer(own: int) -> None:
+    gc.set_threshold(own, 10, 12)
+    with RareCollections(tidy=True):
+        assert gc.get_threshold() == (own, 10, 12)
 
 
 def test_thresholds_come_back_after_an_error() -> None:
@@ -36,19 +37,3 @@ def test_thresholds_come_back_after_an_error() -> None:
     with pytest.raises(KeyError), RareCollections(tidy=True):
         raise KeyError
     assert gc.get_threshold() == (800, 11, 12)
-
-
-def test_what_failed_attempts_leave_is_collected() -> None:
-    class Left:
-        def __init__(self) -> None:
-            self.itself = self
-
-    with RareCollections(tidy=True) as collections:
-        left = Left()
-        gc.collect(1)  # from here on it is old
-        del left
-        for _ in range(FAILURES - 1):
-            collections.failed()
-        assert any(type(each) is Left for each in gc.get_objects())
-        collections.failed()
-        assert not any(type(each) is Left for each in gc.get_objects())

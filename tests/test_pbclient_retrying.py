@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
@@ -130,3 +131,21 @@ def test_retries_are_noticed():
     run(retrying.complete(REQUEST))
     assert [said for said, _ in noticed] == ["x", "y"]
     assert noticed[1][1] >= 7.0
+
+
+def test_what_was_tried_again_leaves_nothing_to_the_collector():
+    async def sleep(seconds: float) -> None:
+        pass
+
+    async def main() -> int:
+        for _ in range(100):
+            faults = (ServerFault("Down.") for _ in range(3))
+            await Retrying(Scripted(*faults), rng=random.Random(1), sleep=sleep).complete(REQUEST)
+        return gc.collect()
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert run(main()) < 100
+    finally:
+        gc.enable()
