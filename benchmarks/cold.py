@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from material import Instant, alone, draw, play
+from material import Instant, alone, draw, play, rows
 
 from pbclient import RunConfig
 from pbclient.frames import FrameStore
@@ -91,13 +91,6 @@ async def _ask_all(data: Path, frames: list[str]) -> float:
         return time.process_time() - before
 
 
-def table(figures: Figures) -> str:
-    """As lines of Markdown."""
-    rows = {**asdict(figures), "ours_us": figures.ours_us}
-    lines = [f"| {name.replace('_', ' ')} | {value:,} |" for name, value in rows.items()]
-    return "\n".join(["| | a cold call |", "|---|---:|", *lines])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--episodes", type=int, default=1500)
@@ -107,7 +100,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), options.episodes, options.repeats, options.concurrency)
-    print(json.dumps({**asdict(figures), "ours_us": figures.ours_us}) if options.json else table(figures))
+    found = {**asdict(figures), "ours_us": figures.ours_us}
+    print(json.dumps(found) if options.json else rows("a cold call", found))
 
 
 if __name__ == "__main__":

@@ -46,14 +46,14 @@ PROGRAMS = (
     ),
     Program("inspect_peer", "And next to Inspect AI?", light=None),
     Program("cold", "What of it is everything but the transport?", light="--episodes 100 --repeats 1"),
-    Program("warm", "What does a hit take?", light="--episodes 100 --repeats 1"),
+    Program("warm", "What does a hit take?", light="--episodes 800 --repeats 1"),
     Program(
         "memory",
         "How much memory do 5,000 calls at once take, and ten times as many episodes?",
         full="--wire direct --episodes 10000 --concurrency 5000 --latency 2 --tenfold",
         light="--wire direct --episodes 100 --concurrency 32 --tenfold",
     ),
-    Program("resume", "How soon does a half-done run go on?", light="--episodes 200 --repeats 1"),
+    Program("resume", "How soon does a half-done run go on?", light="--episodes 3000 --repeats 1"),
     Program("startup", "What does starting take?", light="--repeats 1"),
 )
 

@@ -14,8 +14,9 @@ import json
 import multiprocessing
 import random
 import resource
+import statistics
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -172,6 +173,17 @@ def processor_seconds(command: tuple[str, ...]) -> float:
     subprocess.run(command, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def median_seconds(commands: Iterable[tuple[str, ...]]) -> float:
+    """Of the processor time that they take."""
+    return round(statistics.median(map(processor_seconds, commands)), 3)
+
+
+def rows(title: str, figures: Mapping[str, float]) -> str:
+    """Figures by their names, as lines of Markdown."""
+    lines = [f"| {name.replace('_', ' ')} | {value:,} |" for name, value in figures.items()]
+    return "\n".join([f"| | {title} |", "|---|---:|", *lines])
 
 
 def main() -> None:

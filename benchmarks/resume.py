@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from material import alone, answered_at_once, draw, play
+from material import alone, answered_at_once, draw, play, rows
 
 from pbclient import RunConfig, evaluate
 from pbclient.dataset import open_data
@@ -98,12 +98,6 @@ def _started() -> float:
     return int(booted.split()[1]) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def table(figures: Figures) -> str:
-    """As lines of Markdown."""
-    lines = [f"| {name.replace('_', ' ')} | {value:,} |" for name, value in asdict(figures).items()]
-    return "\n".join(["| | until the first new call |", "|---|---:|", *lines])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--episodes", type=int, default=20_000)
@@ -112,7 +106,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), options.episodes, options.repeats)
-    print(json.dumps(asdict(figures)) if options.json else table(figures))
+    found = asdict(figures)
+    print(json.dumps(found) if options.json else rows("until the first new call", found))
 
 
 if __name__ == "__main__":

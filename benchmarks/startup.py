@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
-from material import processor_seconds
+from material import median_seconds, rows
 
 from pbclient.samples import write_samples
 from providers.loopback import LoopbackServer, LoopbackThread
@@ -24,22 +22,23 @@ from providers.loopback import LoopbackServer, LoopbackThread
 type Command = tuple[str, ...]
 
 PBCLIENT = (sys.executable, "-m", "pbclient")
-
-
-def median(commands: Iterable[Command]) -> float:
-    """Of the seconds that they take."""
-    return round(statistics.median(map(processor_seconds, commands)), 3)
+# Without asking the network for its prices.
+_LITELLM = "import os; os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'True'; import litellm"
 
 
 def measure(folder: Path, repeats: int) -> dict[str, float]:
     """Seconds by what was started."""
     plain = {
         "python -c pass": (sys.executable, "-c", "pass"),
+        "import aiohttp": (sys.executable, "-c", "import aiohttp"),
+        "import litellm": (sys.executable, "-c", _LITELLM),
         "import pbclient": (sys.executable, "-c", "import pbclient"),
         "pbclient --help": (*PBCLIENT, "--help"),
         "pbclient run --help": (*PBCLIENT, "run", "--help"),
     }
-    return {name: median([command] * repeats) for name, command in plain.items()} | runs(folder, repeats)
+    return {name: median_seconds([command] * repeats) for name, command in plain.items()} | runs(
+        folder, repeats
+    )
 
 
 def runs(folder: Path, repeats: int) -> dict[str, float]:
@@ -57,17 +56,11 @@ def runs(folder: Path, repeats: int) -> dict[str, float]:
             server.url,
         )
         run += ("--price", "1,2", "--data", str(folder / "data"), "--cache-dir", str(folder / "answers"))
-        first = median([(*run, "--out", str(folder / "first"))])
+        first = median_seconds([(*run, "--out", str(folder / "first"))])
         calls = server.calls
-        again = median((*run, "--out", str(folder / f"again-{number}")) for number in range(repeats))
+        again = median_seconds((*run, "--out", str(folder / f"again-{number}")) for number in range(repeats))
         assert server.calls == calls > 0
     return {f"run of {calls} calls": first, "the same run again": again}
-
-
-def table(figures: dict[str, float]) -> str:
-    """As lines of Markdown."""
-    rows = [f"| {name} | {seconds:.3f} |" for name, seconds in figures.items()]
-    return "\n".join(["| | processor seconds |", "|---|---:|", *rows])
 
 
 def main() -> None:
@@ -77,7 +70,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), options.repeats)
-    print(json.dumps(figures) if options.json else table(figures))
+    print(json.dumps(figures) if options.json else rows("processor seconds", figures))
 
 
 if __name__ == "__main__":

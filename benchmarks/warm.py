@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
-from material import TURNS, alone, draw, play, processor_seconds
+from material import TURNS, alone, draw, median_seconds, play, rows
 
 from pbclient import RunConfig
 
 type Command = tuple[str, ...]
 
 PBCLIENT = (sys.executable, "-m", "pbclient")
-FEW = 20  # episodes a data set, for what starting takes
+FEW = 1  # episodes a data set, for what starting takes
 _ENVIRONMENTS = """
 import json, pathlib, sys
 from pbclient.benchmark import DATA_SETS, environment_class
@@ -58,12 +56,12 @@ def measure(folder: Path, episodes: int, repeats: int) -> dict[str, float]:
     run: Command = (*PBCLIENT, "run", "--provider", "openai", "--model", "glance")
     run += ("--base-url", str(config.base_url), "--price", "1,2", "--max-cost", "none")
     run += ("--data", str(data), "--cache-dir", str(answers))
-    warm = median((*run, "--out", str(folder / f"warm-{each}")) for each in range(repeats))
+    warm = median_seconds((*run, "--out", str(folder / f"warm-{each}")) for each in range(repeats))
     few = [(*run, "--limit", str(FEW), "--out", str(folder / f"few-{each}")) for each in range(repeats)]
-    started = median(few)
+    started = median_seconds(few)
     few_hits = TURNS * len((folder / "few-0" / "episodes.jsonl").read_bytes().splitlines())
     environments = (sys.executable, "-c", _ENVIRONMENTS, str(data))
-    floor = median([environments] * repeats) - median(
+    floor = median_seconds([environments] * repeats) - median_seconds(
         [(sys.executable, "-c", "import json, pathlib")] * repeats
     )
     return {
@@ -72,19 +70,8 @@ def measure(folder: Path, episodes: int, repeats: int) -> dict[str, float]:
         "start_s": started,
         "us_a_hit": round(1e6 * (warm - started) / max(hits - few_hits, 1), 1),
         "environments_us_a_hit": round(1e6 * floor / hits, 1),
-        "score_s": median([(*PBCLIENT, "score", str(folder / "warm-0"))] * repeats),
+        "score_s": median_seconds([(*PBCLIENT, "score", str(folder / "warm-0"))] * repeats),
     }
-
-
-def median(commands: Iterable[Command]) -> float:
-    """Of the seconds that they take."""
-    return round(statistics.median(map(processor_seconds, commands)), 3)
-
-
-def table(figures: dict[str, float]) -> str:
-    """As lines of Markdown."""
-    rows = [f"| {name.replace('_', ' ')} | {value:,} |" for name, value in figures.items()]
-    return "\n".join(["| | warm |", "|---|---:|", *rows])
 
 
 def main() -> None:
@@ -95,7 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), options.episodes, options.repeats)
-    print(json.dumps(figures) if options.json else table(figures))
+    print(json.dumps(figures) if options.json else rows("warm", figures))
 
 
 if __name__ == "__main__":

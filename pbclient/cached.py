@@ -6,6 +6,7 @@ innermost, so that an answer is on disk before anything else can happen to it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -92,12 +93,14 @@ class Offline:
         self._store = store
         self._identity = identity
         self._first: str | None = None
+        self._looking = asyncio.Lock()
 
     async def complete(self, request: Request) -> Response:
         # The nearest entry costs a scan of the whole cache: once is enough to tell why.
-        if self._first is None:
-            self._first = self._difference(request)
-            raise OfflineMiss(f"Not in the cache, and --offline forbids asking: {self._first}")
+        async with self._looking:
+            if self._first is None:
+                self._first = await asyncio.to_thread(self._difference, request)
+                raise OfflineMiss(f"Not in the cache, and --offline forbids asking: {self._first}")
         raise OfflineMiss(f"Not in the cache either; of the first miss: {self._first}")
 
     def _difference(self, request: Request) -> str:
