@@ -32,7 +32,7 @@ _BOM = b"\xef\xbb\xbf"
 _encode = json.JSONEncoder(
     sort_keys=True, ensure_ascii=False, separators=(",", ":"), check_circular=False
 ).encode
-_read = json.JSONDecoder().decode
+_decode_json = json.JSONDecoder().decode
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -243,7 +243,7 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
 
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
-        row = _read(line.decode("utf-8"))
+        row = _decode_json(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(_broken(line, error)) from None
     if not isinstance(row, dict):

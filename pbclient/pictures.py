@@ -20,7 +20,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pbclient.digests import Digests, Known, Stamp
-from pbclient.errors import FrameError
+from pbclient.errors import DataError, FrameError
 from pbclient.frames import FrameStore
 from pbclient.jpeg import ordinary_size
 from providers.types import EncodedImage, Json
@@ -338,7 +338,7 @@ def _named(relative: str, error: Exception) -> FrameError:
     """What went wrong with a picture, with its name."""
     if isinstance(error, _RefusedError):
         return FrameError(f"The frame {relative!r} {error}.")
-    if isinstance(error, FrameError):
+    if isinstance(error, (FrameError, DataError)):
         return FrameError(str(error))  # of the file, which has said all there is to say
     # Pillow raises nearly anything on broken files.
     reason = " ".join(str(error).split())[:200] or type(error).__name__

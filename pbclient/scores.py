@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf
 from typing import Any, Protocol
 
 from pbclient import mcqa_scores, oeg_scores
@@ -39,6 +38,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
+MOST_SAVED = 1e9  # dollars, by one call: more than any answer is worth
 
 type Summary = dict[str, Any]
 
@@ -225,8 +225,10 @@ def _saved(episode: Episode, call: Mapping[str, Any]) -> int:
     saved = call.get("saved")
     if saved is None:
         return 0
-    if type(saved) not in (int, float) or not 0 <= saved < inf:
-        raise InputError(f"{name(episode)} has a turn that saved {saved!r}, which is no amount of dollars.")
+    if type(saved) not in (int, float) or not 0 <= saved <= MOST_SAVED:
+        raise InputError(
+            f"{name(episode)} has a turn that saved {saved!r:.40}, which is no amount of dollars."
+        )
     return _picodollars(saved)
 
 

@@ -20,8 +20,9 @@ type _Found = tuple[Identity, Episode]
 
 # Escaped to ASCII: an answer may hold half a surrogate pair, which no file takes as UTF-8.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-_read = json.JSONDecoder().decode
-# How `append` begins a line whose names need no escapes: its identity, at a twentieth of the time.
+_decode_json = json.JSONDecoder().decode
+# How `append`, the only writer, begins a line whose names need no escapes: its identity, at a twentieth
+# of the time.
 _HEAD = re.compile(rb'\{"dataset":"[^"\\]*","sample":"[^"\\]*","repeat":\d+,"outcome":')
 
 
@@ -144,7 +145,7 @@ def _decode(line: bytes) -> _Found | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        episode = _read(line.decode("utf-8"))
+        episode = _decode_json(line.decode("utf-8"))
         return (identity(episode), episode) if isinstance(episode, dict) else None
     except (ValueError, RecursionError):
         return None

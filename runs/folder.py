@@ -169,17 +169,24 @@ def _refuse_other_content(path: Path) -> bool:
         if path.exists() and not path.is_dir():
             raise NotARun(f"{path} is a file: name a folder for the run.")
         names = {entry.name for entry in path.iterdir()} if path.exists() else set()
-    if "run.json" in names:
-        return True
-    # A start that was killed before its manifest was there leaves these, and nothing is lost with them.
-    others = {name for name in names - {"run.lock"} if not is_leftover(name, "run.json")}
-    if "ledger.jsonl" in others and (path / "ledger.jsonl").stat().st_size == 0:
-        others.remove("ledger.jsonl")
+        others = {name for name in names if not _is_of_no_run(path / name)}
+        # Another process may have begun its run after the first look.
+        if "run.json" in names or (others and (path / "run.json").exists()):
+            return True
     if others:
         raise NotARun(
             f"{path} holds other things ({min(others)}) and no run.json: name a new or an empty folder."
         )
     return False
+
+
+def _is_of_no_run(file: Path) -> bool:
+    """Whether a start that was killed before its manifest was there may have left it, and it can go."""
+    try:
+        unused = file.name == "ledger.jsonl" and file.stat().st_size == 0
+    except FileNotFoundError:
+        return True
+    return unused or file.name == "run.lock" or is_leftover(file.name, "run.json")
 
 
 def _begin_ledger(ledger: Path, *, continued: bool) -> None:

@@ -551,7 +551,7 @@ def test_a_damaged_line_is_named(use: Any, damage: dict[str, Any], named: str) -
         use(episode(sample="17", **damage))
 
 
-@pytest.mark.parametrize("saved", ["0.1", -0.1, True, float("nan"), float("inf")])
+@pytest.mark.parametrize("saved", ["0.1", -0.1, True, float("nan"), float("inf"), 10**400])
 def test_savings_that_are_no_money_are_refused(saved: object) -> None:
     line = episode(sample="17", turns=[turn("mismatch", "correct", cached=True, saved=saved)])
     with pytest.raises(PbclientError, match=r"^Episode ROD 17 \(repeat 0\) has a turn that saved"):
