@@ -26,7 +26,7 @@ class BodyError(Exception):
     def __init__(self, message: str, text: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.text = text
-        self.headers = dict(headers or {})
+        self.headers = dict(headers.items()) if headers else {}  # the last of each name
 
 
 def too_long() -> BodyError:

@@ -8,13 +8,14 @@ importing LiteLLM takes seconds. What a call costs is not known here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 PRICES = "model_prices_and_context_window_backup.json"
 ENDPOINTS = "provider_endpoints_support_backup.json"
@@ -64,6 +65,11 @@ HOSTED: tuple[HostedProvider, ...] = (
 # What people call a provider by: its models or its maker.
 MAKERS = {"claude": "anthropic", "google": "gemini", "gpt": "openai", "grok": "xai", "vllm": "hosted_vllm"}
 
+# What is written below a base URL by the wires, and by some people in it.
+_CHAT = ("/chat/completions",)
+_TAILS = {"anthropic": (*_CHAT, "/messages", "/v1")}
+_LIKE = "A base URL looks like http://host:port/v1"
+
 # Servers that people run themselves: they ask for no key.
 KEYLESS = frozenset({"hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat"})
 
@@ -91,19 +97,39 @@ def endpoint(name: str, base_url: str | None, environ: Mapping[str, str]) -> str
     """
     variables = (f"{_prefix(name)}_BASE_URL", f"{_prefix(name)}_API_BASE")
     named = base_url or next((environ[variable] for variable in variables if environ.get(variable)), None)
-    return _normalised(named) if named else None
+    return _normalised(named, _TAILS.get(name, _CHAT)) if named else None
 
 
-def _normalised(url: str) -> str:
-    """Without what does not name the server: user, password, query, default port, trailing slash."""
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"A base URL looks like http://host:port/v1, not {parts.path or parts.scheme!r}.")
+def _normalised(url: str, tails: Iterable[str]) -> str:
+    """Without what does not name the server: user, password, query, default port, `tails`, trailing slash."""
+    parts = _parts(url.strip())
     default = {"http": 80, "https": 443}.get(parts.scheme)
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     place = host if parts.port in (None, default) else f"{host}:{parts.port}"
-    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    return urlunsplit((parts.scheme, place, path, "", ""))
+    path = parts.path.rstrip("/")
+    for tail in tails:
+        path = path.removesuffix(tail).rstrip("/")
+    return urlunsplit((parts.scheme, place or "", path, "", ""))
+
+
+def _parts(url: str) -> SplitResult:
+    """Raises `ValueError` for what is no URL of a server; what is shown of it holds no password."""
+    try:
+        parts = urlsplit(url)
+        _host(parts.hostname or "")
+        _ = parts.port  # read for its check
+    except ValueError:
+        raise ValueError(f"{_LIKE}: this one has an impossible host or port.") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
+        raise ValueError(f"{_LIKE}, not {parts.path or parts.scheme!r}.")
+    return parts
+
+
+def _host(name: str) -> None:
+    """Raises `ValueError` for what is neither a name nor an address: both wires would fall over it."""
+    if ":" in name or name.rpartition(".")[2].isdecimal():
+        ip_address(name)
+    name.encode("idna").decode("idna")
 
 
 def _prefix(name: str) -> str:

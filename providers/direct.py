@@ -17,7 +17,7 @@ from providers.bodies import LONGEST, LONGEST_ERROR, BodyError, parse, too_long
 from providers.direct_anthropic import Messages
 from providers.direct_openai import ChatCompletions
 from providers.errors import AuthenticationFailed, ProviderError
-from providers.refusals import Asked, RedirectError, no_answer, redirected, refused
+from providers.refusals import Asked, no_answer, redirect, redirected, refused
 from providers.target import Target
 from providers.types import Json, Request, Response
 
@@ -169,8 +169,8 @@ def _pool(url: str, headers: Mapping[str, str]) -> Pool:
 
 
 def _refused(arrived: Arrived, asked: Asked) -> ProviderError:
-    where = arrived.headers.get("location")
-    if arrived.status < 400 and where:
-        return redirected(RedirectError(arrived.status, where), asked)
+    away = redirect(arrived.status, arrived.headers)
+    if away is not None:
+        return redirected(away, asked)
     text = arrived.content[:LONGEST_ERROR].decode(errors="replace")
     return refused(arrived.status, arrived.headers, text, asked, time.time())

@@ -36,8 +36,8 @@ class Messages:
     """Anthropic's messages, at Anthropic or at any server that speaks them."""
 
     def url(self, endpoint: str) -> str:
-        """Below the endpoint, whether or not that ends in `/v1`."""
-        return f"{endpoint.removesuffix('/messages').removesuffix('/v1')}/v1/messages"
+        """Below the endpoint, which is the server's root."""
+        return f"{endpoint}/v1/messages"
 
     def headers(self, key: str, environ: Mapping[str, str]) -> Mapping[str, str]:
         """The key, and the version of the shape."""

@@ -17,7 +17,9 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import certifi
+from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.payload import Payload
+from multidict import CIMultiDict
 from yarl import URL
 
 from providers.bodies import LONGEST, LONGEST_ERROR
@@ -70,7 +72,7 @@ class Pool:
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self._url = URL(url)
-        self._headers = {"User-Agent": "pbclient", **headers}
+        self._headers = CIMultiDict({"User-Agent": "pbclient", **headers})
         self._proxy = proxy_for(self._url)
         self._trust = _trusted() if self._url.scheme == "https" else True
         self._session: aiohttp.ClientSession | None = None
@@ -100,10 +102,12 @@ class Pool:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._trust, ttl_dns_cache=300),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers=self._headers,
                 timeout=_NO_TIMEOUT,
             )
-        response = await self._session.post(self._url, data=sending, allow_redirects=False, proxy=self._proxy)
+        # No headers of the session's: aiohttp would show those, and the key, to a proxy as well.
+        response = await self._session.post(
+            self._url, data=sending, headers=self._headers, allow_redirects=False, proxy=self._proxy
+        )
         try:
             limit = LONGEST if 200 <= response.status < 300 else LONGEST_ERROR
             return Arrived(response.status, response.headers, await _read(response.content, limit))
@@ -125,7 +129,7 @@ def _broken(error: Exception, asked: Asked, begun: bool) -> ProviderError:
     said = one_line(str(error) or type(error).__name__, asked.secrets)
     if not begun:
         return ConnectionFailed(f"{asked.who} cannot be reached: {said}.", billed=False)
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, aiohttp.ClientResponseError) or isinstance(error.__cause__, ContentEncodingError):
         return ServerFault(f"{asked.who} sent what is no HTTP: {said}.", billed=True)
     return ConnectionFailed(f"{asked.who} broke the connection off: {said}.", billed=True)
 

@@ -103,7 +103,7 @@ class Hosted:
             "timeout": self.timeout,
             "num_retries": 0,
             "max_retries": 0,
-            **arguments(self._route, request.params, own_settings()),
+            **arguments(self._route, self.model, request.params, own_settings()),
         }
 
     async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:

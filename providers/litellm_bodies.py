@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from providers.bodies import LONGEST, LONGEST_ERROR, parse, too_long
-from providers.refusals import RedirectError
+from providers.refusals import redirect
 
 type Send = Callable[[Any, Any], Awaitable[Any]]
 
@@ -24,13 +24,16 @@ def reading(send: Send) -> Send:
 
     async def handle(transport: Any, request: Any) -> Any:
         response = await send(transport, request)
-        if response.has_redirect_location:
+        away = redirect(response.status_code, response.headers)
+        if away is not None:
             await response.aclose()
-            raise RedirectError(response.status_code, response.headers["location"])
+            raise away
         content = await _read(response)
         if response.is_success:
             content = mended(content, response.headers)
-        headers = [pair for pair in response.headers.raw if pair[0].lower() not in _UNPACKED]
+        # One of each name, the last one: httpx would join two of them, and nobody could read that.
+        named = {name.lower(): value for name, value in response.headers.raw}
+        headers = {name: value for name, value in named.items() if name not in _UNPACKED}
         return httpx.Response(response.status_code, headers=headers, content=content, request=request)
 
     return handle

@@ -85,6 +85,7 @@ _NOT_CONNECTED = frozenset(
         "httpx.UnsupportedProtocol",
         "httpcore.ConnectError",
         "aiohttp.ClientConnectorError",
+        "aiohttp.ClientHttpProxyError",
         "aiohttp.ConnectionTimeoutError",
         "aiohttp.InvalidURL",
         "builtins.ConnectionRefusedError",
@@ -105,6 +106,8 @@ _BROKEN_OFF = frozenset(
         "httpx.RemoteProtocolError",
     }
 )
+# Bytes that are no HTTP, or not packed as they say.
+_GARBLED = frozenset({"aiohttp.ClientResponseError", "httpx.DecodingError"})
 _SLOW = frozenset(
     {"httpx.ReadTimeout", "httpx.WriteTimeout", "httpx.TimeoutException", "openai.APITimeoutError"}
 )
@@ -146,6 +149,8 @@ def _not_connected(chain: list[BaseException], names: list[list[str]], asked: As
     mine = {own[0] for own in names}
     if mine & _BROKEN_OFF:
         return ConnectionFailed(f"{asked.who} broke the connection off: {said}.", billed=True)
+    if mine & _GARBLED:
+        return ServerFault(f"{asked.who} sent what is no HTTP: {said}.", billed=True)
     if any(_NOT_CONNECTED & set(own) for own in names):
         return ConnectionFailed(f"{asked.who} cannot be reached: {said}.", billed=False)
     if any(_SLOW & set(own) for own in names):

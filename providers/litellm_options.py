@@ -2,7 +2,8 @@
 
 LiteLLM translates the options that it knows and swallows what looks like its own settings.
 So: the known ones as arguments; all others in the place of the body where the provider looks
-for them; and what can neither be translated nor placed is refused, never dropped in silence.
+for them; and what can neither be translated nor placed is refused, never dropped in silence. So are
+values that it would cut, round or drop.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from copy import deepcopy
 from typing import Any
 
 from providers import options
-from providers.errors import ParameterRejected
+from providers.errors import BadRequest, ParameterRejected
+from providers.litellm_quiet import claude_can
 from providers.types import Json
 
 # Options of OpenAI's chat completions that LiteLLM translates for each provider or refuses.
@@ -33,18 +35,27 @@ GOOGLE_FIELDS = frozenset(
 )  # fmt: skip
 
 GOOGLE = frozenset({"gemini", "vertex_ai"})
-# LiteLLM translates it for Google, but leaves `{"type": "json_object"}` out for Anthropic.
-SWALLOWED = frozenset({"response_format"})
+# LiteLLM translates `response_format` for Google, but leaves `{"type": "json_object"}` out for Anthropic.
+SWALLOWED = frozenset(
+    {"anthropic_beta", "client_metadata", "is_vertex_request", "json_mode", "response_format"}
+)
+MOST_STOPS = 4
 # Their bodies are LiteLLM's arguments as they are; everybody else takes `extra_body`.
 PLAIN = frozenset({"anthropic", "bedrock", "cohere", "cohere_chat", "ollama", "ollama_chat", "replicate"})
 
 
-def arguments(route: str, params: Mapping[str, Json], own: Collection[str]) -> dict[str, Any]:
-    """The options for a provider; `own` are the names of LiteLLM's own settings."""
+def arguments(route: str, model: str, params: Mapping[str, Json], own: Collection[str]) -> dict[str, Any]:
+    """The options for a provider's model; `own` are the names of LiteLLM's own settings.
+
+    Raises `ParameterRejected` for an option that it cannot send, `BadRequest` for such a value.
+    """
     given: dict[str, Any] = deepcopy(options.given(params))
     if route == "hosted_vllm":
         # Any OpenAI-compatible server: LiteLLM's opinion of a model of that name does not count.
         return {"extra_body": given}
+    _whole(given)
+    if route == "anthropic":
+        _thinking(given.get("thinking"), model)
     known = {name: given.pop(name) for name in sorted(TRANSLATED & given.keys())}
     if route in GOOGLE:
         return {**known, **_google(given)}
@@ -66,3 +77,31 @@ def _plain(given: Mapping[str, Any], own: Collection[str]) -> Mapping[str, Any]:
         if (name in own and name not in TRANSLATED) or name in SWALLOWED:
             raise ParameterRejected(f"LiteLLM keeps {name!r} to itself: it cannot be sent.", name)
     return given
+
+
+def _whole(given: Mapping[str, Any]) -> None:
+    """Raises `BadRequest` for values that would arrive as others."""
+    stops = given.get("stop", "")
+    listed = [stops] if isinstance(stops, str) else stops
+    if not (
+        isinstance(listed, list)
+        and 0 < len(listed) <= MOST_STOPS
+        and all(isinstance(stop, str) for stop in listed)
+    ):
+        raise BadRequest(
+            f"LiteLLM sends a `stop` of one to {MOST_STOPS} strings only: it would drop the rest."
+        )
+    for name in ("max_tokens", "max_completion_tokens"):
+        if type(given.get(name, 0)) is not int:
+            raise BadRequest(f"{name} must be a whole number: LiteLLM would round {given[name]!r}.")
+
+
+def _thinking(thinking: Any, model: str) -> None:
+    """Raises `BadRequest` for a way of thinking that LiteLLM drops, by what its map says of the model."""
+    kind = thinking.get("type") if isinstance(thinking, Mapping) else None
+    if kind == "adaptive" and not claude_can(model, "supports_adaptive_thinking"):
+        raise BadRequest(
+            f"LiteLLM sends no adaptive `thinking` to {model}: give a budget_tokens, or use --wire direct."
+        )
+    if kind == "disabled" and claude_can(model, "thinking_always_on"):
+        raise BadRequest(f"LiteLLM cannot turn the `thinking` of {model} off: leave it out.")

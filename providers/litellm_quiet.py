@@ -100,6 +100,14 @@ def own_settings() -> frozenset[str]:
     )
 
 
+def claude_can(model: str, ability: str) -> bool:
+    """What LiteLLM believes of one of Anthropic's models, by the name of the flag in its price map."""
+    load()
+    from litellm.llms.anthropic.common_utils import AnthropicModelInfo
+
+    return bool(AnthropicModelInfo.supports_model_capability(model, ability, "anthropic"))
+
+
 def unlogged() -> None:
     """In this task, keep LiteLLM from queueing each call for its logs, a task of its own in the loop."""
     from litellm._internal_context import is_internal_call

@@ -48,6 +48,7 @@ class Ask:
     body: Mapping[str, Json]
     headers: Mapping[str, str]
     encoded: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    path: str = ""
 
     @cached_property
     def images(self) -> tuple[tuple[str, bytes], ...]:
@@ -89,6 +90,7 @@ def read_ask(path: str, body: dict[str, Any], headers: Mapping[str, str]) -> Ask
         body=body,
         headers=headers,
         encoded=tuple(part for parts in messages for part in parts if not isinstance(part, str)),
+        path=path,
     )
 
 

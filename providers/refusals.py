@@ -24,6 +24,8 @@ from providers.errors import (
 from providers.rejected_option import rejected_option
 from providers.retry_after import retry_after, retry_after_in_body
 
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -45,6 +47,12 @@ class RedirectError(Exception):
     def __init__(self, status: int, where: str) -> None:
         super().__init__(f"redirects to {where}")
         self.status = status
+
+
+def redirect(status: int, headers: Mapping[str, str]) -> RedirectError | None:
+    """The error of a response that sends us away, also to nowhere; None for any other."""
+    where = headers.get("location")
+    return RedirectError(status, where or "nowhere") if status in REDIRECTS and where is not None else None
 
 
 def redirected(error: RedirectError, asked: Asked) -> Unusable:

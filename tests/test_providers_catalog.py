@@ -80,6 +80,13 @@ def test_one_server_has_one_spelling(url: str, same: str) -> None:
     assert endpoint("openai", same, {}) == same
 
 
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/", "/v1/messages", "/v1/chat/completions"])
+def test_anthropics_server_is_named_by_its_root(path: str) -> None:
+    # Both wires write `/v1/messages` below it.
+    assert endpoint("anthropic", f"http://h{path}", {}) == "http://h"
+    assert endpoint("anthropic", f"http://h/proxy{path}", {}) == "http://h/proxy"
+
+
 def test_a_server_in_the_environment_is_seen() -> None:
     environ = {"OPENAI_BASE_URL": "http://proxy/v1/", "OPENAI_API_BASE": "http://other"}
     assert endpoint("openai", None, environ) == "http://proxy/v1"
@@ -87,7 +94,36 @@ def test_a_server_in_the_environment_is_seen() -> None:
     assert endpoint("anthropic", None, environ) is None
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://h/v1", "http://", "v1"])
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://h/v1", "http://", "v1", "http://h/v1\0"])
 def test_no_url(url: str) -> None:
     with pytest.raises(ValueError, match="http://host:port"):
         endpoint("openai", url, {})
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "xn--e.invalid",
+        "a..b",
+        "a" * 64,
+        "256.1.1.1",
+        "127.1",
+        "h:99999",
+        "h:x",
+        "[::1",
+        "user:secret@h:x",
+        "h:secret",
+    ],
+)
+def test_no_host(place: str) -> None:
+    with pytest.raises(ValueError, match="this one has an impossible host or port") as caught:
+        endpoint("openai", f"http://{place}/v1", {})
+    assert type(caught.value) is ValueError
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["x_y", "é.invalid", "xn--9ca.invalid", "h.", "127.0.0.1", "[fe80::1%25lo]", "a.1b"]
+)
+def test_hosts(host: str) -> None:
+    assert endpoint("openai", f"http://{host}/v1", {}) == f"http://{host}/v1"

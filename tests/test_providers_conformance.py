@@ -1,8 +1,8 @@
 """Both wires, held against each other over real HTTP: the same request in, the same of everything out.
 
-What arrives at the server (as JSON), the answer with its counts and cost, and the error with what it
-says of its bill must be equal. Where they differ on purpose, a line of `DIFFERENCES` says why, and a
-test that they still do.
+What arrives at the server (as JSON, with its path and key), the answer with its counts and cost, and
+the error with what it says of its bill must be equal. Where they differ on purpose, a line of
+`DIFFERENCES` says why, and a test that they still do.
 """
 
 import asyncio
@@ -38,18 +38,20 @@ from providers.types import Role
 
 KEY = "hush-0123456789"
 
-# Provider and model; the server's own root or its OpenAI endpoint; None is the provider's own place.
+# Provider and model; what follows the server's root in the base URL; None is the provider's own place.
 TARGETS: Mapping[str, tuple[str, str, str | None]] = {
-    "compatible": ("openai", "any-model", "url"),
-    "vllm": ("hosted_vllm", "org/model", "url"),
+    "compatible": ("openai", "any-model", "/v1"),
+    "vllm": ("hosted_vllm", "org/model", "/v1"),
     "openai": ("openai", "gpt-4.1-mini", None),
     "luna": ("openai", "gpt-6-luna", None),
     "o3": ("openai", "o3", None),
     "chat": ("openai", "gpt-5-chat-latest", None),
-    "openrouter": ("openrouter", "google/gemini-3.8-flash", "url"),
-    "openrouter-gpt": ("openrouter", "openai/gpt-5", "url"),
-    "anthropic": ("anthropic", "claude-haiku-4-5", "root"),
-    "claude-5": ("anthropic", "claude-haiku-5-5", "root"),
+    "openrouter": ("openrouter", "google/gemini-3.8-flash", "/v1"),
+    "openrouter-gpt": ("openrouter", "openai/gpt-5", "/v1"),
+    "anthropic": ("anthropic", "claude-haiku-4-5", ""),
+    "claude-5": ("anthropic", "claude-haiku-5-5", ""),
+    "claude-slash": ("anthropic", "claude-haiku-4-5", "/"),
+    "claude-v1": ("anthropic", "claude-haiku-4-5", "/v1"),
 }
 SHAPES = ("compatible", "openai", "openrouter", "anthropic")
 OPENAI = ("compatible", "openai", "openrouter")
@@ -92,9 +94,11 @@ class Failed:
 
 @dataclass(frozen=True)
 class Seen:
-    """One call: what arrived, what came of it, and how often it was sent."""
+    """One call: what arrived and where, what came of it, and how often it was sent."""
 
     body: Mapping[str, Json] | None = field(repr=False)
+    path: str | None
+    headers: Mapping[str, str]
     outcome: Response | Failed
     calls: int
 
@@ -136,7 +140,7 @@ class Bench:
         """What LiteLLM and the direct wire make of it."""
         if target not in self._wires:
             provider, model, place = TARGETS[target]
-            url = getattr(self.server, place) if place else None
+            url = None if place is None else self.server.root + place
             given: dict[str, Any] = {"base_url": url, "api_key": KEY}
             self._wires[target] = (Hosted(provider, model, **given), Direct(provider, model, **given))
         hosted, direct = self._wires[target]
@@ -147,7 +151,7 @@ class Bench:
     def same(self, target: str, request: Request, timeout: float = 10) -> Seen:
         """What both make of it."""
         hosted, direct = self.both(target, request, timeout)
-        assert direct.body == hosted.body
+        assert (direct.body, direct.path, direct.headers) == (hosted.body, hosted.path, hosted.headers)
         assert (direct.outcome, direct.calls) == (hosted.outcome, hosted.calls)
         return direct
 
@@ -156,13 +160,21 @@ class Bench:
         outcome = self._runner.run(_outcome(wire, request))
         calls = self.server.calls - before
         arrived = self.server.served[-1].ask if calls else None
-        return Seen(arrived.body if arrived else None, outcome, calls)
+        if arrived is None:
+            return Seen(None, None, {}, outcome, calls)
+        return Seen(arrived.body, arrived.path, _told(arrived), outcome, calls)
 
     async def close(self) -> None:
         for hosted, direct in self._wires.values():
             await hosted.aclose()
             await direct.aclose()
         await self.server.__aexit__(None, None, None)
+
+
+def _told(ask: Ask) -> Mapping[str, str]:
+    """The headers that a server goes by."""
+    names = ("authorization", "x-api-key", "anthropic-version", "content-type")
+    return {name.lower(): value for name, value in ask.headers.items() if name.lower() in names}
 
 
 async def _outcome(wire: Hosted | Direct, request: Request) -> Response | Failed:
@@ -235,7 +247,8 @@ OPTIONS: list[tuple[tuple[str, ...], dict[str, Json]]] = [
 
 @pytest.mark.parametrize("params", EVERYWHERE, ids=json.dumps)
 def test_what_every_target_takes_or_refuses(bench: Bench, params: dict[str, Json]) -> None:
-    refused = {"anthropic", "claude-5"} if params.keys() & {"response_format", "n", "seed"} else set()
+    anthropic = {target for target, (provider, *_) in TARGETS.items() if provider == "anthropic"}
+    refused = anthropic if params.keys() & {"response_format", "n", "seed"} else set()
     for target in TARGETS.keys() - {"o3"}:
         seen = bench.same(target, asking(**params))
         if params.keys() & {"stream", "messages"} or (target in refused and params != {"seed": None}):
@@ -615,6 +628,7 @@ def last(seen: Seen) -> Json:
 EMPTY = "[System: Empty message content sanitised to satisfy protocol]"
 MAP = "LiteLLM refuses what its price map says that the model does not take; here the provider's word counts"
 KEEPS = "LiteLLM keeps these names to itself and cannot send them"
+CHANGES = "LiteLLM would cut, round or drop the value, so it is refused there"
 STATES = "we send what was asked; LiteLLM puts its own words for it"
 EFFORT = "LiteLLM makes a token budget of an effort by a table of models; here the user says `thinking`"
 WHOLE = "the answer is whole: only a field is missing that nobody needs"
@@ -635,7 +649,22 @@ DIFFERENCES = [
     ),
     *(
         Difference(KEEPS, "anthropic", calls, 0, 1, asking(**params))
-        for params in ({"metadata": {"user_id": "u"}}, {"service_tier": "auto"}, {"user": "u"})
+        for params in (
+            {"metadata": {"user_id": "u"}},
+            {"service_tier": "auto"},
+            {"user": "u"},
+            {"anthropic_beta": ["x"]},
+        )
+    ),
+    *(
+        Difference(CHANGES, target, calls, 0, 1, asking(**params))
+        for target, params in (
+            ("openrouter", {"stop": [*"abcde"]}),
+            ("anthropic", {"stop": [*"abcde"]}),
+            ("anthropic", {"stop": []}),
+            ("anthropic", {"max_tokens": 1.5}),
+            ("anthropic", {"thinking": {"type": "adaptive"}}),
+        )
     ),
     Difference(EFFORT, "anthropic", calls, 1, 0, asking(reasoning_effort="low")),
     Difference(
@@ -757,3 +786,8 @@ def test_an_ask_is_what_arrived(bench: Bench) -> None:
     assert isinstance(bench.server.served[-1].ask, Ask)
     assert seen.body is not None
     assert seen.body.keys() == {"model", "messages", "max_tokens"}
+    assert seen.path == "/v1/chat/completions"
+    assert seen.headers == {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+    seen = bench.same("anthropic", asking())
+    assert seen.path == "/v1/messages"
+    assert (seen.headers["x-api-key"], seen.headers.get("authorization")) == (KEY, None)

@@ -144,8 +144,9 @@ def test_others_are_litellms() -> None:
         Direct("antropic", "m")
     with pytest.raises(ValueError, match="name it with --base-url"):
         Direct("hosted_vllm", "m")
-    with pytest.raises(ValueError, match="A base URL looks like"):
-        compatible("ftp://h")
+    for url in ("ftp://h", "http://xn--e.invalid/v1"):
+        with pytest.raises(ValueError, match="A base URL looks like"):
+            compatible(url)
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "openrouter"])
@@ -164,19 +165,6 @@ def test_what_no_header_can_carry_is_said_and_not_shown(monkeypatch: pytest.Monk
     monkeypatch.setenv("OPENAI_ORG_ID", "é")
     error = asyncio.run(refused(Direct("openai", "m", api_key=KEY)))
     assert str(error).startswith("OpenAI-Organization for openai (m) ")
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "url"),
-    [
-        ("https://api.anthropic.com", "https://api.anthropic.com/v1/messages"),
-        ("http://h/v1", "http://h/v1/messages"),
-        ("http://h/v1/messages", "http://h/v1/messages"),
-        ("http://h/proxy", "http://h/proxy/v1/messages"),
-    ],
-)
-def test_where_anthropics_messages_are(endpoint: str, url: str) -> None:
-    assert Messages().url(endpoint) == url
 
 
 def test_headers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,7 +464,7 @@ def test_what_is_no_http_may_have_been_billed(answer: bytes) -> None:
 
 
 def test_nobody_there_is_not_billed() -> None:
-    for url in ("http://127.0.0.1:1/v1", "http://no-such-host.invalid/v1", "http://no..host/v1"):
+    for url in ("http://127.0.0.1:1/v1", "http://no-such-host.invalid/v1"):
         error = asyncio.run(refused(compatible(url)))
         assert type(error) is ConnectionFailed
         assert not error.billed
@@ -571,3 +559,6 @@ def test_a_call_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert asyncio.run(main()) == "B"
     assert heads[0].startswith(b"POST http://far.invalid/v1/chat/completions HTTP/1.1\r\n")
+    # The key is for the server behind it; the proxy has none of its own here.
+    assert heads[0].count(KEY.encode()) == 1
+    assert b"proxy-authorization" not in heads[0].lower()
