@@ -20,6 +20,7 @@ from pbclient.prices import MILLION, OWN_MACHINE, Price, describe, price_of
 from pbclient.trials import BLIND, SEES, UNKNOWN, sight
 from providers import Hosted, Json, catalog, price_map
 from providers.direct import Direct, speaks
+from providers.direct_anthropic import Messages
 from providers.error_text import one_line
 
 _PATIENCE = 15.0  # seconds
@@ -110,13 +111,20 @@ async def check(where: Place, stated: str | None, tell: Tell) -> Hosted | Direct
 async def _reach(where: Place) -> tuple[_Answer, list[str] | None]:
     """What the endpoint answers, and the models that a server of one's own lists."""
     if where.endpoint:
-        headers = {"Authorization": f"Bearer {where.key}"} if where.key else {}
-        answer = await _http("GET", f"{where.endpoint}/models", headers)
+        url, headers = _list_of_models(where.provider, where.endpoint, where.key)
+        answer = await _http("GET", url, headers)
         if answer.status in (401, 403):
             answer = replace(answer, error=f"the key is refused (status {answer.status})")
         return answer, _names(answer)
     host = _HOSTS.get(where.provider)
     return (await _http("HEAD", host, {}) if host else _Answer()), None
+
+
+def _list_of_models(provider: str, endpoint: str, key: str | None) -> tuple[str, Mapping[str, str]]:
+    """Where a server lists its models, and what it is to be told."""
+    if provider == "anthropic":
+        return f"{endpoint}/v1/models", Messages().headers(key, os.environ) if key else {}
+    return f"{endpoint}/models", {"Authorization": f"Bearer {key}"} if key else {}
 
 
 async def _http(method: str, url: str, headers: Mapping[str, str]) -> _Answer:

@@ -403,6 +403,32 @@ def test_a_server_that_refuses_the_key_is_asked_nothing(monkeypatch):
     assert KEY not in result.output
 
 
+def test_a_server_of_anthropics_shape_is_asked_as_anthropic_is(monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    seen: list[tuple[str, str | None, str | None]] = []
+
+    class Lists(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append((self.path, self.headers["x-api-key"], self.headers["authorization"]))
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Lists) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        result = invoke("--provider", "anthropic", "--base-url", url, "--model", "one", "--price", "0,0")
+        server.shutdown()
+        thread.join()
+    assert seen == [("/v1/models", KEY, None)]
+    assert result.exit_code == 4, result.output
+    assert "the key is refused (status 401)" in result.stdout
+
+
 def test_people_read_a_line_for_each_finding():
     with LoopbackThread(LoopbackServer(by_colour)) as server:
         result = invoke("--provider", "openai", "--base-url", server.url, "--model", "m", "--price", "0,0")
