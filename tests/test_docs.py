@@ -84,4 +84,5 @@ def test_the_commands_in_the_readme_exist():
 def test_the_options_in_the_readme_exist():
     known = {name for command in COMMANDS.values() for each in command.params for name in each.opts}
     of_others = {"--help", "--version", "--extra", "--threads-http", "--processes"}
+    of_others |= {"--episodes", "--latency", "--tenfold"}  # of benchmarks
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | of_others
