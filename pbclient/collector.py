@@ -11,7 +11,7 @@ import gc
 from typing import Self
 
 # New objects, less those that are gone, between two looks at them.
-SELDOM = 5_000
+SELDOM = 10_000
 # As good as never: 5,000 calls in flight on the direct wire are 670,000 objects.
 TIDY = 1_000_000
 
