@@ -508,3 +508,17 @@ def test_a_frame_that_is_not_there_is_not_called_a_broken_picture(opened: Pictur
         opened.size("none.png", same)
     with pytest.raises(FrameError, match=r"^The frame 'none\.png' is missing from"):
         identity(opened, "none.png")
+
+
+def test_a_crop_whose_source_changed_unseen_is_refused(tmp_path: Path, coffee: Image.Image) -> None:
+    coffee.save(tmp_path / "cup.jpg")
+
+    async def main(made: Pictures) -> EncodedImage:
+        picture = await made.open("cup.jpg", cropped(0, 0, 9, 9))
+        coffee.rotate(180).save(tmp_path / "cup.jpg")
+        return await picture.encode()
+
+    # Nothing is kept, so that it is read again.
+    with FrameStore(tmp_path) as frames, Pictures(frames, kept_bytes=0) as made:
+        with pytest.raises(FrameError, match="has changed since the run began"):
+            asyncio.run(main(made))
