@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lean_server import serving
-from material import TURNS, alone, draw
+from material import TURNS, alone, asking, draw
 from memory import highest
 from wire import CONTENDERS, SETTLING, WARM_UP
 
@@ -164,13 +164,9 @@ def samples(data: Path) -> int:
 
 def config(url: str, data: Path, out: Path, wire: str, concurrency: int) -> RunConfig:
     """A run that finds nothing in its cache."""
-    return RunConfig(
-        provider="openai",
-        model="glance",
+    return asking(
         base_url=url,
         wire=wire,
-        price="1,2",
-        max_cost=None,
         data=data,
         datasets=DATA_SETS,
         max_tokens=64,

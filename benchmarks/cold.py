@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from material import Instant, alone, draw, play, rows
+from material import Instant, alone, asking, draw, play, rows
 
 from pbclient import RunConfig
 from pbclient.frames import FrameStore
@@ -46,12 +46,7 @@ class Figures:
 def measure(folder: Path, episodes: int, repeats: int, concurrency: int) -> Figures:
     """Draw the data, then run small and large alternately, each in a process and a cache of its own."""
     alone(draw, folder / "data", episodes)
-    config = RunConfig(
-        provider="openai",
-        model="glance",
-        base_url="http://127.0.0.1:9/v1",
-        price="1,2",
-        max_cost=None,
+    config = asking(
         data=folder / "data",
         datasets=DATASETS,
         concurrency=concurrency,

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import platformdirs
 from lean_server import serving
-from material import alone, draw
+from material import alone, asking, draw
 
 from pbclient import RunConfig, evaluate
 from pbclient.benchmark import STEMS, kept_ids
@@ -117,13 +117,9 @@ def measure(folder: Path, samples: int, concurrency: int, rounds: int) -> dict[s
 
 def config(url: str, data: Path, answers: Path, wire: str, concurrency: int) -> RunConfig:
     """A run of ours."""
-    return RunConfig(
-        provider="openai",
-        model="glance",
+    return asking(
         base_url=url,
         wire=wire,
-        price="1,2",
-        max_cost=None,
         data=data,
         datasets=(MEASURED,),
         max_tokens=64,

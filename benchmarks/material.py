@@ -121,6 +121,16 @@ def _marked(picture: bytes, comment: str) -> bytes:
     return picture[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2) + text + picture[2:]
 
 
+NOWHERE = "http://127.0.0.1:9/v1"  # of runs that never reach the wire
+
+
+def asking(base_url: str = NOWHERE, **options: Any) -> RunConfig:
+    """A run that asks the model at a URL for as long as it likes; `options` are fields of `RunConfig`."""
+    return RunConfig(
+        provider="openai", model="glance", base_url=base_url, price="1,2", max_cost=None, **options
+    )
+
+
 @dataclass(eq=False)
 class Instant:
     """A provider that answers "A" as soon as it has what it would send."""

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lean_server import serving
-from material import alone
+from material import alone, asking
 
 from pbclient import RunConfig, evaluate
 from pbclient.benchmark import STEMS, kept_ids
@@ -197,13 +197,9 @@ def measure(
     repeat = -(-episodes // len(kept_ids(DATA_SET)))
     write_data(data, -(-episodes // repeat))
     with serving(latency, words="A") as url:
-        first = RunConfig(
-            provider="openai",
-            model="glance",
+        first = asking(
             base_url=url,
             wire=wire,
-            price="1,2",
-            max_cost=None,
             data=data,
             repeat=repeat,
             concurrency=concurrency,

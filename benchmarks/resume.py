@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from material import alone, answered_at_once, draw, play, rows
+from material import alone, answered_at_once, asking, draw, play, rows
 
 from pbclient import RunConfig, evaluate
 from pbclient.dataset import open_data
@@ -50,12 +50,7 @@ def measure(folder: Path, episodes: int, repeats: int) -> Figures:
     alone(draw, folder / "data", samples, TURNS)
     with open_data(folder / "data", DATASETS) as data:
         found = sum(map(len, data.samples.values()))
-    config = RunConfig(
-        provider="openai",
-        model="glance",
-        base_url="http://127.0.0.1:9/v1",
-        price="1,2",
-        max_cost=None,
+    config = asking(
         data=folder / "data",
         datasets=DATASETS,
         repeat=-(-episodes // found),

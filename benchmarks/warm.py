@@ -17,9 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from material import TURNS, alone, draw, median_seconds, play, rows
-
-from pbclient import RunConfig
+from material import TURNS, alone, asking, draw, median_seconds, play, rows
 
 type Command = tuple[str, ...]
 
@@ -42,16 +40,7 @@ def measure(folder: Path, episodes: int, repeats: int) -> dict[str, float]:
     """Draw, fill, and time: seconds of processor time, and microseconds a hit."""
     data, answers = folder / "data", folder / "answers"
     alone(draw, data, episodes)
-    config = RunConfig(
-        provider="openai",
-        model="glance",
-        base_url="http://127.0.0.1:9/v1",
-        price="1,2",
-        max_cost=None,
-        data=data,
-        cache_dir=answers,
-        out=folder / "filled",
-    )
+    config = asking(data=data, cache_dir=answers, out=folder / "filled")
     hits = alone(play, config)
     run: Command = (*PBCLIENT, "run", "--provider", "openai", "--model", "glance")
     run += ("--base-url", str(config.base_url), "--price", "1,2", "--max-cost", "none")

@@ -519,6 +519,6 @@ def test_a_crop_whose_source_changed_unseen_is_refused(tmp_path: Path, coffee: I
         return await picture.encode()
 
     # Nothing is kept, so that it is read again.
-    with FrameStore(tmp_path) as frames, Pictures(frames, kept_bytes=0) as made:
-        with pytest.raises(FrameError, match="has changed since the run began"):
-            asyncio.run(main(made))
+    changed = pytest.raises(FrameError, match="has changed since the run began")
+    with FrameStore(tmp_path) as frames, Pictures(frames, kept_bytes=0) as made, changed:
+        asyncio.run(main(made))
