@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 import diskcache
+import orjson
 from diskcache.core import DBNAME
 
 from cache.disk import MAX_KEY, MAX_ROW, MAX_VALUE, NEVER_A_FILE, Disk, Unreadable
@@ -333,6 +335,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 _BEFORE_ANSWER = b'{"answer":'
+# orjson reads whole numbers beyond 64 bits as floats.
+_LONG_NUMBER = re.compile(rb"[:,\[]-?[0-9]{19}|^-?[0-9]{19}")
 
 
 def _entry(payload: bytes, stored: object) -> Entry:
@@ -348,7 +352,14 @@ def _answer(payload: bytes, stored: object, spelled: bytes) -> Json:
     asked = b',"asked":%b}' % spelled
     if not payload.startswith(_BEFORE_ANSWER) or not payload.endswith(asked) or type(stored) is not float:
         raise Unreadable("it does not answer what its key stands for")
-    return _parsed(payload[len(_BEFORE_ANSWER) : -len(asked)])
+    answer = payload[len(_BEFORE_ANSWER) : -len(asked)]
+    if _LONG_NUMBER.search(answer):
+        return _parsed(answer)
+    try:
+        found: Json = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return _parsed(answer)  # half a surrogate pair is read there, whatever else is wrong is said
+    return found
 
 
 def _parsed(payload: bytes) -> Json:

@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import orjson
+
 from providers.error_text import LOOKED_AT
 
 # In bytes, when unpacked: a million characters are twelve times as long when each one is escaped.
@@ -39,11 +41,7 @@ def parse(content: bytes, headers: Mapping[str, str] | None = None) -> tuple[Any
 
     Raises `BodyError` for an error in it, and for what is no JSON.
     """
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        said = content[:LOOKED_AT].decode(errors="replace")
-        raise BodyError(f"a success that holds no answer: {said}") from None
+    body = _parsed(content)
     if not isinstance(body, dict):
         return body, False
     error = body.pop("error", None)
@@ -51,6 +49,18 @@ def parse(content: bytes, headers: Mapping[str, str] | None = None) -> tuple[Any
         raise BodyError("an error", content.decode(errors="replace"), headers)
     counted, joined = _counted(body), _joined(body)
     return body, counted or joined or error is not None
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        pass  # perhaps what Python reads all the same: half a surrogate pair, UTF-16
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        said = content[:LOOKED_AT].decode(errors="replace")
+        raise BodyError(f"a success that holds no answer: {said}") from None
 
 
 def _says_error(error: object) -> bool:

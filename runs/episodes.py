@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import orjson
+
 from runs.files import LineFile, read_lines, replace_file
 
 type Episode = dict[str, Any]
 type Identity = tuple[str, str, int]
 type _Found = tuple[Identity, Episode]
 
-# Escaped to ASCII: an answer may hold half a surrogate pair, which no file takes as UTF-8.
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-_decode_json = json.JSONDecoder().decode
 # How `append`, the only writer, begins a line whose names need no escapes: its identity, at a twentieth
 # of the time.
 _HEAD = re.compile(rb'\{"dataset":"[^"\\]*","sample":"[^"\\]*","repeat":\d+,"outcome":')
@@ -95,7 +94,7 @@ class Episodes:
         identity(episode)
         if self._file is None:
             self._file = LineFile.open(self.path)
-        self._file.append(_encode(episode).encode("ascii") + b"\n")
+        self._file.append(_encoded(episode))
 
     def close(self) -> None:
         if self._file is not None:
@@ -138,14 +137,29 @@ class Episodes:
 def _line(changed: Mapping[Identity, Mapping[str, Any]], line: bytes) -> bytes:
     found = _decode(line)
     new = None if found is None else changed.get(found[0])
-    return line if new is None else _encode(new).encode("ascii") + b"\n"
+    return line if new is None else _encoded(new)
 
 
 def _decode(line: bytes) -> _Found | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        episode = _decode_json(line.decode("utf-8"))
+        episode = _parsed(line)
         return (identity(episode), episode) if isinstance(episode, dict) else None
     except (ValueError, RecursionError):
         return None
+
+
+def _encoded(episode: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(episode, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        # An answer may hold half a surrogate pair, which no file takes as UTF-8: escaped to ASCII it does.
+        return json.dumps(episode, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+
+
+def _parsed(line: bytes) -> object:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return json.loads(line.decode("utf-8"))
