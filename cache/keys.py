@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from json.encoder import encode_basestring
+
+import orjson
 
 from cache.errors import CacheError
 
@@ -20,7 +21,10 @@ type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 MAX_DEPTH = 100
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-_LEAVES = frozenset((type(None), bool, int, float, str))
+# What orjson spells as Python does: it writes other exponents of a float.
+_PLAIN = frozenset((type(None), bool, int, str))
+_LEAVES = _PLAIN | {float}
+_TEXT = frozenset((str,))
 
 
 def canonical(value: Json) -> bytes:
@@ -29,8 +33,11 @@ def canonical(value: Json) -> bytes:
     Raises `CacheError` for whatever is not JSON: NaN, infinities, tuples, keys that are no
     strings. Lone surrogates, which Python's own JSON parser lets in, keep bytes of their own.
     """
-    if type(value) is str:  # most of what is spelled, and of no other shape
-        return encode_basestring(value).encode("utf-8", "surrogatepass")
+    if _is_plain(value):  # most of what is spelled
+        try:
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError:
+            pass  # half a surrogate pair, or a number of more than 64 bits
     try:
         text = _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
@@ -51,8 +58,6 @@ def digest_of(spelled: bytes) -> str:
 
 def _refuse_lookalikes(value: Json) -> None:
     """Raise for what the encoder takes but would not give back: tuples, enums, `{1: ...}`."""
-    if type(value) is dict and _LEAVES.issuperset(map(type, value.values())) and _are_texts(value):
-        return  # nothing is nested in it, as in most of what is spelled
     level: list[Json] = [value]
     for _ in range(MAX_DEPTH):
         deeper: list[Json] = []
@@ -72,8 +77,15 @@ def _refuse_lookalikes(value: Json) -> None:
     raise CacheError(f"this value is nested deeper than {MAX_DEPTH} levels")
 
 
+def _is_plain(value: Json) -> bool:
+    """Whether it is a text, or an object of such leaves as orjson spells in the one way."""
+    if type(value) is dict:
+        return _PLAIN.issuperset(map(type, value.values())) and _are_texts(value)
+    return type(value) is str
+
+
 def _are_texts(keys: Iterable[object]) -> bool:
-    return {str}.issuperset(map(type, keys))
+    return _TEXT.issuperset(map(type, keys))
 
 
 def _members(item: dict[str, Json]) -> list[Json]:

@@ -71,6 +71,18 @@ def test_reads_back_exactly(value):
     assert canonical(back) == canonical(value)
 
 
+@given(TEXT | st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | TEXT, max_size=4))
+def test_what_is_plain_is_spelled_as_python_spells_it(value):
+    spelled = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    assert canonical(value) == spelled.encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize("first", range(0, 0x300, 0x100))
+def test_every_character_is_spelled_as_python_spells_it(first):
+    for character in map(chr, range(first, first + 0x100)):
+        assert canonical(character) == json.dumps(character, ensure_ascii=False).encode()
+
+
 def test_spelling():
     assert canonical({"b": [1, 1.0, True, None], "a": "é"}) == '{"a":"é","b":[1,1.0,true,null]}'.encode()
     assert digest({}) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"

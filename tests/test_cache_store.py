@@ -741,7 +741,11 @@ def test_large_values_are_squeezed(store):
 
 @given(
     st.dictionaries(
-        st.text(), st.text() | st.integers() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
+        st.text(),
+        st.text()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.none()
+        | st.floats(allow_nan=False, allow_infinity=False),
     )
 )
 def test_answers_come_back_by_their_spelling_as_by_their_key(tmp_path_factory, asked):
