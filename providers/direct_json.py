@@ -6,17 +6,20 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
+import orjson
+
 from providers.types import EncodedImage, Json, Part
 
 type Picture = Callable[[EncodedImage], Iterable[bytes]]
 
-# `json.dumps` would make a new encoder for every value.
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
-
 
 def dumped(value: Json) -> bytes:
-    """JSON in ASCII."""
-    return _ENCODER.encode(value).encode()
+    """JSON in UTF-8."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        # Half a surrogate pair, which UTF-8 has no bytes for, and numbers of more than 64 bits.
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 @cache
