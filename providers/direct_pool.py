@@ -7,9 +7,11 @@ answer are written is not known here.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import ssl
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
 
 # No waits of its own: the deadline of an attempt is one, over everything.
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+# Calls at once in a session: aiohttp closes its idle connections in one go, 20 us of the event loop each.
+_MOST = 256
+# Seconds that a connection may be idle (aiohttp's own number), and by how much sessions differ in that.
+_IDLE, _APART = 15.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,14 @@ class _Sending(Payload):
         return str(self._value, encoding, errors)
 
 
+@dataclass(slots=True)
+class _Share:
+    """A session for `_MOST` calls at once, and how many there are now."""
+
+    session: aiohttp.ClientSession
+    calls: int = 0
+
+
 class Pool:
     """Connections to one URL: as many as there are calls, opened in the loop of the first one."""
 
@@ -75,37 +90,37 @@ class Pool:
         self._headers = CIMultiDict({"User-Agent": "pbclient", **headers})
         self._proxy = proxy_for(self._url)
         self._trust = _trusted() if self._url.scheme == "https" else True
-        self._session: aiohttp.ClientSession | None = None
+        self._shares: list[_Share] = []
 
     async def post(self, content: bytes, asked: Asked, timeout: float) -> Arrived | ProviderError:
         """What came, or why nothing did: returned, since an error's context would hold the key."""
         sending = _Sending(content)
         del content
         deadline = asyncio.timeout(timeout)
+        share = self._with_room()
+        share.calls += 1
         try:
             async with deadline:
-                return await self._post(sending)
+                return await self._post(share.session, sending)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:  # the last for a host that is no name
             if deadline.expired():
                 said = f"{asked.who} did not answer within {timeout:g} s."
                 return AttemptTimedOut(said, billed=sending.begun)
             return _broken(error, asked, sending.begun)
+        finally:
+            share.calls -= 1
 
     async def close(self) -> None:
-        """Close every connection; a later call opens new ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """Close every connection, letting the loop go round; a later call opens new ones."""
+        shares, self._shares = self._shares, []
+        # A stack goes on closing the others when it is cancelled.
+        async with AsyncExitStack() as closing:
+            for share in shares:
+                closing.push_async_callback(share.session.close)
 
-    async def _post(self, sending: _Sending) -> Arrived:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._trust, ttl_dns_cache=300),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=_NO_TIMEOUT,
-            )
+    async def _post(self, session: aiohttp.ClientSession, sending: _Sending) -> Arrived:
         # No headers of the session's: aiohttp would show those, and the key, to a proxy as well.
-        response = await self._session.post(
+        response = await session.post(
             self._url, data=sending, headers=self._headers, allow_redirects=False, proxy=self._proxy
         )
         try:
@@ -115,6 +130,23 @@ class Pool:
             # With its end aiohttp has closed it and kept the connection; what has none yet is of no use.
             if not response.closed:
                 response.close()
+
+    def _with_room(self) -> _Share:
+        # The first one with room: so there never are more connections than there were calls at once.
+        for share in self._shares:
+            if share.calls < _MOST:
+                return share
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            ssl=self._trust,
+            ttl_dns_cache=300,
+            keepalive_timeout=_IDLE + _APART * len(self._shares),
+            timeout_ceil_threshold=math.inf,  # else all of them are due at the same full second
+        )
+        jar = aiohttp.DummyCookieJar()
+        share = _Share(aiohttp.ClientSession(connector=connector, cookie_jar=jar, timeout=_NO_TIMEOUT))
+        self._shares.append(share)
+        return share
 
 
 async def _read(stream: aiohttp.StreamReader, limit: int) -> bytes:

@@ -36,6 +36,7 @@ from providers import (
     ServerFault,
     Unusable,
     direct,
+    direct_pool,
 )
 from providers.bodies import LONGEST, LONGEST_ERROR
 from providers.catalog import HOSTED
@@ -270,6 +271,97 @@ def test_connections_are_used_again_and_closed() -> None:
             # Closed is not for ever.
             assert (await wire.complete(asking())).text == "B"
             assert len(opened) == before + 1
+
+    asyncio.run(main())
+
+
+class Gathering:
+    """A server that answers when `calls` of them wait on it, and keeps their connections."""
+
+    def __init__(self, calls: int) -> None:
+        self._together = asyncio.Barrier(calls)
+        self.opened = self.open = 0
+        self._deserted = asyncio.Event()
+
+    async def deserted(self) -> None:
+        async with asyncio.timeout(20):
+            await self._deserted.wait()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        self.open += 1
+        reply = b"HTTP/1.1 200 X\r\ncontent-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                await self._together.wait()
+                writer.write(reply)
+        writer.close()
+        self.open -= 1
+        if not self.open:
+            self._deserted.set()
+
+
+@asynccontextmanager
+async def gathering(monkeypatch: pytest.MonkeyPatch, calls: int, share: int):
+    """A wire whose sessions take `share` calls at once, and its server."""
+    monkeypatch.setattr(direct_pool, "_MOST", share)
+    gathered = Gathering(calls)
+    server = await asyncio.start_server(gathered.serve, "127.0.0.1", 0)
+    try:
+        async with compatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as wire:
+            await asyncio.gather(*(wire.complete(asking()) for _ in range(calls)))
+            yield wire, gathered
+    finally:
+        server.close()
+
+
+def test_connections_of_all_sessions_are_used_again_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with gathering(monkeypatch, calls=10, share=4) as (wire, server):
+            await asyncio.gather(*(wire.complete(asking()) for _ in range(10)))
+            assert (server.opened, server.open) == (10, 10)
+            await wire.aclose()
+            await server.deserted()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("share", "least"), [(1, 40), (4, 10), (40, 1)])
+def test_the_loop_goes_round_while_connections_are_closed(
+    monkeypatch: pytest.MonkeyPatch, share: int, least: int
+) -> None:
+    async def main() -> None:
+        rounds = 0
+
+        async def count() -> None:
+            nonlocal rounds
+            while True:
+                rounds += 1
+                await asyncio.sleep(0)
+
+        async with gathering(monkeypatch, calls=40, share=share) as (wire, server):
+            counting = asyncio.create_task(count())
+            await wire.aclose()
+            counting.cancel()
+            # At most a handful for each session: as one, all would be closed in a few rounds.
+            assert least <= rounds <= 6 * least
+            await server.deserted()
+
+    asyncio.run(main())
+
+
+def test_closing_that_is_cancelled_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with gathering(monkeypatch, calls=40, share=4) as (wire, server):
+            closing = asyncio.create_task(wire.aclose())
+            await asyncio.sleep(0)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            await server.deserted()
 
     asyncio.run(main())
 
