@@ -46,6 +46,7 @@ def _load() -> Any:
         warnings.simplefilter("ignore")
         import litellm
         from litellm.litellm_core_utils import core_helpers
+        from litellm.litellm_core_utils.llm_response_utils import response_metadata
         from litellm.litellm_core_utils.prompt_templates import common_utils
         from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
         from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
@@ -60,6 +61,9 @@ def _load() -> Any:
     LiteLLMAiohttpTransport.handle_async_request = reading(LiteLLMAiohttpTransport.handle_async_request)
     # It takes `<think>...</think>` out of the text.
     _replace(common_utils.parse_content_for_reasoning, _as_it_came)
+    # It looks for the price of each answer: a third of its time, more for a model that has none.
+    noted = response_metadata.update_response_metadata
+    _replace(noted, _for_others(noted))
     # Endings that it takes for a plain stop with only a warning.
     core_helpers._FINISH_REASON_MAP.update(model_context_window_exceeded="length", model_length="length")
     # They come from its answers' models, and from aiohttp on pictures of a megabyte, at any later time.
@@ -109,7 +113,7 @@ def claude_can(model: str, ability: str) -> bool:
 
 
 def unlogged() -> None:
-    """In this task, keep LiteLLM from queueing each call for its logs, a task of its own in the loop."""
+    """In this task, keep LiteLLM from pricing each call and from queueing it for its logs."""
     from litellm._internal_context import is_internal_call
 
     is_internal_call.set(True)
@@ -187,6 +191,17 @@ def _replace(theirs: Callable[..., object], ours: Callable[..., object]) -> None
 
 def _as_it_came(text: str | None) -> tuple[None, str | None]:
     return None, text
+
+
+def _for_others(noted: Callable[..., object]) -> Callable[..., None]:
+    """What LiteLLM notes on an answer, its own cost and headers, for calls that are not `unlogged`."""
+    from litellm._internal_context import is_internal_call
+
+    def note(*args: object, **kwargs: object) -> None:
+        if not is_internal_call.get():
+            noted(*args, **kwargs)
+
+    return note
 
 
 async def _raise_again(*args: object, **kwargs: object) -> None:

@@ -1,5 +1,6 @@
 """LiteLLM is silent, leaves nothing behind and takes no keys from files: in a process of its own."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from providers.litellm_quiet import _reach_directly
+from providers.litellm_quiet import Clients, _reach_directly, load, unlogged
+from providers.loopback import LoopbackServer
 
 PROGRAM = """
 import asyncio, gc, logging, os, sys
@@ -164,3 +166,22 @@ def test_what_the_user_has_said_of_proxies_stays(
     monkeypatch.setattr(os, "environ", mine)
     _reach_directly("localhost")
     assert mine.get("NO_PROXY", mine.get("no_proxy")) == expected
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_calls_of_others_are_priced_by_litellm(ours: bool) -> None:
+    async def call() -> bool:
+        clients = Clients()
+        async with LoopbackServer() as server:
+            clients.enter()
+            if ours:
+                unlogged()
+            messages = [{"role": "user", "content": "what"}]
+            answer = await litellm.acompletion(
+                model="hosted_vllm/m", messages=messages, api_base=server.url, api_key="none"
+            )
+            await clients.leave()
+        return "response_cost" in answer._hidden_params
+
+    litellm = load()
+    assert asyncio.run(call()) is not ours
