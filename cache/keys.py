@@ -21,7 +21,7 @@ type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 MAX_DEPTH = 100
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-# What orjson spells as Python does: it writes other exponents of a float.
+# What orjson spells as Python does. Floats are not among it: orjson writes other exponents.
 _PLAIN = frozenset((type(None), bool, int, str))
 _LEAVES = _PLAIN | {float}
 _TEXT = frozenset((str,))

@@ -17,8 +17,6 @@ from reprlib import repr as shortly
 from string import Formatter
 from typing import Any, Self
 
-import orjson
-
 from pbclient.benchmark import DATA_SETS, DataSet, data_set, skip_row
 from pbclient.errors import DataError
 from pbclient.frames import FrameStore, is_inside
@@ -34,6 +32,7 @@ _BOM = b"\xef\xbb\xbf"
 _encode = json.JSONEncoder(
     sort_keys=True, ensure_ascii=False, separators=(",", ":"), check_circular=False
 ).encode
+_decode_json = json.JSONDecoder().decode
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -244,20 +243,12 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
 
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        row = _parsed_by_python(line)
+        row = _decode_json(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(_broken(line, error)) from None
     if not isinstance(row, dict):
         raise DataError(f"a row must be a JSON object, not {type(row).__name__}")
     return row
-
-
-def _parsed_by_python(line: bytes) -> Any:
-    """What is wrong with a line in Python's words, or what only Python reads: half a surrogate pair, NaN."""
-    try:
-        return json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(_broken(line, error)) from None
 
 
 def _broken(line: bytes, error: Exception) -> str:

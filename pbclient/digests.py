@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +19,6 @@ FILE_NAME = "digests.db"
 # No file system in use keeps times more coarsely than in steps of two seconds (FAT).
 SETTLED = 5_000_000_000
 KEPT_BACK = 500
-# Frames of one data set mostly lie side by side, in the numbers of their files or in an archive: so many
-# numbers, or bytes of an archive, are read at once. A look-up of each one's own takes five times as long.
-PAGE_NUMBERS, PAGE_BYTES = 64, 1 << 20
-MOST_PAGES = 2000
 
 _CREATE = """
     CREATE TABLE IF NOT EXISTS Frames1 (
@@ -31,8 +27,8 @@ _CREATE = """
     ) WITHOUT ROWID
 """
 _FIND = """
-    SELECT number, place, device, bytes, modified, changed, sum, digest, width, height FROM Frames1
-    WHERE number BETWEEN ? AND ? AND place BETWEEN ? AND ? AND length(digest) = 64
+    SELECT device, bytes, modified, changed, sum, digest, width, height FROM Frames1
+    WHERE number = ? AND place = ? AND length(digest) = 64
 """
 # SQLite's whole numbers end at 2**63, those of some file systems at 2**64.
 _FAILED = (sqlite3.Error, OverflowError)
@@ -55,9 +51,6 @@ class Stamp(NamedTuple):
     sum: int
 
 
-type _Page = tuple[int, int, int, int]
-
-
 class Known(NamedTuple):
     """The SHA-256 of a frame in hexadecimal, and its width and height in pixels once they were looked at."""
 
@@ -72,7 +65,6 @@ class Digests:
         self._clock = clock
         self._connection = None if folder is None else _opened(folder / FILE_NAME)
         self._new: dict[Stamp, Known] = {}
-        self._pages: dict[_Page, Mapping[tuple[object, ...], Known]] = {}
 
     def get(self, stamp: Stamp) -> Known | None:
         """What is known of the bytes that bear this stamp."""
@@ -80,11 +72,11 @@ class Digests:
             return self._new[stamp]
         if self._connection is None:
             return None
-        where = _page(stamp)
-        page = self._pages.get(where)
-        if page is None:
-            page = self._read(self._connection, where)
-        return page.get(stamp)
+        try:
+            row = self._connection.execute(_FIND, stamp[:2]).fetchone()
+        except _FAILED:
+            return None
+        return _known(row) if row is not None and row[:5] == stamp[2:] else None
 
     def keeps(self, stamp: Stamp) -> bool:
         """Whether there is a table, and the bytes that bear this stamp cannot change without another one."""
@@ -112,20 +104,9 @@ class Digests:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self.close()
 
-    def _read(self, connection: sqlite3.Connection, where: _Page) -> Mapping[tuple[object, ...], Known]:
-        found = {}
-        with suppress(*_FAILED):
-            rows = connection.execute(_FIND, where).fetchall()
-            found = {row[:7]: known for row in rows if (known := _known(row))}
-        if len(self._pages) >= MOST_PAGES:
-            self._pages.clear()
-        self._pages[where] = found
-        return found
-
     def _write(self, connection: sqlite3.Connection) -> None:
         rows = [(*stamp, known.digest, *(known.size or (None, None))) for stamp, known in self._new.items()]
         self._new.clear()
-        self._pages.clear()
         # Another run that writes at this moment goes first; what is lost by that is hashed again.
         with suppress(*_FAILED):
             connection.execute("COMMIT")
@@ -136,18 +117,8 @@ class Digests:
             connection.execute("BEGIN")
 
 
-def _page(stamp: Stamp) -> _Page:
-    """The numbers and places, first and last, that are looked up together with those of a stamp."""
-    number, place = stamp.number, stamp.place
-    if place == 0:
-        first = number - number % PAGE_NUMBERS
-        return first, first + PAGE_NUMBERS - 1, 0, 0
-    begin = place - place % PAGE_BYTES
-    return number, number, max(begin, 1), begin + PAGE_BYTES - 1
-
-
 def _known(row: tuple[object, ...]) -> Known | None:
-    digest, width, height = row[7:]
+    digest, width, height = row[5:]
     if type(digest) is not str:
         return None
     return Known(digest, (width, height) if type(width) is int and type(height) is int else None)

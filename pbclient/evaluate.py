@@ -21,7 +21,7 @@ from pbclient.engines import peak
 from pbclient.groups import all_or_first_error
 from pbclient.interrupts import Interrupts
 from pbclient.line import Line, open_line
-from pbclient.pace import SHARE, Pace
+from pbclient.pace import Pace
 from pbclient.phases import answer_first
 from pbclient.plan import BASELINE, DEFAULTS, Plan, prepare
 from pbclient.progress import Progress
@@ -163,8 +163,6 @@ async def _work(
     progress: Progress,
 ) -> None:
     """Play episodes one after the other until none is owed or none can be asked."""
-    clock = asyncio.get_running_loop().time
-    begun = clock()
     for sample, repeat in owed:
         if line.unusable is not None:
             return
@@ -177,10 +175,7 @@ async def _work(
         finally:
             del progress.active[number]
         recording.append(played)
-        # Episodes of hits never wait, and take less than a round of the loop: let the panel and Ctrl-C in.
-        if clock() - begun >= SHARE:
-            await asyncio.sleep(0)
-            begun = clock()
+        await asyncio.sleep(0)  # an episode of hits never waits: let the panel and Ctrl-C in
 
 
 def _close(

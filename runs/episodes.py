@@ -90,7 +90,10 @@ class Episodes:
             replace_file(self.path, (_line(changed, line) for line in read_lines(self.path)))
 
     def append(self, episode: Mapping[str, Any]) -> None:
-        """Write one finished episode; once this returns, no kill can lose it."""
+        """Write one finished episode; once this returns, no kill can lose it.
+
+        As JSON in UTF-8, which ends at the newline and nowhere else; a number that is none becomes null.
+        """
         identity(episode)
         if self._file is None:
             self._file = LineFile.open(self.path)
