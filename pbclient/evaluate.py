@@ -148,7 +148,7 @@ async def _play_all(
     queue, pace = iter(owed), Pace()
     async with all_or_first_error() as group:
         for number in range(min(plan.config.concurrency, len(owed))):
-            task = group.create_task(pace(_work, number, queue, plan, recording, line, progress))
+            task = group.create_task(pace(_work, number, queue, pace, plan, recording, line, progress))
             interrupts.watch(task)
     if plan.judge and plan.judge.local and (held := await peak(plan.judge.local)):
         progress.say(held)
@@ -157,6 +157,7 @@ async def _play_all(
 async def _work(
     number: int,
     owed: Iterator[tuple[Sample, int]],
+    pace: Pace,
     plan: Plan,
     recording: Recording,
     line: Line,
@@ -175,7 +176,7 @@ async def _work(
         finally:
             del progress.active[number]
         recording.append(played)
-        await asyncio.sleep(0)  # an episode of hits never waits: let the panel and Ctrl-C in
+        await pace.rest()  # an episode of hits never waits: let the panel and Ctrl-C in
 
 
 def _close(

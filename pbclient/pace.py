@@ -3,7 +3,8 @@
 A task that is woken runs until it next waits. When a hundred answers arrive together, a hundred
 steps of milliseconds would stand between two looks at the network, at Ctrl-C and at the panel.
 The steps of coroutines that are driven through one `Pace` share a part of each round of the loop
-instead; those that come too late wait for a later round, first come, first served.
+instead; those that come too late wait for a later round, first come, first served. Work that never
+waits, as an episode of hits, has to `rest` of its own accord.
 """
 
 from __future__ import annotations
@@ -34,12 +35,26 @@ class Pace:
         # What a step has lately taken, in seconds; at first the worst is feared.
         self._step = 1.0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._resting: deque[asyncio.Future[None]] = deque()
 
     async def __call__[**P, T](
         self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         result: T = await self._drive(work(*args, **kwargs))
         return result
+
+    async def rest(self) -> None:
+        """Let others in when this round has had its share, for work that may otherwise never wait.
+
+        Those who wait go before those who rest: what came over the wire stands behind no queue of hits.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        ends = self._begin(loop, now) if self._ends is None else self._ends
+        if self._waiting or now >= ends:
+            place: asyncio.Future[None] = loop.create_future()
+            self._resting.append(place)
+            await place
 
     @types.coroutine
     def _drive(self, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
@@ -82,8 +97,8 @@ class Pace:
         """Let as many of those who wait take their step as usually use up the share, one at least."""
         self._ends = None
         room = max(1, min(AT_ONCE, int(self._share / self._step)))
-        while self._waiting and room:
-            place = self._waiting.popleft()
+        while room and (queue := self._waiting or self._resting):
+            place = queue.popleft()
             if not place.done():
                 place.set_result(None)
                 room -= 1

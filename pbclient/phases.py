@@ -7,7 +7,6 @@ itself is the second phase and finds every answer there. A kill between the two 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 from pbclient.books import NoBooks
@@ -16,6 +15,7 @@ from pbclient.engines import peak
 from pbclient.groups import all_or_first_error
 from pbclient.interrupts import Interrupts
 from pbclient.line import Line
+from pbclient.pace import Pace
 from pbclient.plan import Plan
 from pbclient.progress import Progress
 from pbclient.recording import Recording
@@ -31,10 +31,11 @@ async def answer_first(
     assert plan.model.local is not None
     left: list[Owed] = []
     progress.say(f"Phase 1 of 2: {len(owed)} answers by {plan.model.title}, then the judge.")
-    queue = iter(owed)
+    queue, pace = iter(owed), Pace()
     async with all_or_first_error() as group:
         for _ in range(min(plan.config.concurrency, len(owed))):
-            interrupts.watch(group.create_task(_answer(queue, left, plan, recording, line, progress)))
+            task = group.create_task(pace(_answer, queue, left, pace, plan, recording, line, progress))
+            interrupts.watch(task)
     progress.stage = ""
     used = await peak(plan.model.local)
     await plan.model.local.aclose()
@@ -44,7 +45,13 @@ async def answer_first(
 
 
 async def _answer(
-    queue: Iterator[Owed], left: list[Owed], plan: Plan, recording: Recording, line: Line, progress: Progress
+    queue: Iterator[Owed],
+    left: list[Owed],
+    pace: Pace,
+    plan: Plan,
+    recording: Recording,
+    line: Line,
+    progress: Progress,
 ) -> None:
     for sample, repeat in queue:
         if line.unusable is not None:
@@ -56,4 +63,4 @@ async def _answer(
         else:
             left.append((sample, repeat))
         progress.stage = f"{len(left)} answers"
-        await asyncio.sleep(0)
+        await pace.rest()

@@ -7,7 +7,6 @@ money is the run's: one ledger, one limit. Nothing of the model under test is as
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -206,13 +205,18 @@ async def _judge_all(
         progress.plan(Counter(each.question.dataset for each in owed))
         async with all_or_first_error() as group:
             for _ in range(min(concurrency, len(owed))):
-                task = group.create_task(pace(_work, queue, judge, works, found, progress))
+                task = group.create_task(pace(_work, queue, pace, judge, works, found, progress))
                 interrupts.watch(task)
         return found, next((str(gate.shut) for gate in works.gates if gate.shut), None)
 
 
 async def _work(
-    queue: Iterator[Owed], judge: Judge, works: Works, found: dict[Identity, Judged], progress: Progress
+    queue: Iterator[Owed],
+    pace: Pace,
+    judge: Judge,
+    works: Works,
+    found: dict[Identity, Judged],
+    progress: Progress,
 ) -> None:
     for owed in queue:
         if any(gate.shut for gate in works.gates):
@@ -221,7 +225,7 @@ async def _work(
         found[owed.which] = judged
         line = beside(owed.which, judged)
         progress.count({**line, "correct": judged.correct, "suggestions": judged.suggestions})
-        await asyncio.sleep(0)
+        await pace.rest()
 
 
 def _limit(folder: RunFolder, config: JudgeConfig) -> int | None:

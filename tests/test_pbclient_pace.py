@@ -188,6 +188,86 @@ def test_an_error_leaves_no_garbage():
         gc.enable()
 
 
+async def hits(pace: Pace, rounds: Rounds, played: list[int]) -> None:
+    """Play episodes that never wait, and note in which round of the loop each was."""
+    for _ in range(20):
+        played.append(rounds.count)
+        await pace.rest()
+
+
+@pytest.mark.parametrize(("share", "expected"), [(3600, 1), (0, 20)])
+def test_work_that_never_waits_goes_on_until_its_share_is_used_up(share, expected):
+    async def main() -> list[int]:
+        pace, played = Pace(share), []
+        async with Rounds() as rounds:
+            await pace(hits, pace, rounds, played)
+        return played
+
+    assert len(set(asyncio.run(main()))) == expected
+
+
+def test_those_who_rest_take_turns():
+    async def main() -> list[int]:
+        pace, turns = Pace(share=0), []
+
+        async def work(number: int) -> None:
+            for _ in range(10):
+                turns.append(number)
+                await pace.rest()
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(3):
+                group.create_task(pace(work, number))
+        return turns
+
+    assert asyncio.run(main()) == [0, 1, 2] * 10
+
+
+def test_who_is_woken_goes_before_all_who_rest():
+    async def main() -> int:
+        pace, event = Pace(share=0), asyncio.Event()
+
+        async def paid() -> int:
+            await event.wait()
+            return rounds.count
+
+        async with Rounds() as rounds, asyncio.TaskGroup() as group:
+            call = group.create_task(pace(paid))
+            for _ in range(50):
+                group.create_task(pace(hits, pace, rounds, []))
+            for _ in range(200):
+                await asyncio.sleep(0)
+            woken = rounds.count
+            event.set()
+        return call.result() - woken
+
+    assert asyncio.run(main()) < 5
+
+
+def test_one_who_is_cancelled_while_it_rests_holds_up_nobody():
+    async def main() -> list[int]:
+        pace, played = Pace(share=0), []
+        async with Rounds() as rounds:
+            doomed = [asyncio.create_task(pace(hits, pace, rounds, [])) for _ in range(5)]
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            other = asyncio.create_task(pace(hits, pace, rounds, played))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            for task in doomed:
+                task.cancel()
+            await other
+            assert all(
+                [
+                    isinstance(each, asyncio.CancelledError)
+                    for each in await asyncio.gather(*doomed, return_exceptions=True)
+                ]
+            )
+        return played
+
+    assert len(asyncio.run(main())) == 20
+
+
 def test_a_provider_may_keep_a_pace():
     class Echo:
         async def complete(self, request: Request) -> Response:
