@@ -12,8 +12,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pbclient.digests import FILE_NAME, KEPT_BACK, SETTLED, Digests, Known, Stamp
+from pbclient.digests import FILE_NAME, KEPT_BACK, MOST_PAGES, PAGE, SETTLED, Digests, Known, Stamp
 from pbclient.errors import FrameError
 from pbclient.frames import FrameStore
 from pbclient.pictures import Pictures
@@ -61,6 +63,69 @@ def test_nothing_is_known_of_any_other_stamp(tmp_path: Path, field: int) -> None
         assert digests.get(other) is None
     with Digests(tmp_path, later) as again:
         assert again.get(other) is None
+
+
+NUMBERS = st.integers(0, 3 * PAGE) | st.integers(2**63 - 2 * PAGE, 2**63 - 1)
+PLACES = st.just(0) | st.integers(0, 10)
+PLACED = st.lists(st.builds(stamp, NUMBERS, PLACES), unique_by=lambda each: each[:2], min_size=1, max_size=30)
+
+
+@given(PLACED)
+def test_each_frame_is_found_by_itself_wherever_it_lies(
+    tmp_path_factory: pytest.TempPathFactory, stamps: list[Stamp]
+) -> None:
+    folder = tmp_path_factory.mktemp("cache")
+    known = {each: Known(f"{place:064}") for place, each in enumerate(stamps)}
+    half = len(stamps) // 2
+    with Digests(folder, later) as digests:
+        for each in stamps[:half]:
+            digests.put(each, known[each])
+    with Digests(folder, later) as digests:
+        assert [digests.get(each) for each in stamps[:half]] == [known[each] for each in stamps[:half]]
+        assert not any(map(digests.get, stamps[half:]))
+        for each in stamps[half:]:  # after the pages on which they will be were read
+            digests.put(each, known[each])
+        assert [digests.get(each) for each in stamps] == [known[each] for each in stamps]
+    with Digests(folder, later) as digests:
+        assert [digests.get(each) for each in stamps] == [known[each] for each in stamps]
+
+
+def test_what_was_written_meanwhile_is_still_known(digests: Digests) -> None:
+    numbers = range(0, 3 * MOST_PAGES * PAGE, PAGE // 2)
+    for number in numbers:
+        assert digests.get(stamp(number)) is None
+        digests.put(stamp(number), KNOWN)
+        assert digests.get(stamp(number)) == KNOWN
+    assert all(digests.get(stamp(number)) == KNOWN for number in numbers)
+
+
+def test_files_beyond_the_pages_that_are_kept_are_found(tmp_path: Path) -> None:
+    numbers = range(0, 2 * MOST_PAGES * PAGE, PAGE)
+    with Digests(tmp_path, later) as digests:
+        for number in numbers:
+            digests.put(stamp(number), KNOWN)
+    with Digests(tmp_path, later) as again:
+        assert all(again.get(stamp(number)) == KNOWN for number in numbers)
+        assert len(again._pages) == MOST_PAGES
+
+
+@pytest.mark.parametrize(("members", "files"), [(10_000, 0), (0, PAGE)])
+def test_a_look_up_passes_over_no_more_than_its_neighbours(tmp_path: Path, members: int, files: int) -> None:
+    steps = []
+    with Digests(tmp_path, later) as digests:
+        for number in range(1, files + 1):
+            digests.put(stamp(number), KNOWN)
+        for place in range(1, members + 1):
+            digests.put(stamp(2, place), KNOWN)
+    with Digests(tmp_path, later) as again:
+        assert again._connection is not None
+        again._connection.set_progress_handler(lambda: steps.append(1), 10)  # each ten steps of SQLite
+        for number in range(1, files + 1):
+            assert again.get(stamp(number)) == KNOWN
+        if members:
+            assert again.get(stamp(1)) is None
+            assert again.get(stamp(2, members)) == KNOWN
+    assert len(steps) < 5 * PAGE
 
 
 def test_what_was_changed_just_now_may_change_unseen(tmp_path: Path) -> None:
