@@ -78,10 +78,15 @@ def _refuse_lookalikes(value: Json) -> None:
 
 
 def _is_plain(value: Json) -> bool:
-    """Whether it is a text, or an object of such leaves as orjson spells in the one way."""
-    if type(value) is dict:
-        return _PLAIN.issuperset(map(type, value.values())) and _are_texts(value)
-    return type(value) is str
+    """Whether orjson spells it in the one way: a text, or an object of plain leaves and of objects of such."""
+    if type(value) is not dict:
+        return type(value) is str
+    inner = [each for each in value.values() if type(each) not in _PLAIN]
+    return _are_texts(value) and all(map(_is_flat, inner))
+
+
+def _is_flat(value: Json) -> bool:
+    return type(value) is dict and _are_texts(value) and _PLAIN.issuperset(map(type, value.values()))
 
 
 def _are_texts(keys: Iterable[object]) -> bool:

@@ -71,7 +71,11 @@ def test_reads_back_exactly(value):
     assert canonical(back) == canonical(value)
 
 
-@given(TEXT | st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | TEXT, max_size=4))
+PLAIN = st.none() | st.booleans() | st.integers() | TEXT
+OBJECTS = st.dictionaries(TEXT, PLAIN, max_size=4)
+
+
+@given(TEXT | st.dictionaries(TEXT, PLAIN | OBJECTS, max_size=4))
 def test_what_is_plain_is_spelled_as_python_spells_it(value):
     spelled = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     assert canonical(value) == spelled.encode("utf-8", "surrogatepass")
