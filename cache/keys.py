@@ -78,7 +78,7 @@ def _refuse_lookalikes(value: Json) -> None:
 
 
 def _is_plain(value: Json) -> bool:
-    """Whether orjson spells it in the one way: a text, or an object of plain leaves and of objects of such."""
+    """Whether orjson spells it in the one way: a text, or an object of leaves and of objects of leaves."""
     if type(value) is not dict:
         return type(value) is str
     inner = [each for each in value.values() if type(each) not in _PLAIN]
