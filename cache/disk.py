@@ -43,14 +43,10 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         super().__init__(directory, min_file_size=NEVER_A_FILE)
 
     def put(self, key: object) -> tuple[str, bool]:
-        if type(key) is not str or not key.isascii() or not 0 < len(key) <= MAX_KEY:
-            raise CacheError(f"a cache key is 1 to {MAX_KEY} ASCII characters, not {key!r:.60}")
-        return key, True
+        return checked(key), True
 
     def get(self, key: object, raw: object) -> str:
-        if raw != 1 or type(key) is not str:
-            raise Unreadable("its key is not text")
-        return key
+        return key_in(key, raw)
 
     def store(
         self, value: bytes, read: bool, key: object = diskcache.UNKNOWN
@@ -61,9 +57,7 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         return 0, mode, None, packed_value
 
     def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
-        if mode != MODE_JSON or filename is not None or type(value) is not bytes or read:
-            raise Unreadable("it is not compressed JSON in a row of its own")
-        return decompress(value)
+        return unpacked(mode, filename is not None or read, value)
 
     def filename(self, key: object = None, value: object = None) -> NoReturn:
         raise CacheError("this cache keeps no files")
@@ -74,9 +68,30 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         pass
 
 
+def checked(key: object) -> str:
+    """A key that may be looked for. Raises `CacheError` for what is none."""
+    if type(key) is not str or not key.isascii() or not 0 < len(key) <= MAX_KEY:
+        raise CacheError(f"a cache key is 1 to {MAX_KEY} ASCII characters, not {key!r:.60}")
+    return key
+
+
+def key_in(key: object, raw: object) -> str:
+    """The key of a row."""
+    if raw != 1 or type(key) is not str:
+        raise Unreadable("its key is not text")
+    return key
+
+
 def packed(value: bytes) -> tuple[int, bytes]:
     """The mode of a row and what stands in it."""
     return MODE_JSON, zlib.compress(value, 1 if len(value) > SMALL else 0)
+
+
+def unpacked(mode: object, is_elsewhere: object, value: object) -> bytes:
+    """What stands in a row, unless it is another's or its value is said to be in a file."""
+    if mode != MODE_JSON or is_elsewhere or type(value) is not bytes:
+        raise Unreadable("it is not compressed JSON in a row of its own")
+    return decompress(value)
 
 
 def decompress(value: bytes) -> bytes:

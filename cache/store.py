@@ -26,7 +26,17 @@ import diskcache
 import orjson
 from diskcache.core import DBNAME
 
-from cache.disk import MAX_KEY, MAX_ROW, MAX_VALUE, NEVER_A_FILE, Disk, Unreadable
+from cache.disk import (
+    MAX_KEY,
+    MAX_ROW,
+    MAX_VALUE,
+    NEVER_A_FILE,
+    Disk,
+    Unreadable,
+    checked,
+    key_in,
+    unpacked,
+)
 from cache.errors import CacheError, CorruptEntry, unusable
 from cache.keys import Json, canonical, digest
 from cache.readers import Readers
@@ -98,9 +108,6 @@ class Problem:
     reason: str
 
 
-_DISK = Disk("")
-
-
 class Store:
     """Answers on disk under `directory`, for many threads and processes at once.
 
@@ -143,11 +150,11 @@ class Store:
 
     def _look_up[T](self, key: str, reading: Callable[[bytes, object], T]) -> T | Miss:
         try:
-            row = self._readers.connection().execute(_BY_KEY, _DISK.put(key)[:1]).fetchone()
+            row = self._readers.connection().execute(_BY_KEY, (checked(key),)).fetchone()
             if row is None:
                 return MISS
             mode, has_file, value, stored = row
-            return reading(_DISK.fetch(mode, has_file or None, value, False), stored)
+            return reading(unpacked(mode, has_file, value), stored)
         except Unreadable as error:
             raise CorruptEntry(key, str(error)) from error
         except sqlite3.Error as error:
@@ -162,7 +169,7 @@ class Store:
 
     async def keep(self, key: str, spelled: bytes, answer: Json) -> None:
         """`put` for those who have spelled canonically what was asked."""
-        _DISK.put(key)
+        checked(key)
         payload = b'{"answer":%b,"asked":%b}' % (canonical(answer), spelled)
         if len(payload) > MAX_VALUE:
             raise CacheError(f"this answer takes {len(payload)} bytes; the cache keeps up to {MAX_VALUE}")
@@ -304,9 +311,8 @@ def _read(connection: sqlite3.Connection, rowid: int) -> tuple[str, Entry | Corr
     key_bytes = key_bytes or b""  # SQLite cuts an empty text to NULL
     text = key_bytes.decode("utf-8", "backslashreplace")
     try:
-        key = _DISK.get(text if kind == "text" and key_bytes.isascii() else None, raw)
-        _DISK.put(key)
-        return key, _entry(_DISK.fetch(mode, has_file or None, value, False), stored)
+        key = checked(key_in(text if kind == "text" and key_bytes.isascii() else None, raw))
+        return key, _entry(unpacked(mode, has_file, value), stored)
     except (Unreadable, CacheError) as error:
         return text, CorruptEntry(text, str(error))
 
