@@ -300,7 +300,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _are_texts(value: Any) -> bool:
-    return _is_list(value, _is_text, MAX_OPTIONS) and value != []
+    return type(value) is list and 0 < len(value) <= MAX_OPTIONS and {str}.issuperset(map(type, value))
 
 
 def _is_crop(value: Any) -> bool:

@@ -301,10 +301,16 @@ def _check_readable(member: _Member, where: str) -> None:
 
 def is_inside(relative: str) -> bool:
     """Whether this is a path that, as far as its text says, stays inside the data folder."""
+    if _is_ordinary(relative):
+        return True
     foreign = "\0" in relative or "\\" in relative or relative[1:2] == ":"
     absolute = relative.startswith("/")
     climbs = ".." in relative.split("/")
     return bool(_parts(relative)) and not (foreign or absolute or climbs) and len(relative) <= _LONGEST_PATH
+
+
+def _is_ordinary(relative: str) -> bool:
+    return len(relative) <= _LONGEST_PATH and _ORDINARY.fullmatch(relative) is not None
 
 
 def _parts(relative: str) -> list[str]:
@@ -313,7 +319,7 @@ def _parts(relative: str) -> list[str]:
 
 def _checked(relative: str) -> str:
     """The path without empty and `.` parts."""
-    if len(relative) <= _LONGEST_PATH and _ORDINARY.fullmatch(relative):
+    if _is_ordinary(relative):
         return relative
     if not is_inside(relative):
         raise FrameError(f"The frame {relative!r:.200} is not a path inside the data folder: mend the row.")
