@@ -103,6 +103,7 @@ class Pool:
             async with deadline:
                 return await self._post(share.session, sending)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:  # the last for a host that is no name
+            _let_go(error)
             if deadline.expired():
                 said = f"{asked.who} did not answer within {timeout:g} s."
                 return AttemptTimedOut(said, billed=sending.begun)
@@ -155,6 +156,13 @@ async def _read(stream: aiohttp.StreamReader, limit: int) -> bytes:
     while len(content) <= limit and not stream.at_eof():
         content += await stream.readany()
     return bytes(content[: limit + 1])
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget where it came from: aiohttp's frames hold their errors, and the body with them."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _broken(error: Exception, asked: Asked, begun: bool) -> ProviderError:

@@ -6,6 +6,7 @@ That it says and hears the same as LiteLLM is tested in `test_providers_conforma
 import asyncio
 import base64
 import contextlib
+import gc
 import gzip
 import json
 import subprocess
@@ -449,6 +450,23 @@ def test_a_body_is_let_go_while_its_answer_is_awaited() -> None:
 
     # The requests, which are the test's own, hold the images and their base64; the bodies are gone.
     assert asyncio.run(main()) < calls * size * (1 + 4 / 3 + 0.3)
+
+
+def test_a_body_is_let_go_when_its_attempt_has_failed() -> None:
+    async def cut_off(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
+
+    async def main() -> list[type[ProviderError]]:
+        async with raw_server(cut_off) as url:
+            wires = compatible("http://127.0.0.1:1"), compatible(url)
+            return [type(await refused(wire)) for wire in wires]
+
+    gc.disable()
+    try:
+        assert asyncio.run(main()) == [ConnectionFailed, ConnectionFailed]
+        assert not [each for each in gc.get_objects() if type(each) is direct_pool._Sending]
+    finally:
+        gc.enable()
 
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)
