@@ -461,6 +461,7 @@ def test_a_body_is_let_go_when_its_attempt_has_failed() -> None:
             wires = compatible("http://127.0.0.1:1"), compatible(url)
             return [type(await refused(wire)) for wire in wires]
 
+    gc.collect()
     gc.disable()
     try:
         assert asyncio.run(main()) == [ConnectionFailed, ConnectionFailed]
