@@ -14,15 +14,16 @@ from functools import lru_cache
 
 _START, _END = b"\xff\xd8", 0xD9
 _FRAME, _TABLES, _QUANTIZERS, _SCAN = 0xC0, 0xC4, 0xDB, 0xDA
-# What may stand in front of the pixels, how it begins and how long it is at least: these, and JFIF, a
-# colour profile, Adobe's word on colours, a comment, the interval of restarts.
+# What may stand in front of the pixels, how it begins and how long it is at least and at most: these, and
+# JFIF, a colour profile, Adobe's word on colours, a comment, the interval of restarts.
+_LONGEST = 0xFFFF - 2
 _KNOWN = {
-    **dict.fromkeys((_FRAME, _TABLES, _QUANTIZERS, _SCAN), (b"", 0)),
-    0xE0: (b"JFIF\0", 14),
-    0xE2: (b"ICC_PROFILE\0", 14),
-    0xEE: (b"Adobe", 12),
-    0xFE: (b"", 0),
-    0xDD: (b"", 2),
+    **dict.fromkeys((_FRAME, _TABLES, _QUANTIZERS, _SCAN), (b"", 0, _LONGEST)),
+    0xE0: (b"JFIF\0", 14, _LONGEST),
+    0xE2: (b"ICC_PROFILE\0", 14, _LONGEST),
+    0xEE: (b"Adobe", 12, _LONGEST),
+    0xFE: (b"", 0, _LONGEST),
+    0xDD: (b"", 2, 2),
 }
 # A marker among the coded pixels; 0 escapes, 0xD0 to 0xD7 restart, 0xFF fills.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -51,9 +52,10 @@ def _headers(data: bytes) -> tuple[Mapping[int, list[bytes]], int]:
     while kind != _SCAN:
         marker, kind, high, low = data[end : end + 4]
         start, end = end + 4, end + 2 + (high << 8 | low)
-        begins, least = _KNOWN[kind]
+        begins, least, most = _KNOWN[kind]
         body = data[start:end]
-        if marker != 0xFF or len(body) != end - start or len(body) < least or not body.startswith(begins):
+        is_whole = marker == 0xFF and len(body) == end - start
+        if not (is_whole and least <= len(body) <= most and body.startswith(begins)):
             raise ValueError("not ordinary")
         segments.setdefault(kind, []).append(body)
     return segments, end

@@ -91,6 +91,13 @@ def test_no_part_is_whole(options: dict[str, Any]) -> None:
     assert ordinary_size(data + b"\0") is None
 
 
+@pytest.mark.parametrize(("interval", "size"), [(b"\0\0", (40, 30)), (b"\0", None), (b"\0" * 3, None)])
+def test_an_interval_of_restarts_is_two_bytes(interval: bytes, size: tuple[int, int] | None) -> None:
+    data = jpeg()
+    segment = b"\xff\xdd" + (len(interval) + 2).to_bytes(2) + interval
+    assert ordinary_size(data[:2] + segment + data[2:]) == size
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_what_is_ordinary_is_shown_by_pillow(data: st.DataObject) -> None:
