@@ -85,7 +85,6 @@ class LineFile:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
-        self._end = os.fstat(fd).st_size
         self._torn = False
 
     @classmethod
@@ -106,21 +105,21 @@ class LineFile:
         """Write `lines` (each ends with a newline) wholly, or raise and leave nothing of them."""
         if self._torn:
             raise StorageFailed(f"{self.path} ends in a torn line: run the same command again to mend it.")
+        start = os.lseek(self._fd, 0, os.SEEK_END)
         try:
             left = memoryview(lines)
             while left:
                 left = left[os.write(self._fd, left) :]
         except BaseException as error:
-            self._undo()
+            self._undo(start)
             if isinstance(error, OSError):
                 raise storage_failed(self.path, "written", error) from error
             raise
-        self._end += len(lines)
 
-    def _undo(self) -> None:
+    def _undo(self, start: int) -> None:
         # A line that cannot be taken back must stay the last one: only there is it known to be torn.
         try:
-            os.ftruncate(self._fd, self._end)
+            os.ftruncate(self._fd, start)
         except OSError:
             self._torn = True
 
