@@ -44,14 +44,15 @@ class Pace:
         return result
 
     async def rest(self) -> None:
-        """Let others in when this round has had its share, for work that may otherwise never wait.
+        """Let others in when this round has had half of its share, for work that may otherwise never wait.
 
         Those who wait go before those who rest: what came over the wire stands behind no queue of hits.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
         ends = self._begin(loop, now) if self._ends is None else self._ends
-        if self._waiting or now >= ends:
+        # Half of it, since a timer or an answer takes two rounds and more until it is heard.
+        if self._waiting or now >= ends - self._share / 2:
             place: asyncio.Future[None] = loop.create_future()
             self._resting.append(place)
             await place

@@ -244,28 +244,47 @@ def test_who_is_woken_goes_before_all_who_rest():
     assert asyncio.run(main()) < 5
 
 
-def test_one_who_is_cancelled_while_it_rests_holds_up_nobody():
-    async def main() -> list[int]:
+def test_those_who_are_cancelled_while_they_rest_hold_up_nobody():
+    async def main() -> int:
         pace, played = Pace(share=0), []
         async with Rounds() as rounds:
-            doomed = [asyncio.create_task(pace(hits, pace, rounds, [])) for _ in range(5)]
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            doomed = [asyncio.create_task(pace(hits, pace, rounds, [])) for _ in range(50)]
             other = asyncio.create_task(pace(hits, pace, rounds, played))
-            for _ in range(20):
+            while not played:
                 await asyncio.sleep(0)
             for task in doomed:
                 task.cancel()
+            cancelled = rounds.count
             await other
-            assert all(
-                [
-                    isinstance(each, asyncio.CancelledError)
-                    for each in await asyncio.gather(*doomed, return_exceptions=True)
-                ]
-            )
-        return played
+            ends = await asyncio.gather(*doomed, return_exceptions=True)
+        assert all([isinstance(each, asyncio.CancelledError) for each in ends])
+        assert len(played) == 20
+        return played[1] - cancelled
 
-    assert len(asyncio.run(main())) == 20
+    assert asyncio.run(main()) < 5
+
+
+def test_nobody_goes_on_while_others_wait():
+    async def main() -> list[int]:
+        now, order = [0.0], []
+        asyncio.get_running_loop().time = lambda: now[0]
+        pace = Pace(share=10)
+
+        async def late() -> None:
+            now[0] += 11  # the rest of the round must wait
+
+        async def work(number: int) -> None:
+            for _ in range(2):
+                order.append(number)
+                await pace.rest()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(pace(late))
+            for number in range(30):
+                group.create_task(pace(work, number))
+        return order
+
+    assert asyncio.run(main())[:10] == list(range(10))
 
 
 def test_a_provider_may_keep_a_pace():
