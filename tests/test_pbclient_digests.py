@@ -109,6 +109,23 @@ def test_files_beyond_the_pages_that_are_kept_are_found(tmp_path: Path) -> None:
         assert len(again._pages) == MOST_PAGES
 
 
+def test_a_row_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    with Digests(tmp_path, later) as digests:
+        for number in range(PAGE):
+            digests.put(stamp(number), KNOWN)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as connection:
+        connection.execute("UPDATE Frames1 SET width = CAST(X'ff' AS TEXT) WHERE number = 3")
+    with Digests(tmp_path, later) as again:
+        found = [again.get(stamp(number)) for number in range(PAGE)]
+    assert found == [None if number == 3 else KNOWN for number in range(PAGE)]
+
+
+def test_what_is_written_far_and_wide_takes_no_room(digests: Digests) -> None:
+    for number in range(3 * KEPT_BACK):
+        digests.put(stamp(number * PAGE), KNOWN)
+    assert not digests._pages
+
+
 @pytest.mark.parametrize(("members", "files"), [(10_000, 0), (0, PAGE)])
 def test_a_look_up_passes_over_no_more_than_its_neighbours(tmp_path: Path, members: int, files: int) -> None:
     steps = []
