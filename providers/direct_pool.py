@@ -10,6 +10,7 @@ import asyncio
 import math
 import os
 import ssl
+import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -97,13 +98,14 @@ class Pool:
         sending = _Sending(content)
         del content
         deadline = asyncio.timeout(timeout)
+        outer = sys.exception()  # what the caller is dealing with, if anything
         share = self._with_room()
         share.calls += 1
         try:
             async with deadline:
                 return await self._post(share.session, sending)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:  # the last for a host that is no name
-            _let_go(error)
+            _let_go(error, outer)
             if deadline.expired():
                 said = f"{asked.who} did not answer within {timeout:g} s."
                 return AttemptTimedOut(said, billed=sending.begun)
@@ -158,9 +160,10 @@ async def _read(stream: aiohttp.StreamReader, limit: int) -> bytes:
     return bytes(content[: limit + 1])
 
 
-def _let_go(error: BaseException | None) -> None:
-    """Forget where it came from: aiohttp's frames hold their errors, and the body with them."""
-    while error is not None:
+def _let_go(error: BaseException | None, outer: BaseException | None) -> None:
+    """Forget where it came from, up to `outer`: aiohttp's frames hold errors, and with them the body."""
+    # One whose traceback is gone already ends the walk, too: nobody promises that the chain is no ring.
+    while error is not None and error is not outer and error.__traceback__ is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
 
