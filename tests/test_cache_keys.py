@@ -6,7 +6,7 @@ import math
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cache import CacheError, canonical, digest
@@ -72,10 +72,15 @@ def test_reads_back_exactly(value):
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | TEXT
-OBJECTS = st.dictionaries(TEXT, PLAIN, max_size=4)
+OBJECTS = st.dictionaries(
+    TEXT, PLAIN | st.floats(allow_nan=False, allow_infinity=False) | st.just([1e-7]), max_size=4
+)
 
 
-@given(TEXT | st.dictionaries(TEXT, PLAIN | OBJECTS, max_size=4))
+@given(TEXT | st.dictionaries(TEXT, PLAIN | OBJECTS | st.dictionaries(TEXT, OBJECTS, max_size=2), max_size=4))
+@example({"a": {"b": 1e-7}})
+@example({"a": {"b": {"c": 1e-7}}})
+@example({"a": {"b": [1e-7]}})
 def test_what_is_plain_is_spelled_as_python_spells_it(value):
     spelled = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     assert canonical(value) == spelled.encode("utf-8", "surrogatepass")
