@@ -1,0 +1,124 @@
+"""Each request is paid for once, in whatever order hits and misses come, with no look-up or lock too many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache import KeyLocks, Store
+from pbclient.cached import Cached, Storing
+from providers import Message, Request, Response
+
+
+def request(number: int) -> Request:
+    return Request((Message("user", (f"What is {number}?",)),), {"max_tokens": 9})
+
+
+class Model:
+    """Says the question back, and counts how often each was asked."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+
+    async def complete(self, request: Request) -> Response:
+        question = str(request.messages[0].parts[0])
+        self.asked[question] += 1
+        await asyncio.sleep(0)
+        return Response(question, "stop")
+
+
+class Watched:
+    """Counts the calls of one method of what it stands before."""
+
+    def __init__(self, behind: Any, method: str) -> None:
+        self.count = 0
+        self._behind, self._method = behind, method
+
+    def __getattr__(self, name: str) -> Any:
+        self.count += name == self._method
+        return getattr(self._behind, name)
+
+
+class Line:
+    """A cache on disk before a model; `looks` and `holds` count look-ups and locks."""
+
+    def __init__(self, store: Store, locks: KeyLocks) -> None:
+        self.model, self.warned = Model(), list[str]()
+        self.looks, self.holds = Watched(store, "answer"), Watched(locks, "hold")
+        storing = Storing(self.model, store, "a run")
+        self.cached = Cached(
+            storing, self.looks, self.holds, {}, "a run", self.warned.append, lambda asked, answer: None
+        )
+
+    async def ask(self, *numbers: int) -> list[bool]:
+        """Ask all at once; whether each was a hit."""
+        answers = await asyncio.gather(*(self.cached.complete(request(number)) for number in numbers))
+        assert [answer.text for answer in answers] == [f"What is {number}?" for number in numbers]
+        return [answer.hit for answer in answers]
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Line]:
+    with Store(folder) as store, KeyLocks(folder) as locks:
+        yield Line(store, locks)
+
+
+def test_one_after_the_other_a_miss_is_looked_up_once_and_a_hit_takes_no_lock(tmp_path: Path) -> None:
+    async def main() -> tuple[int, int]:
+        for number in range(10):
+            assert await line.ask(number) == [False]
+        looks = line.looks.count
+        for number in range(10):
+            assert await line.ask(number) == [True]
+        return looks, line.holds.count
+
+    with opened(tmp_path) as line:
+        assert asyncio.run(main()) == (10 + 1, 10 + 1)
+
+
+@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=8), max_size=6))
+def test_nothing_is_asked_twice(tmp_path_factory: pytest.TempPathFactory, rounds: list[list[int]]) -> None:
+    async def main() -> None:
+        for numbers in rounds:
+            await line.ask(*numbers)
+
+    with opened(tmp_path_factory.mktemp("cache")) as line:
+        asyncio.run(main())
+        assert set(line.model.asked.values()) <= {1}
+        assert len(line.model.asked) == len({number for numbers in rounds for number in numbers})
+
+
+@pytest.mark.parametrize("before", [[], [1], [1, 1]], ids=["at first", "after a miss", "after a hit"])
+def test_what_another_has_stored_is_a_hit(tmp_path: Path, before: list[int]) -> None:
+    async def main() -> list[bool]:
+        for number in before:
+            await line.ask(number)
+        await other.ask(7)
+        return await line.ask(7)
+
+    with opened(tmp_path) as line, opened(tmp_path) as other:
+        assert asyncio.run(main()) == [True]
+
+
+@pytest.mark.parametrize("before", [[], [1], [1, 1]], ids=["at first", "after a miss", "after a hit"])
+def test_what_is_corrupt_is_said_and_bought_again(tmp_path: Path, before: list[int]) -> None:
+    async def main() -> list[bool]:
+        await other.ask(7)
+        with Store(tmp_path) as store:
+            (key,) = [key for key, entry in store.entries() if "What is 7?" in str(entry.asked)]
+            await store.put(key, "something else", "A")
+        for number in before:
+            await line.ask(number)
+        return [*await line.ask(7), *await line.ask(7)]
+
+    with opened(tmp_path) as line, opened(tmp_path) as other:
+        assert asyncio.run(main()) == [False, True]
+        assert line.warned
