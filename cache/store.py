@@ -47,6 +47,8 @@ BUSY_SECONDS = 60.0
 # Every setting that diskcache knows, so that none is taken from the file. A NORMAL commit reaches the
 # operating system but not the platter; the writer, and only the writer, waits for that (FULL).
 # Mapping the file gains nothing here, and a mapped file that somebody cuts short kills the process.
+# diskcache's 32 MB of pages, for each connection, would let a long run grow by them; 8 MB hold the index
+# of a hundred thousand answers, and the system keeps the rest.
 SETTINGS: Final[dict[str, int | str]] = {
     **diskcache.DEFAULT_SETTINGS,
     "eviction_policy": "none",
@@ -54,6 +56,7 @@ SETTINGS: Final[dict[str, int | str]] = {
     "statistics": 0,
     "disk_min_file_size": NEVER_A_FILE,
     "sqlite_mmap_size": 0,
+    "sqlite_cache_size": 2048,
     "sqlite_trusted_schema": 0,
 }
 _COUNTERS = ("count", "size", "hits", "misses")
