@@ -88,6 +88,7 @@ def test_an_idle_device_does_not_wait_for_ever():
     gatherer = Gatherer(device.run, most=3, wait=0.001)
     gatherer.put(job := Job())
     finish([job])
+    assert device.batches == [[0]]
 
 
 def test_what_comes_while_a_batch_runs_is_taken_together():
@@ -125,6 +126,7 @@ def test_one_who_is_announced_and_does_not_come_is_not_missed():
     with gatherer.announced():
         gatherer.put(job := Job(0))
         finish([job])  # within the block: nobody is waited for that long
+    assert device.batches == [[0]]
 
 
 def test_the_oldest_goes_with_those_nearest_to_it_in_size():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,10 +148,37 @@ def test_a_picture_on_its_side_costs_the_same(width: int, height: int) -> None:
     assert all(rule(width, height) == rule(height, width) for rule in RULES)
 
 
-@given(st.sampled_from([model for model, *_ in EXACT]), sides, sides)
-def test_no_bound_exceeds_what_the_pixels_could_ever_mean(model: str, width: int, height: int) -> None:
-    # 4o-mini's eight tiles, or Gemini's thin strips: two tokens a pixel and 50,000 are above everything.
-    assert 1 <= bound("", model, width, height) <= 50_000 + 258 * 2 * width * height
+# What the largest image costs: the base and eight tiles (2048 x 768 pixels), all patches, or the budget.
+MOST = {
+    "gpt-4o": 85 + 8 * 170,
+    "gpt-4o-mini": 2833 + 8 * 5667,
+    "o3": 75 + 8 * 150,
+    "computer-use-preview": 65 + 8 * 129,
+    "gpt-5": 70 + 8 * 140,
+    "gpt-4.1-mini": ceil(1536 * 1.62),
+    "gpt-4.1-nano": ceil(1536 * 2.46),
+    "o4-mini": ceil(1536 * 1.72),
+    "gpt-5.5": ceil(10_000 * 1.2),
+    "claude-opus-4-7": 4784,
+    "gemini-3-pro-preview": 1120,
+}
+
+
+@given(st.sampled_from(list(MOST)), sides, sides)
+def test_no_image_costs_more_than_the_largest(model: str, width: int, height: int) -> None:
+    assert 1 <= bound("", model, width, height) <= MOST[model]
+
+
+@pytest.mark.parametrize("model", MOST)
+def test_the_largest_image_costs_no_less(model: str) -> None:
+    assert MOST[model] == max(bound("", model, *size) for size in ((9000, 9000), (9000, 3300)))
+
+
+@given(sides, sides)
+def test_thin_strips_are_at_most_three_tiles_wide(width: int, height: int) -> None:
+    short, long = sorted((width, height))
+    across = max(3, ceil(short / 768))
+    assert gemini_tiles(width, height) <= 258 * across * ceil(long / max(1, min(768, short * 2 // 3)))
 
 
 @given(st.sampled_from([m for m, *_ in EXACT if not m.startswith("gemini-2")]), sides, st.integers(1, 5))
