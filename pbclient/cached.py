@@ -37,7 +37,6 @@ class Cached:
     warn: Callable[[str], None]
     ours: Callable[[Request, Response], None]
     _spelling: Spelling = field(init=False, repr=False)
-    _missed: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._spelling = Spelling(self.identity)
@@ -45,13 +44,12 @@ class Cached:
     async def complete(self, request: Request) -> Response:
         spelled = self._spelling(request)
         key = digest_of(spelled)
-        # Hits follow hits, and misses misses: only who expects a hit looks before it has the key to itself.
-        if not self._missed and (found := self._look_up(key, spelled, request)) is not None:
+        found = self._look_up(key, spelled, request)
+        if found is not None:
             return found
         async with self.locks.hold(key):
             # Whoever held the key before us, here or in another process, has stored its answer.
             found = self._look_up(key, spelled, request)
-            self._missed = found is None
             if found is not None:
                 return found
             return await self.inner.complete(request._replace(key=key, spelled=spelled))
