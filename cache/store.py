@@ -47,8 +47,6 @@ BUSY_SECONDS = 60.0
 # Every setting that diskcache knows, so that none is taken from the file. A NORMAL commit reaches the
 # operating system but not the platter; the writer, and only the writer, waits for that (FULL).
 # Mapping the file gains nothing here, and a mapped file that somebody cuts short kills the process.
-# diskcache's 32 MB of pages, for each connection, would let a long run grow by them; 8 MB hold the index
-# of a hundred thousand answers, and the system keeps the rest.
 SETTINGS: Final[dict[str, int | str]] = {
     **diskcache.DEFAULT_SETTINGS,
     "eviction_policy": "none",
@@ -56,10 +54,13 @@ SETTINGS: Final[dict[str, int | str]] = {
     "statistics": 0,
     "disk_min_file_size": NEVER_A_FILE,
     "sqlite_mmap_size": 0,
-    "sqlite_cache_size": 2048,
     "sqlite_trusted_schema": 0,
 }
 _COUNTERS = ("count", "size", "hits", "misses")
+# Of 4 KB, that each connection of ours keeps: by diskcache's 8192 a long run would grow. These hold the index
+# of some ninety thousand answers, and the system keeps the rest. Not among the settings, which stand in the
+# file: versions with other numbers would fight over it.
+PAGES = 2048
 
 # Only values of the expected types leave SQLite: what a row holds instead may be of any size.
 _HELD = f"""
@@ -280,7 +281,7 @@ def _connect(directory: Path) -> sqlite3.Connection:
         directory / DBNAME, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
     connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute(f"PRAGMA cache_size = {SETTINGS['sqlite_cache_size']}")
+    connection.execute(f"PRAGMA cache_size = {PAGES}")
     return connection
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import cache
 from cache import MISS, CacheError, CorruptEntry, Entry, Stats, Store, canonical, digest
 from cache.disk import MAX_VALUE, MODE_JSON
-from cache.store import SETTINGS
+from cache.store import PAGES, SETTINGS
 
 ROOT = Path(__file__).parents[1]
 ASKED = {"model": "m", "messages": ["look"]}
@@ -755,3 +755,9 @@ def test_answers_come_back_by_their_spelling_as_by_their_key(tmp_path_factory, a
         assert store.answer(digest(asked), canonical(asked)) == store.get(digest(asked)).answer
         assert store.get(digest(asked)).asked == asked
         assert store.check() == []
+
+
+def test_no_connection_keeps_more_pages_than_it_needs(tmp_path):
+    with Store(tmp_path) as store, store._connection() as connection:
+        for each in (connection, store._readers.connection()):
+            assert each.execute("PRAGMA cache_size").fetchone() == (PAGES,)
