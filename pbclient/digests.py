@@ -140,6 +140,7 @@ class Digests:
             connection.executemany(_KEEP, rows)
             connection.execute("COMMIT")
         with suppress(sqlite3.Error):
+            connection.rollback()  # of what could not be written; nobody else shall wait for it
             connection.execute("BEGIN")
 
 

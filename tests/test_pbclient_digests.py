@@ -109,6 +109,15 @@ def test_files_beyond_the_pages_that_are_kept_are_found(tmp_path: Path) -> None:
         assert len(again._pages) == MOST_PAGES
 
 
+def test_what_cannot_be_written_holds_up_nobody(tmp_path: Path, digests: Digests) -> None:
+    for number in range(2**63, 2**63 + KEPT_BACK):
+        digests.put(stamp(number), KNOWN)
+    with Digests(tmp_path, later) as other:
+        other.put(stamp(), KNOWN)
+    with Digests(tmp_path, later) as again:
+        assert again.get(stamp()) == KNOWN
+
+
 def test_a_row_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
     with Digests(tmp_path, later) as digests:
         for number in range(PAGE):
