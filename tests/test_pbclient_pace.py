@@ -206,6 +206,25 @@ def test_work_that_never_waits_goes_on_until_its_share_is_used_up(share, expecte
     assert len(set(asyncio.run(main()))) == expected
 
 
+def test_half_of_a_share_is_worked_before_a_rest():
+    async def main() -> list[int]:
+        now, played = [0.0], []
+        asyncio.get_running_loop().time = lambda: now[0]
+        pace = Pace(share=10)
+
+        async def work() -> None:
+            for _ in range(20):
+                played.append(rounds.count)
+                now[0] += 1
+                await pace.rest()
+
+        async with Rounds() as rounds:
+            await pace(work)
+        return played
+
+    assert set(Counter(asyncio.run(main())).values()) == {5}
+
+
 def test_those_who_rest_take_turns():
     async def main() -> list[int]:
         pace, turns = Pace(share=0), []

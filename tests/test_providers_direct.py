@@ -470,6 +470,28 @@ def test_a_body_is_let_go_when_its_attempt_has_failed() -> None:
         gc.enable()
 
 
+def test_errors_that_the_caller_is_dealing_with_keep_where_they_came_from() -> None:
+    outer, failed = raised(), raised()
+    failed.__context__ = outer
+    direct_pool._let_go(failed, outer)
+    assert failed.__traceback__ is None
+    assert outer.__traceback__ is not None
+
+
+def test_a_ring_of_errors_is_let_go() -> None:
+    first, second = raised(), raised()
+    first.__cause__, second.__context__ = second, first
+    direct_pool._let_go(first, None)
+    assert first.__traceback__ is second.__traceback__ is None
+
+
+def raised() -> OSError:
+    try:
+        raise OSError
+    except OSError as error:
+        return error
+
+
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)
 
 
