@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from providers.bodies import LONGEST, LONGEST_ERROR, BodyError, parse, too_long
@@ -101,7 +102,8 @@ class Direct:
         """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
         asked = self._target.asked(request)
         pool = self._pool or await self._open(asked)
-        arrived = await pool.post(await self._shape.body(self.model, request), asked, self.timeout)
+        body = partial(self._shape.body, self.model, request)
+        arrived = await pool.post(body, asked, self.timeout)
         if isinstance(arrived, ProviderError):
             raise arrived
         answer = self._read(arrived, asked)

@@ -12,7 +12,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -164,9 +164,9 @@ class LlamaCpp:
             )
         asked = Asked("llama.cpp", self.name, tuple(request.params))
         async with await self._room():
-            content = await _SHAPE.body(self.name, request)
             running = await self._ready()
-            arrived = await running.pool.post(content, asked, self.timeout)
+            body = partial(_SHAPE.body, self.name, request)
+            arrived = await running.pool.post(body, asked, self.timeout)
         if isinstance(arrived, ProviderError):
             if isinstance(arrived, ConnectionFailed) and await running.child.ended(_DYING):
                 raise ConnectionFailed(f"llama.cpp {running.child.how_it_ended} while it answered.")

@@ -9,14 +9,17 @@ import contextlib
 import gc
 import gzip
 import json
+import ssl
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
@@ -86,7 +89,7 @@ type Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def raw_server(answer: Answer):
+async def raw_server(answer: Answer, trust: ssl.SSLContext | None = None):
     """A server that says anything, HTTP or not; it closes the connection when `answer` ends."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,9 +104,10 @@ async def raw_server(answer: Answer):
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=trust)
+    scheme = "https" if trust else "http"
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        yield f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
 
@@ -468,6 +472,118 @@ def test_a_body_is_let_go_when_its_attempt_has_failed() -> None:
         assert not [each for each in gc.get_objects() if type(each) is direct_pool._Sending]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_body_that_has_left_makes_room_for_the_next(
+    scheme: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(direct_pool, "_LEAVING", 1)
+    calls, together = 3, asyncio.Event()
+    arrived = 0
+
+    async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal arrived
+        arrived += 1
+        if arrived == calls:
+            together.set()
+        await together.wait()
+        await replying("200 OK", ANSWER)(head, writer)
+
+    async def main() -> list[str]:
+        trust = certified(tmp_path, monkeypatch) if scheme == "https" else None
+        async with raw_server(answer, trust) as url, compatible(url) as wire:
+            asked = (wire.complete(asking(Picture(bytes(300_000)))) for _ in range(calls))
+            return [each.text for each in await asyncio.gather(*asked)]
+
+    assert asyncio.run(main()) == ["B"] * calls
+
+
+def test_bodies_are_put_together_as_there_is_room_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_pool, "_LEAVING", 2)
+    encoded: list[int] = []
+
+    class Numbered(Picture):
+        def __init__(self, number: int) -> None:
+            super().__init__(bytes(8_000_000))  # more than sockets take of themselves
+            self.number = number
+
+        async def encode(self) -> EncodedImage:
+            encoded.append(self.number)
+            return await super().encode()
+
+    async def main() -> None:
+        reads, connected = asyncio.Event(), asyncio.Semaphore(0)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected.release()
+            await reads.wait()
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
+            await replying("200 OK", ANSWER)(head, writer)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, compatible(f"http://127.0.0.1:{port}/v1") as wire, asyncio.TaskGroup() as group:
+            for number in range(6):
+                group.create_task(wire.complete(asking(Numbered(number))))
+            await connected.acquire()
+            await connected.acquire()
+            assert encoded == [0, 1]
+            reads.set()
+        assert encoded == [0, 1, 2, 3, 4, 5]
+
+    asyncio.run(main())
+
+
+def test_calls_that_fail_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_pool, "_LEAVING", 1)
+
+    class Broken(Picture):
+        async def encode(self) -> EncodedImage:
+            raise FileNotFoundError
+
+    async def main() -> str:
+        silent = asyncio.Event()
+
+        good = replying("200 OK", ANSWER)
+        async with raw_server(good) as url, compatible(url) as wire, compatible("http://127.0.0.1:1") as gone:
+            for _ in range(2):
+                with pytest.raises(FileNotFoundError):
+                    await wire.complete(asking(Broken()))
+                with pytest.raises(ConnectionFailed):
+                    await gone.complete(asking())
+                stuck = asyncio.create_task(wire.complete(asking(Waiting(silent))))
+                await asyncio.sleep(0)
+                stuck.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await stuck
+            return (await wire.complete(asking())).text
+
+    assert asyncio.run(main()) == "B"
+
+
+class Waiting(Picture):
+    """A picture that is drawn for as long as it takes."""
+
+    def __init__(self, drawn: asyncio.Event) -> None:
+        super().__init__()
+        self._drawn = drawn
+
+    async def encode(self) -> EncodedImage:
+        await self._drawn.wait()
+        return await super().encode()
+
+
+def certified(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What a server on this machine shows, and the client trusts."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "trusted.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "trusted.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
 
 
 def test_errors_that_the_caller_is_dealing_with_keep_where_they_came_from() -> None:
