@@ -21,6 +21,7 @@ from pbclient.engines import peak
 from pbclient.groups import all_or_first_error
 from pbclient.interrupts import Interrupts
 from pbclient.line import Line, open_line
+from pbclient.order import Order
 from pbclient.pace import Pace
 from pbclient.phases import answer_first
 from pbclient.plan import BASELINE, DEFAULTS, Plan, prepare
@@ -142,9 +143,11 @@ async def _play_all(
 ) -> None:
     progress.plan(plan.counts)
     finished = await asyncio.to_thread(recording.take_up, plan.owed, line.books)
-    owed = [(sample, repeat) for sample, repeat in plan.order if _identity(sample, repeat) not in finished]
+    owed: Order[Sample] | list[tuple[Sample, int]] = plan.order
+    if finished:
+        owed = [each for each in plan.order if _identity(*each) not in finished]
     if plan.in_phases and owed:
-        owed = await answer_first(plan, owed, recording, line, progress, interrupts)
+        owed = await answer_first(plan, list(owed), recording, line, progress, interrupts)
     queue, pace = iter(owed), Pace()
     async with all_or_first_error() as group:
         for number in range(min(plan.config.concurrency, len(owed))):

@@ -8,12 +8,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 
-def seeded[T](
-    samples: Mapping[str, Sequence[T]], *, seed: int, limit: int | None, repeat: int
-) -> list[tuple[T, int]]:
+@dataclass(frozen=True, slots=True)
+class Order[T]:
     """(sample, repeat number) pairs; all first repeats come before any second one.
+
+    A million of them take no more memory than the samples.
+    """
+
+    samples: tuple[T, ...]
+    repeat: int
+
+    def __len__(self) -> int:
+        return len(self.samples) * self.repeat
+
+    def __iter__(self) -> Iterator[tuple[T, int]]:
+        return ((sample, number) for number in range(self.repeat) for sample in self.samples)
+
+
+def seeded[T](samples: Mapping[str, Sequence[T]], *, seed: int, limit: int | None, repeat: int) -> Order[T]:
+    """The order that this seed gives.
 
     `limit` keeps the first so many of each data set's own shuffled order: a larger limit
     keeps them all and adds to them.
@@ -22,7 +38,7 @@ def seeded[T](
     for dataset, found in samples.items():
         placed.extend(_spread(dataset, found, seed, limit))
     placed.sort(key=lambda item: item[:2])
-    return [(sample, number) for number in range(repeat) for _, _, sample in placed]
+    return Order(tuple([sample for _, _, sample in placed]), repeat)
 
 
 def _spread[T](

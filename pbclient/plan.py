@@ -29,7 +29,7 @@ from pbclient.model import Choice, Model, Say, judge_named, resolve
 from pbclient.money import allowed, shown
 from pbclient.open_ended import subset
 from pbclient.open_episode import OpenEpisode
-from pbclient.order import seeded
+from pbclient.order import Order, seeded
 from pbclient.pictures import Pictures
 from pbclient.players import (
     Conversation,
@@ -73,7 +73,7 @@ class Plan:
     model: Model | None
     judge: Model | None
     data: DataFolder
-    order: list[tuple[Sample, int]]
+    order: Order[Sample]
     rules: Rules
     foreign: ForeignOptions | None
     out: Path
@@ -238,7 +238,7 @@ def _rules(config: RunConfig) -> Rules:
     )
 
 
-def _order(config: RunConfig, data: DataFolder) -> list[tuple[Sample, int]]:
+def _order(config: RunConfig, data: DataFolder) -> Order[Sample]:
     if config.mode == MCQA:
         return seeded(data.samples, seed=config.seed, limit=config.limit, repeat=config.repeat)
     chosen = {name: subset(samples, config.limit) for name, samples in data.samples.items()}
@@ -278,10 +278,10 @@ def _limit_line(config: RunConfig) -> str:
     return f"Limit: {shown(allowed(config.max_cost))} for the whole run (--max-cost changes it)."
 
 
-def _counts(data: DataFolder, order: list[tuple[Sample, int]]) -> dict[str, int]:
+def _counts(data: DataFolder, order: Order[Sample]) -> dict[str, int]:
     counts = dict.fromkeys(data.samples, 0)
-    for sample, _ in order:
-        counts[sample.dataset] += 1
+    for sample in order.samples:
+        counts[sample.dataset] += order.repeat
     return counts
 
 
