@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, cast
+
+import orjson
 
 from pbclient.errors import DataError, EnvironmentFailed, InputError
 
@@ -167,10 +170,25 @@ def data_code() -> str:
 
 @cache
 def _filter_table() -> Mapping[str, frozenset[int]]:
-    for statement in ast.parse(data_code()).body:
+    table = _table_in_json(data_code()) or _table_in_python(data_code())
+    return {stem: frozenset(ids) for stem, ids in table.items()}
+
+
+def _table_in_json(code: str) -> dict[str, list[int]] | None:
+    """The table where it is a line that is JSON too, as it is shipped: reading it as Python takes 20 ms."""
+    found = re.findall(r"^FILTER = (\{.*\})$", code, re.MULTILINE)
+    try:
+        table: dict[str, list[int]] | None = orjson.loads(found[0]) if len(found) == 1 else None
+    except orjson.JSONDecodeError:
+        return None
+    return table
+
+
+def _table_in_python(code: str) -> dict[str, list[int]]:
+    for statement in ast.parse(code).body:
         if isinstance(statement, ast.Assign) and _assigns(statement, "FILTER"):
             table: dict[str, list[int]] = ast.literal_eval(statement.value)
-            return {stem: frozenset(ids) for stem, ids in table.items()}
+            return table
     raise InputError("The installed proactivebench has no FILTER table: install proactivebench 0.1.1.")
 
 

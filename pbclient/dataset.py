@@ -8,7 +8,6 @@ its file is kept, and it is read again when its episode starts. Frames are
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from reprlib import repr as shortly
 from string import Formatter
 from typing import Any, Self
 
+from pbclient import rows
 from pbclient.benchmark import DATA_SETS, DataSet, data_set, skip_row
 from pbclient.errors import DataError
 from pbclient.frames import FrameStore, is_inside
@@ -29,11 +29,6 @@ MAX_OPTIONS = 1_000
 MAX_PIXEL = 1_000_000
 
 _BOM = b"\xef\xbb\xbf"
-_encode = json.JSONEncoder(
-    sort_keys=True, ensure_ascii=False, separators=(",", ":"), check_circular=False
-).encode
-_decode_json = json.JSONDecoder().decode
-_LFS_POINTER = b"version https://git-lfs"
 
 
 type _Check = tuple[str, Callable[[Any], bool]]
@@ -83,7 +78,7 @@ class DataFolder:
             raise DataError(
                 f"{self._path(sample.dataset)} has changed since the run began: start the run again."
             )
-        return _parsed(line)
+        return rows.read(line)
 
     def close(self) -> None:
         """Let go of the rows and the frames."""
@@ -192,14 +187,14 @@ def _kept(path: Path, acronym: str, keep: Filter, feed: _Feed, feed_all: _Feed) 
     for number, offset, line in _lines(path):
         feed_all(line.strip() + b"\n")
         try:
-            row = _parsed(line)
+            row = rows.read(line)
             if skip_row(row):
                 continue
             found = _id(row)
             if ids is not None and found not in ids:
                 continue
             _check_row(acronym, row)
-            feed(_canonical(row) + b"\n")
+            feed(rows.spelled(row) + b"\n")
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}.") from None
         first = lines.setdefault(found, number)
@@ -239,34 +234,6 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
                 offset += len(line)
     except OSError as error:
         raise _unreadable(path, error) from error
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    try:
-        row = _decode_json(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(_broken(line, error)) from None
-    if not isinstance(row, dict):
-        raise DataError(f"a row must be a JSON object, not {type(row).__name__}")
-    return row
-
-
-def _broken(line: bytes, error: Exception) -> str:
-    if line.startswith(_LFS_POINTER):
-        return "this is a Git LFS pointer and not the data: run git lfs pull"
-    reason = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
-    if not line.endswith(b"\n"):
-        return f"the file ends in the middle of a row ({reason}): the download is incomplete, start it again"
-    return f"not valid JSON ({reason})"
-
-
-def _canonical(row: Mapping[str, Any]) -> bytes:
-    try:
-        return _encode(row).encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError("a text holds half a surrogate pair, which cannot be sent") from None
-    except RecursionError:
-        raise DataError("a value is nested too deeply") from None
 
 
 def _mark(line: bytes) -> bytes:

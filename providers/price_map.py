@@ -7,13 +7,14 @@ to mean the same price. What the numbers mean for a bill is not decided here.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 type Row = Mapping[str, Any]
 
@@ -90,8 +91,7 @@ def _rows() -> Mapping[str, Row]:
     spec = find_spec("litellm")
     if spec is None or not spec.submodule_search_locations:
         return {}
-    text = (Path(spec.submodule_search_locations[0]) / FILE).read_text(encoding="utf-8")
-    rows: dict[str, Row] = json.loads(text)
+    rows: dict[str, Row] = orjson.loads((Path(spec.submodule_search_locations[0]) / FILE).read_bytes())
     return {
         key.lower(): row
         for key, row in rows.items()

@@ -75,6 +75,30 @@ def test_skip_rule_agrees_with_the_installed_method(row: dict[str, Any], skipped
     assert installed_function("_check_skip_args")(Theirs, row) is not skipped
 
 
+def test_the_table_of_kept_ids_is_read_alike_as_json_and_as_python() -> None:
+    code = benchmark.data_code()
+    table = benchmark._table_in_python(code)
+    assert benchmark._table_in_json(code) == table
+    assert {stem: set(ids) for stem, ids in table.items()} == {
+        each.stem: kept_ids(each.acronym) for each in DATA_SETS
+    }
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "FILTER = {'a': [1, 2]}",
+        'FILTER = {"a": [1, 2],}',
+        'FILTER = {\n    "a": [1, 2],\n}',
+        'FILTER = {"a": [1, 2]}  # kept',
+        '"""\nFILTER = {"a": [3]}\n"""\nFILTER = {"a": [1, 2]}',
+    ],
+)
+def test_a_table_of_kept_ids_in_another_dress_is_read_too(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "data_code", lambda: code)
+    assert benchmark._filter_table.__wrapped__() == {"a": frozenset({1, 2})}
+
+
 def test_seven_data_sets_in_table_order() -> None:
     assert [each.acronym for each in DATA_SETS] == ["ROD", "VSOD", "MVP-N", "IN-C", "QD", "CIT", "COCO"]
     assert data_set("ROD").file_name == "Realistic-Occlusion-Dataset_preprocessed.jsonl"
