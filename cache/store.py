@@ -57,10 +57,10 @@ SETTINGS: Final[dict[str, int | str]] = {
     "sqlite_trusted_schema": 0,
 }
 _COUNTERS = ("count", "size", "hits", "misses")
-# Of 4 KB, that each connection of ours keeps: by diskcache's 8192 a long run would grow. These hold the index
-# of some ninety thousand answers, and the system keeps the rest. Not among the settings, which stand in the
-# file: versions with other numbers would fight over it.
-PAGES = 2048
+# Of 4 KB, that each connection of ours keeps: by diskcache's 8192 a long run would grow. These hold the upper
+# part of the index of a million answers; the system keeps the rest, and looking up takes no longer by that.
+# Not among the settings, which stand in the file: versions with other numbers would fight over it.
+PAGES = 512
 
 # Only values of the expected types leave SQLite: what a row holds instead may be of any size.
 _HELD = f"""
