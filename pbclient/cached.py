@@ -52,7 +52,7 @@ class Cached:
             found = self._look_up(key, spelled, request)
             if found is not None:
                 return found
-            return await self.inner.complete(request._replace(key=key, spelled=spelled))
+            return await self.inner.complete(request.named(key, spelled))
 
     def _look_up(self, key: str, spelled: bytes, request: Request) -> Response | None:
         try:

@@ -75,7 +75,8 @@ class Digests:
         self._clock = clock
         self._connection = None if folder is None else _opened(folder / FILE_NAME)
         self._new: dict[Stamp, Known] = {}
-        # The rows of files by their numbers; None where they cannot be read, or this run has written since.
+        # The rows of files by their numbers, also those that this run has written since; None where they
+        # cannot be read.
         self._pages: dict[int, dict[object, _Row] | None] = {}
 
     def get(self, stamp: Stamp) -> Known | None:
@@ -129,9 +130,10 @@ class Digests:
 
     def _write(self, connection: sqlite3.Connection) -> None:
         rows = [(*stamp, known.digest, *(known.size or (None, None))) for stamp, known in self._new.items()]
-        for stamp in self._new:
-            if stamp.number // PAGE in self._pages:
-                self._pages[stamp.number // PAGE] = None
+        for row in rows:
+            page = self._pages.get(row[0] // PAGE)
+            if page is not None and row[1] == 0:
+                page[row[0]] = (row[0], *row[2:])
         self._new.clear()
         # Another run that writes at this moment goes first; what is lost by that is hashed again.
         with suppress(*_FAILED):
