@@ -136,6 +136,7 @@ class EnvironmentClass(Protocol):
     ) -> Environment: ...
 
 
+@cache
 def environment_class(acronym: str) -> EnvironmentClass:
     """The package's environment class for one data set."""
     from proactivebench.environment import get_environment
@@ -155,7 +156,7 @@ def skip_row(row: Mapping[str, Any]) -> bool:
 
 def multiple_choice(question: str, options: Sequence[str], *, short_answer: bool = True) -> str:
     """The protocol's fixed wording of one multiple-choice question; `short_answer` as the package has it."""
-    lettered = "".join(f"{chr(65 + number)}. {option}\n" for number, option in enumerate(options))
+    lettered = "".join([f"{chr(65 + number)}. {option}\n" for number, option in enumerate(options)])
     asked = f"{question} Choose from the following options. Options:\n{lettered}"
     return f"{asked}Please only return one of the options without any other words." if short_answer else asked
 

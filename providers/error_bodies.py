@@ -44,11 +44,11 @@ class ErrorBody:
 class _Rule:
     kind: type[ProviderError]
     statuses: frozenset[int]
-    phrases: re.Pattern[str]
+    phrases: str  # compiled when the first refusal comes, which mostly is never
 
 
 def _rule(kind: type[ProviderError], statuses: Iterable[int], *phrases: str) -> _Rule:
-    return _Rule(kind, frozenset(statuses), re.compile("|".join(phrases)))
+    return _Rule(kind, frozenset(statuses), "|".join(phrases))
 
 
 # The phrases are looked for in the lower-case body. What is about an image's size or format is
@@ -144,7 +144,7 @@ def kind_of(status: int, body: ErrorBody) -> type[ProviderError]:
     """What a refusal with this status and body means."""
     words = body.raw[:LOOKED_AT].lower()
     for rule in _RULES:
-        if status in rule.statuses and rule.phrases.search(words):
+        if status in rule.statuses and re.search(rule.phrases, words):
             return rule.kind
     return _BY_STATUS.get(status) or (ServerFault if status >= 500 else BadRequest)
 
