@@ -21,8 +21,8 @@ class RareCollections:
     """Inside the block collections are rare.
 
     Where calls leave no cycles behind (`tidy`; measured on the direct wire: one object in twenty
-    calls) nothing is looked at until a million objects, besides those of as many calls in flight as
-    there may be, tell that something else does.
+    calls) nothing is looked at until a million objects tell that something else does. Those of calls
+    in flight, of which there are at most `calls`, come on top.
     """
 
     def __init__(self, *, tidy: bool, calls: int) -> None:

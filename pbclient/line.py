@@ -79,7 +79,8 @@ async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncI
         return
     async with open_works(plan.cache_dir(folder.path), plan.limit, folder, progress) as works:
         works.show_money()
-        works.collect_rarely([each for each in (plan.model, plan.judge) if each], plan.config.concurrency)
+        at_once = min(plan.config.concurrency, len(plan.order))
+        works.collect_rarely([each for each in (plan.model, plan.judge) if each], at_once)
         if plan.model.can_be_direct:
             progress.remedy = "--wire direct needs a small part of LiteLLM's processor time"
         if plan.config.release_holds:
@@ -158,7 +159,7 @@ class Works:
         )
 
     def collect_rarely(self, models: Iterable[Model], calls: int) -> None:
-        """Keep the garbage collector out of the way while these are asked, each so many calls at once."""
+        """Keep the garbage collector out of the way while these are asked, so many calls at once."""
         # Nothing is known of the cycles that LiteLLM's many ways leave behind.
         tidy = not any(model.by_litellm for model in models)
         self.stack.enter_context(RareCollections(tidy=tidy, calls=calls))

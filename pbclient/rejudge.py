@@ -195,7 +195,7 @@ async def _judge_all(
     answers = answers_folder(folder, config.cache_dir)
     async with open_works(answers, _limit(folder, config), folder, progress) as works:
         works.show_money()
-        works.collect_rarely([verdicts.model], config.concurrency)
+        works.collect_rarely([verdicts.model], min(config.concurrency, len(owed)))
         concurrency = config.concurrency if config.offline else room_for(config.concurrency, progress.say)
         limits = Limits(concurrency, config.rpm, config.tpm, config.offline)
         judge = works.judge(verdicts.model, limits)

@@ -71,9 +71,9 @@ def speaks(provider: str) -> bool:
 class Direct:
     """One model of one provider. Making it is cheap; the first call imports aiohttp.
 
-    `timeout` is the wall-clock deadline of a call in seconds. Close it with `aclose`, or use it
-    as an async context manager, in the loop in which it was used. Raises `NotSpokenError` for a
-    provider that it does not reach, and what `Target.of` raises.
+    `timeout` is the wall-clock deadline of a call in seconds, from when its body is there. Close it with
+    `aclose`, or use it as an async context manager, in the loop in which it was used. Raises
+    `NotSpokenError` for a provider that it does not reach, and what `Target.of` raises.
     """
 
     def __init__(

@@ -38,9 +38,13 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None,
 
 # Calls at once in a session: aiohttp closes its idle connections in one go, 20 us of the event loop each.
 _MOST = 256
-# Bodies at once that are put together or on their way out. Each may hold megabytes of images; as many
-# connections are opened at once, which 5,000 calls of 2 s need where opening one takes 0.2 s.
+# Bodies at once that are put together or on their way out: each may hold megabytes of images. Where a
+# connection takes 0.2 s to open, these are 1,280 new ones a second.
 _LEAVING = 256
+# Seconds after which a call goes on without a place: what a server does not take holds up no others.
+_PATIENCE = 10.0
+# Bytes that are handed to a connection at a time: TLS encrypts whatever it is given in one go.
+_SLICE = 256 * 1024
 # Seconds that a connection may be idle (aiohttp's own number), and by how much sessions differ in that.
 _IDLE, _APART = 15.0, 0.1
 
@@ -59,10 +63,10 @@ class Arrived:
 
 
 class _Place:
-    """One of the places in `room`, given back once: as soon as a body has left, or when it never will."""
+    """A place in `room`, or none. Given back once: when the body has left, or when it never will."""
 
-    def __init__(self, room: asyncio.Semaphore) -> None:
-        self._room: asyncio.Semaphore | None = room
+    def __init__(self, room: asyncio.Semaphore | None) -> None:
+        self._room = room
 
     def leave(self) -> None:
         if self._room is not None:
@@ -71,7 +75,7 @@ class _Place:
 
 
 class _Sending(Payload):
-    """A JSON body that is let go as soon as it is on its way; `begun` from the moment it may have left."""
+    """A JSON body that is let go as soon as it is sent; `begun` from the moment it may have left."""
 
     _autoclose = True
 
@@ -86,11 +90,11 @@ class _Sending(Payload):
         # Thousands may wait for their answers: none of them keeps its images meanwhile.
         content, self._value = self._value, b""
         if writer.transport is not None:
-            # To drain is to have all of it gone; by a limit of 0 a TLS transport would wait for nothing.
+            # To drain is to have all of it gone; over TLS all but the last slice, which is encrypted by then.
             writer.transport.set_write_buffer_limits(high=1, low=0)
-        await writer.write(content)
-        del content
-        await writer.drain()
+        for start in range(0, len(content), _SLICE):
+            await writer.write(content[start : start + _SLICE])
+            await writer.drain()
         self._place.leave()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -124,12 +128,24 @@ class Pool:
         The body is put together once there is room for it, before the deadline begins; what that raises
         is raised.
         """
-        await self._room.acquire()
-        place = _Place(self._room)
+        place = await self._enter()
         try:
             return await self._sent(_Sending(await body(), place), asked, timeout)
         finally:
             place.leave()
+
+    async def _enter(self) -> _Place:
+        """A place, at once or in turn; none for who has waited long enough."""
+        room = self._room
+        if room.locked():
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await room.acquire()
+            except TimeoutError:
+                return _Place(None)
+        else:
+            await room.acquire()
+        return _Place(room)
 
     async def _sent(self, sending: _Sending, asked: Asked, timeout: float) -> Arrived | ProviderError:
         deadline = asyncio.timeout(timeout)
@@ -151,6 +167,7 @@ class Pool:
     async def close(self) -> None:
         """Close every connection, letting the loop go round; a later call opens new ones."""
         shares, self._shares = self._shares, []
+        self._room = asyncio.Semaphore(_LEAVING)  # it may be another loop's by then
         # A stack goes on closing the others when it is cancelled.
         async with AsyncExitStack() as closing:
             for share in shares:

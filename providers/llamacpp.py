@@ -164,9 +164,9 @@ class LlamaCpp:
             )
         asked = Asked("llama.cpp", self.name, tuple(request.params))
         async with await self._room():
+            content = await _SHAPE.body(self.name, request)  # what cannot be said starts no engine
             running = await self._ready()
-            body = partial(_SHAPE.body, self.name, request)
-            arrived = await running.pool.post(body, asked, self.timeout)
+            arrived = await running.pool.post(partial(_ready_made, content), asked, self.timeout)
         if isinstance(arrived, ProviderError):
             if isinstance(arrived, ConnectionFailed) and await running.child.ended(_DYING):
                 raise ConnectionFailed(f"llama.cpp {running.child.how_it_ended} while it answered.")
@@ -283,6 +283,10 @@ class LlamaCpp:
             pool = Pool(f"{child.url}/v1/chat/completions", {**child.headers, "Connection": "close"})
             return _Running(child, pool)
         raise failure
+
+
+async def _ready_made(content: bytes) -> bytes:
+    return content
 
 
 def _shows_images(request: Request) -> bool:

@@ -92,6 +92,7 @@ def test_the_table_of_kept_ids_is_read_alike_as_json_and_as_python() -> None:
         'FILTER = {\n    "a": [1, 2],\n}',
         'FILTER = {"a": [1, 2]}  # kept',
         '"""\nFILTER = {"a": [3]}\n"""\nFILTER = {"a": [1, 2]}',
+        '"""\nFILTER = {"a": [3]}\n"""\nFILTER = {\n"a": [1, 2]}',
     ],
 )
 def test_a_table_of_kept_ids_in_another_dress_is_read_too(code: str, monkeypatch: pytest.MonkeyPatch) -> None:

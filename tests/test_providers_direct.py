@@ -9,6 +9,7 @@ import contextlib
 import gc
 import gzip
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from typing import Any
 
 import pytest
 import trustme
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import StreamWriter
 from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
@@ -89,7 +92,7 @@ type Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def raw_server(answer: Answer, trust: ssl.SSLContext | None = None):
+async def raw_server(answer: Answer, trust: ssl.SSLContext | None = None, port: int = 0):
     """A server that says anything, HTTP or not; it closes the connection when `answer` ends."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,7 +107,7 @@ async def raw_server(answer: Answer, trust: ssl.SSLContext | None = None):
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=trust)
+    server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=trust)
     scheme = "https" if trust else "http"
     try:
         yield f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
@@ -499,54 +502,151 @@ def test_a_body_that_has_left_makes_room_for_the_next(
     assert asyncio.run(main()) == ["B"] * calls
 
 
-def test_bodies_are_put_together_as_there_is_room_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+class Unread:
+    """A server that takes what comes from when it is told to; `heads` counts requests that have begun."""
+
+    def __init__(self) -> None:
+        self.heads = asyncio.Semaphore(0)
+        self.takes = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.release()
+        await self.takes.wait()
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
+            await replying("200 OK", ANSWER)(head, writer)
+        writer.close()
+
+
+class Numbered(Picture):
+    """A picture larger than what systems and TLS take of themselves, that says when it is encoded."""
+
+    def __init__(self, number: int, encoded: list[int]) -> None:
+        super().__init__(bytes(8_000_000))
+        self._number, self._encoded = number, encoded
+
+    async def encode(self) -> EncodedImage:
+        self._encoded.append(self._number)
+        return await super().encode()
+
+
+@asynccontextmanager
+async def unread(trust: ssl.SSLContext | None = None):
+    """A wire to an `Unread`."""
+    unread = Unread()
+    server = await asyncio.start_server(unread.serve, "127.0.0.1", 0, ssl=trust)
+    scheme = "https" if trust else "http"
+    url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with server, compatible(url, timeout=100) as wire:
+        yield wire, unread
+
+
+async def rounds(of_the_loop: int = 100) -> None:
+    """Let whatever can go on go on."""
+    for _ in range(of_the_loop):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_bodies_are_put_together_as_there_is_room_for_them(
+    scheme: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(direct_pool, "_LEAVING", 2)
     encoded: list[int] = []
 
-    class Numbered(Picture):
-        def __init__(self, number: int) -> None:
-            super().__init__(bytes(8_000_000))  # more than sockets take of themselves
-            self.number = number
-
-        async def encode(self) -> EncodedImage:
-            encoded.append(self.number)
-            return await super().encode()
-
     async def main() -> None:
-        reads, connected = asyncio.Event(), asyncio.Semaphore(0)
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connected.release()
-            await reads.wait()
-            head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
-            await replying("200 OK", ANSWER)(head, writer)
-            writer.close()
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        async with server, compatible(f"http://127.0.0.1:{port}/v1") as wire, asyncio.TaskGroup() as group:
-            for number in range(6):
-                group.create_task(wire.complete(asking(Numbered(number))))
-            await connected.acquire()
-            await connected.acquire()
-            assert encoded == [0, 1]
-            reads.set()
-        assert encoded == [0, 1, 2, 3, 4, 5]
+        trust = certified(tmp_path, monkeypatch) if scheme == "https" else None
+        async with unread(trust) as (wire, server):
+            # Twice, since a place that is given back two times makes room for one too many.
+            for first in (0, 5):
+                server.takes.clear()
+                async with asyncio.TaskGroup() as group:
+                    for number in range(first, first + 5):
+                        group.create_task(wire.complete(asking(Numbered(number, encoded))))
+                    await server.heads.acquire()
+                    await server.heads.acquire()
+                    await rounds()
+                    assert encoded[first:] == [first, first + 1]
+                    server.takes.set()
+                for _ in range(3):
+                    await server.heads.acquire()
+            assert encoded == list(range(10))
 
     asyncio.run(main())
 
 
+def test_a_small_body_has_left_when_the_system_has_all_of_it() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            loop, left = asyncio.get_running_loop(), 60_000
+            _, protocol = await loop.create_connection(lambda: BaseProtocol(loop), sock=ours)
+            room = asyncio.Semaphore(0)
+            sending = direct_pool._Sending(bytes(left), direct_pool._Place(room))
+            writing = asyncio.create_task(sending.write(StreamWriter(protocol, loop)))
+            await rounds()
+            assert room.locked()
+            theirs.setblocking(False)
+            while left:
+                left -= len(await loop.sock_recv(theirs, left))
+            await writing
+            assert not room.locked()
+            assert protocol.transport is not None
+            protocol.transport.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.timeout(30)
+def test_a_server_that_takes_nothing_holds_up_no_other_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_pool, "_LEAVING", 1)
+    monkeypatch.setattr(direct_pool, "_PATIENCE", 0)
+    encoded: list[int] = []
+
+    async def main() -> None:
+        async with unread() as (wire, server), asyncio.TaskGroup() as group:
+            for number in range(3):
+                group.create_task(wire.complete(asking(Numbered(number, encoded))))
+            for _ in range(3):
+                await server.heads.acquire()
+            server.takes.set()
+
+    asyncio.run(main())
+    assert encoded == [0, 1, 2]
+
+
+@pytest.mark.timeout(30)
+def test_a_closed_wire_has_room_in_another_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_pool, "_LEAVING", 1)
+    wires: list[Direct] = []
+
+    async def main(port: int) -> list[str]:
+        async with raw_server(replying("200 OK", ANSWER), port=port) as url:
+            wires.append(wires[0] if wires else compatible(url))
+            ports.append(URL(url).port or 0)
+            asked = (wires[0].complete(asking(Picture(bytes(300_000)))) for _ in range(3))
+            texts = [each.text for each in await asyncio.gather(*asked)]
+            await wires[0].aclose()
+            return texts
+
+    ports: list[int] = [0]
+    assert asyncio.run(main(0)) == asyncio.run(main(ports[-1])) == ["B"] * 3
+
+
+@pytest.mark.timeout(30)
 def test_calls_that_fail_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct_pool, "_LEAVING", 1)
+    monkeypatch.setattr(direct_pool, "_PATIENCE", 1000)
 
     class Broken(Picture):
         async def encode(self) -> EncodedImage:
             raise FileNotFoundError
 
     async def main() -> str:
-        silent = asyncio.Event()
-
+        never = asyncio.Event()
         good = replying("200 OK", ANSWER)
         async with raw_server(good) as url, compatible(url) as wire, compatible("http://127.0.0.1:1") as gone:
             for _ in range(2):
@@ -554,8 +654,8 @@ def test_calls_that_fail_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
                     await wire.complete(asking(Broken()))
                 with pytest.raises(ConnectionFailed):
                     await gone.complete(asking())
-                stuck = asyncio.create_task(wire.complete(asking(Waiting(silent))))
-                await asyncio.sleep(0)
+                stuck = asyncio.create_task(wire.complete(asking(Waiting(never))))
+                await rounds()
                 stuck.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await stuck
