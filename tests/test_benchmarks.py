@@ -77,7 +77,16 @@ CHECKS: dict[str, Callable[[Found], None]] = {
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("program", CHECKS)
 def test_nothing_is_far_off(program):
-    CHECKS[program](json.loads(run("everything", "--light", "--json", "--only", program))[program])
+    # What is far off is so every time; what only a busy host has held up for a while is not.
+    for tries_left in (2, 1, 0):
+        found = json.loads(run("everything", "--light", "--json", "--only", program))[program]
+        try:
+            CHECKS[program](found)
+        except AssertionError:
+            if not tries_left:
+                raise
+        else:
+            break
 
 
 @pytest.mark.slow
