@@ -538,8 +538,12 @@ async def unread(trust: ssl.SSLContext | None = None):
     server = await asyncio.start_server(unread.serve, "127.0.0.1", 0, ssl=trust)
     scheme = "https" if trust else "http"
     url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    async with server, compatible(url, timeout=100) as wire:
-        yield wire, unread
+    try:
+        async with compatible(url, timeout=100) as wire:
+            yield wire, unread
+    finally:
+        unread.takes.set()  # else who has failed waits for it for ever
+        server.close()
 
 
 async def rounds(of_the_loop: int = 100) -> None:
