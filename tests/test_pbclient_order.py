@@ -14,10 +14,11 @@ SAMPLES = st.dictionaries(
 
 @given(SAMPLES, st.integers(), st.integers(1, 3))
 def test_every_sample_comes_once_a_repeat_and_repeats_come_in_turn(samples, seed, repeat):
-    order = list(seeded(samples, seed=seed, limit=None, repeat=repeat))
+    found = seeded(samples, seed=seed, limit=None, repeat=repeat)
+    order = list(found)
     everything = sorted(sample for found in samples.values() for sample in found)
     size = len(everything)
-    assert len(order) == size * repeat
+    assert len(found) == len(order) == size * repeat
     for number in range(repeat):
         part = order[number * size : (number + 1) * size]
         assert sorted(sample for sample, _ in part) == everything

@@ -483,3 +483,13 @@ def test_no_thread_outlives_a_run(samples, tmp_path, wire):
     # LiteLLM has pools of its own, which grow as they like.
     assert not [name for name in left if not name.startswith(("ThreadPoolExecutor-", "litellm-"))]
     assert (tmp_path / "run" / "answers").is_dir()
+
+
+def test_a_run_of_repeats_plans_them_all_and_plays_each_once(samples, tmp_path):
+    asked = RunConfig(provider="baseline", model="oracle", data=samples, repeat=2, out=tmp_path / "run")
+    first = asyncio.run(evaluate(asked))
+    episodes = (asked.out / "episodes.jsonl").read_bytes()
+    manifest = json.loads((asked.out / "run.json").read_text())
+    assert sum(manifest["planned"].values()) == first.planned == len(episodes.splitlines())
+    assert asyncio.run(evaluate(asked)).exit_code == 0
+    assert (asked.out / "episodes.jsonl").read_bytes() == episodes

@@ -4,8 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import providers
+from providers import Request
 
 HEAVY = ("litellm", "openai", "httpx", "aiohttp", "PIL", "pydantic")
 
@@ -34,3 +37,9 @@ def test_the_wire_of_litellm_is_loaded_by_who_uses_it() -> None:
 def test_no_other_name_is_made_up() -> None:
     with pytest.raises(AttributeError, match="no attribute 'hosted_'"):
         providers.hosted_  # noqa: B018
+
+
+@given(st.builds(Request, st.just(()), st.just({}), st.integers(), st.integers(), st.text(), st.integers()))
+def test_who_names_or_covers_a_request_changes_nothing_else(request: Request) -> None:
+    assert request.named("k", b"s") == request._replace(key="k", spelled=b"s")
+    assert request.covered(7) == request._replace(hold=7)
