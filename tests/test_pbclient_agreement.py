@@ -39,10 +39,10 @@ def test_kappa_and_its_interval_are_those_of_statsmodels(table):
     found = agreement(pairs(table))
     assert found is not None
     assert found.kappa == pytest.approx(expected.kappa, abs=1e-9)
-    # Where there is no width, its variance is 0 up to an ulp on either side: below, there is no root.
+    # Where there is no width, its variance is 0 up to ulps: below there is no root, above one of 1e-8.
     nothing = expected.var_kappa < 1e-18
     limits = (expected.kappa,) * 2 if nothing else (expected.kappa_low, expected.kappa_upp)
-    assert found.kappa_ci == pytest.approx(limits, abs=1e-9)
+    assert found.kappa_ci == pytest.approx(limits, abs=1e-7)
 
 
 @given(tables.filter(lambda table: labels_used(table) > 0))
