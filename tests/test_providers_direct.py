@@ -837,10 +837,13 @@ def test_a_deadline_that_passes_before_anything_was_sent_is_not_billed() -> None
             early = await refused(wire)
             assert (type(early), early.billed) == (AttemptTimedOut, False)
         async with LoopbackServer(faults=lambda ask, attempt: Fault("hang")) as loopback:
-            async with compatible(loopback.url, timeout=0.2) as wire:
-                late = await refused(wire)
+            for timeout in (0.2, 2, 8):
+                async with compatible(loopback.url, timeout=timeout) as wire:
+                    late = await refused(wire)
+                if loopback.calls:  # a busy machine may not get there in time
+                    break
             assert (type(late), late.billed) == (AttemptTimedOut, True)
-        assert str(late) == "openai (m) did not answer within 0.2 s."
+        assert str(late) == f"openai (m) did not answer within {timeout} s."
 
     asyncio.run(main())
 
