@@ -75,8 +75,9 @@ class _Watch:
     _done: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        self._schedule()
+        # A busy machine may take its time over a thread: that holds up no loop that is watched yet.
         threading.Thread(target=self._look, name="pbclient-stalls", daemon=True).start()
+        self._schedule()
 
     def stop(self) -> None:
         self._done.set()
