@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypedDict, cast
 import orjson
 
 from pbclient.errors import DataError, EnvironmentFailed, InputError
+from pbclient.remembered import remembering
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +139,10 @@ class EnvironmentClass(Protocol):
 
 @cache
 def environment_class(acronym: str) -> EnvironmentClass:
-    """The package's environment class for one data set."""
+    """The package's environment class for one data set; the same questions are asked of it once."""
     from proactivebench.environment import get_environment
 
-    return cast(EnvironmentClass, get_environment(data_set(acronym).stem))
+    return cast(EnvironmentClass, remembering(get_environment(data_set(acronym).stem)))
 
 
 def kept_ids(acronym: str) -> frozenset[int]:
