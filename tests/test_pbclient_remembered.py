@@ -87,8 +87,9 @@ def test_words_are_read_as_without(name: str, words: str, more: str) -> None:
     environment = environment_class(name)(ROWS[name][0], "")
     read: Any = environment
     plain = type(environment).__mro__[1]
-    for each in (words, words * 40, f"{more}A. {words}", words):
+    for each in (words, words * 40, f"{more}A. {words}", more, words):
         assert read._standardize_full_answer(each) == plain._standardize_full_answer(read, each)
+        assert read._standardize_letter_answer(each) == plain._standardize_letter_answer(read, each)
 
 
 class Asked:
@@ -104,6 +105,10 @@ class Asked:
         Asked.calls.append(answer)
         return answer.lower()
 
+    def _standardize_letter_answer(self, answer: str) -> str:
+        Asked.calls.append(answer)
+        return answer[:1]
+
     def _check_substrings(self) -> bool:
         Asked.calls.append(tuple(self.action_map))
         return "bad" not in self.action_map
@@ -114,6 +119,9 @@ class LooksFurther(Asked):
 
     def _standardize_full_answer(self, answer: str) -> str:
         return answer.lower() + self.suffix
+
+    def _standardize_letter_answer(self, answer: str) -> str:
+        return answer[:1] + self.suffix
 
     def _check_substrings(self) -> bool:
         return self.suffix == "!"
@@ -129,8 +137,9 @@ def test_the_same_is_asked_once() -> None:
     for _ in range(3):
         each = made()
         assert each._standardize_full_answer("Left") == "left"
+        assert each._standardize_letter_answer("Left") == "L"
         assert each._check_substrings() is True
-    assert Asked.calls == ["Left", ("left", "right")]
+    assert Asked.calls == ["Left", "Left", ("left", "right")]
 
 
 def test_other_actions_are_asked_about_anew() -> None:
@@ -153,9 +162,11 @@ def test_a_long_answer_is_not_kept() -> None:
 def test_a_method_that_looks_further_is_asked_every_time() -> None:
     made = remembering(LooksFurther)()
     assert made._standardize_full_answer("Left") == "left!"
+    assert made._standardize_letter_answer("Left") == "L!"
     assert made._check_substrings()
     made.suffix = "?"
     assert made._standardize_full_answer("Left") == "left?"
+    assert made._standardize_letter_answer("Left") == "L?"
     assert not made._check_substrings()
 
 
