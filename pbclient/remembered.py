@@ -10,7 +10,6 @@ is remembered by: where another version of the package looks at more, nothing is
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,16 +32,22 @@ def remembering(plain: Any) -> Any:
 
 def _reading(read: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
     """A method that reads words, and remembers how they read."""
+    known: dict[str, str] = {}
 
-    @lru_cache(maxsize=_WORDS)
-    def known(words: str) -> str:
-        return read(SimpleNamespace(), words)
+    def reading(self: Any, words: str) -> str:
+        found = known.get(words)
+        return anew(self, words) if found is None else found
 
-    def reading(self: Any, answer: str) -> str:
+    def anew(self: Any, words: str) -> str:
         try:
-            return known(answer) if len(answer) <= _LONG else read(self, answer)
+            found = read(SimpleNamespace(), words)
         except _LOOKS_FURTHER:
-            return read(self, answer)
+            return read(self, words)
+        if len(words) <= _LONG:
+            if len(known) == _WORDS:
+                known.clear()
+            known[words] = found
+        return found
 
     return reading
 

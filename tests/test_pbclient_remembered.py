@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from proactivebench.environment import get_environment
 
+from pbclient import remembered
 from pbclient.benchmark import DATA_SETS, environment_class
 from pbclient.remembered import remembering
 from pbclient.samples import builtin_folder
@@ -157,6 +158,14 @@ def test_a_long_answer_is_not_kept() -> None:
         assert made._standardize_full_answer("A" * 201) == "a" * 201
         assert made._standardize_full_answer("A" * 200) == "a" * 200
     assert Asked.calls == ["A" * 201, "A" * 200, "A" * 201]
+
+
+def test_many_words_are_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "_WORDS", 2)
+    made = remembering(Asked)()
+    for words in ("A", "B", "A", "C", "C", "A"):
+        assert made._standardize_full_answer(words) == words.lower()
+    assert Asked.calls == ["A", "B", "C", "A"]
 
 
 def test_a_method_that_looks_further_is_asked_every_time() -> None:
