@@ -69,6 +69,8 @@ def _load() -> Any:
     # They come from its answers' models, and from aiohttp on pictures of a megabyte, at any later time.
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
     warnings.filterwarnings("ignore", message="Sending a large body", category=ResourceWarning)
+    # A call that is given up while a thread prepares it leaves a coroutine that nobody waits for.
+    warnings.filterwarnings("ignore", message=r"coroutine '\S*completion\S*' was never awaited")
     return litellm
 
 
