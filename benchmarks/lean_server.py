@@ -94,6 +94,7 @@ def serving(latency: float = 0.0, words: str = WORDS) -> Iterator[str]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, latency, words), daemon=True)
     process.start()
+    theirs.close()  # a server that cannot start must not be waited for
     try:
         yield f"http://127.0.0.1:{ours.recv()}/v1"
     finally:
