@@ -1,6 +1,7 @@
 """What this client takes from the installed `proactivebench` package, unmodified.
 
 The one place that touches it, and only when asked, so that the command line starts without it.
+What its environments work out again and again is remembered (`remembered`); its code is as installed.
 `proactivebench.data_utils` imports torch: its table of kept ids is read from its source text and
 its two small rules (which rows are skipped, how options are laid out) are written down here, held
 against the installed source by tests. Verdicts on open-ended answers are the judge's business.

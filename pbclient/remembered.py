@@ -2,26 +2,33 @@
 
 More than half of an environment's time goes into small questions: how an answer, an option or a
 category reads once its case and spaces are gone, for the same words at every turn, and whether the
-names of its actions hold each other, for the same names at every episode. The package's code still
-answers them, once for each words. A method is asked with a stand-in that holds only what its answer
-is remembered by: where another version of the package looks at more, nothing is remembered.
+names of its actions hold each other, for the same names at every episode. The package's own methods
+answer them, once. That they look at nothing else was read in the source text that `KNOWN` stands for:
+of any other, nothing is remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import SimpleNamespace
+import hashlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-_WORDS = 4096  # remembered for each class: those of a data set's options and categories, and answers
-_LONG = 200  # characters; an answer that reasons is read once and would only take up room
+# The SHA-256 of `proactivebench/environment.py` in version 0.1.1.
+KNOWN = frozenset(("8bc6b8e53afeb2a476d7f1db7a7632f9c26025999559b7f7681cabe2f99ddf68",))
 
-# What a stand-in says to a method that looks at more than it holds, and words say that are none.
-_LOOKS_FURTHER = (AttributeError, TypeError)
+_WORDS = 2048  # remembered by each method: those of a data set's options and categories, and answers
+_LONG = 100  # characters; an answer that reasons is read once and would only take up room
 
 
 def remembering(plain: Any) -> Any:
-    """The same environment class, for the same scores in less time."""
+    """The same environment class, for the same scores in less time; itself where its code is not known."""
+    return with_memory(plain) if _digest(plain) in KNOWN else plain
+
+
+def with_memory(plain: Any) -> Any:
+    """`remembering` for a class whose code is known."""
     methods = {
         "_standardize_full_answer": _reading(plain._standardize_full_answer),
         "_standardize_letter_answer": _reading(plain._standardize_letter_answer),
@@ -30,21 +37,29 @@ def remembering(plain: Any) -> Any:
     return type(plain.__name__, (plain,), {**methods, "__module__": plain.__module__})
 
 
+def _digest(plain: Any) -> str | None:
+    """That of the source text a class was made from."""
+    path = getattr(sys.modules.get(plain.__module__), "__file__", None)
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
+    except OSError:
+        return None
+
+
 def _reading(read: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
     """A method that reads words, and remembers how they read."""
     known: dict[str, str] = {}
 
     def reading(self: Any, words: str) -> str:
+        if type(words) is not str:
+            return read(self, words)
         found = known.get(words)
         return anew(self, words) if found is None else found
 
     def anew(self: Any, words: str) -> str:
-        try:
-            found = read(SimpleNamespace(), words)
-        except _LOOKS_FURTHER:
-            return read(self, words)
+        found = read(self, words)
         if len(words) <= _LONG:
-            if len(known) == _WORDS:
+            if len(known) >= _WORDS:
                 known.clear()
             known[words] = found
         return found
@@ -53,19 +68,16 @@ def _reading(read: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
 
 
 def _checking(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """A method that checks an environment's actions, and remembers those that it has found good."""
-    good: dict[str, Any] = {}
+    """A method that checks an environment's actions, and remembers those that were good last."""
+    good: Mapping[str, Any] | None = None
 
     def checking(self: Any) -> bool:
-        if good and self.action_map == good:
+        nonlocal good
+        if self.action_map == good:
             return True
-        try:
-            is_good = check(SimpleNamespace(action_map=self.action_map))
-        except _LOOKS_FURTHER:
-            return check(self)
+        is_good = check(self)
         if is_good:
-            good.clear()
-            good.update(self.action_map)
+            good = dict(self.action_map)
         return is_good
 
     return checking

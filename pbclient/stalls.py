@@ -75,7 +75,7 @@ class _Watch:
     _done: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        # A busy machine may take its time over a thread: that holds up no loop that is watched yet.
+        # First the thread: a busy machine takes 100 ms to start it, which would be seen as a stall.
         threading.Thread(target=self._look, name="pbclient-stalls", daemon=True).start()
         self._schedule()
 

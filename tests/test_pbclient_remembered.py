@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proactivebench import environment
 from proactivebench.environment import get_environment
 
 from pbclient import remembered
 from pbclient.benchmark import DATA_SETS, environment_class
-from pbclient.remembered import remembering
+from pbclient.remembered import remembering, with_memory
 from pbclient.samples import builtin_folder
 
 NAMES = [each.acronym for each in DATA_SETS]
@@ -42,9 +47,9 @@ def disguised(words: str, number: int) -> str:
     )
 
 
-def seen(environment: Any) -> dict[str, Any]:
+def seen(made: Any) -> dict[str, Any]:
     """All that an environment holds."""
-    return copy.deepcopy(vars(environment))
+    return copy.deepcopy(vars(made))
 
 
 @settings(max_examples=150)
@@ -85,9 +90,8 @@ def test_every_episode_goes_as_without(
 @pytest.mark.parametrize("name", NAMES)
 @given(st.text(), st.text(max_size=3))
 def test_words_are_read_as_without(name: str, words: str, more: str) -> None:
-    environment = environment_class(name)(ROWS[name][0], "")
-    read: Any = environment
-    plain = type(environment).__mro__[1]
+    read: Any = environment_class(name)(ROWS[name][0], "")
+    plain = type(read).__mro__[1]
     for each in (words, words * 40, f"{more}A. {words}", more, words):
         assert read._standardize_full_answer(each) == plain._standardize_full_answer(read, each)
         assert read._standardize_letter_answer(each) == plain._standardize_letter_answer(read, each)
@@ -115,26 +119,13 @@ class Asked:
         return "bad" not in self.action_map
 
 
-class LooksFurther(Asked):
-    """As another version of the package might be."""
-
-    def _standardize_full_answer(self, answer: str) -> str:
-        return answer.lower() + self.suffix
-
-    def _standardize_letter_answer(self, answer: str) -> str:
-        return answer[:1] + self.suffix
-
-    def _check_substrings(self) -> bool:
-        return self.suffix == "!"
-
-
 @pytest.fixture(autouse=True)
 def _nothing_asked() -> None:
     Asked.calls.clear()
 
 
 def test_the_same_is_asked_once() -> None:
-    made = remembering(Asked)
+    made = with_memory(Asked)
     for _ in range(3):
         each = made()
         assert each._standardize_full_answer("Left") == "left"
@@ -144,46 +135,59 @@ def test_the_same_is_asked_once() -> None:
 
 
 def test_other_actions_are_asked_about_anew() -> None:
-    made = remembering(Asked)()
+    made = with_memory(Asked)()
     assert made._check_substrings()
-    made.action_map = {"left": 1, "bad": 2}
+    made.action_map["bad"] = 3  # in place: what was good is not what is there now
     assert not made._check_substrings()
+    assert not made._check_substrings()
+    made.action_map = {"left": 1}
+    assert made._check_substrings()
     made.action_map = {"left": 1, "right": 2}
     assert made._check_substrings()
+    names = ("left", "right")
+    assert Asked.calls == [names, (*names, "bad"), (*names, "bad"), ("left",), names]
 
 
 def test_a_long_answer_is_not_kept() -> None:
-    made = remembering(Asked)()
+    made = with_memory(Asked)()
     for _ in range(2):
-        assert made._standardize_full_answer("A" * 201) == "a" * 201
-        assert made._standardize_full_answer("A" * 200) == "a" * 200
-    assert Asked.calls == ["A" * 201, "A" * 200, "A" * 201]
+        assert made._standardize_full_answer("A" * 101) == "a" * 101
+        assert made._standardize_full_answer("A" * 100) == "a" * 100
+    assert Asked.calls == ["A" * 101, "A" * 100, "A" * 101]
 
 
 def test_many_words_are_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "_WORDS", 2)
-    made = remembering(Asked)()
+    made = with_memory(Asked)()
     for words in ("A", "B", "A", "C", "C", "A"):
         assert made._standardize_full_answer(words) == words.lower()
     assert Asked.calls == ["A", "B", "C", "A"]
 
 
-def test_a_method_that_looks_further_is_asked_every_time() -> None:
-    made = remembering(LooksFurther)()
-    assert made._standardize_full_answer("Left") == "left!"
-    assert made._standardize_letter_answer("Left") == "L!"
-    assert made._check_substrings()
-    made.suffix = "?"
-    assert made._standardize_full_answer("Left") == "left?"
-    assert made._standardize_letter_answer("Left") == "L?"
-    assert not made._check_substrings()
+class Loud(str):
+    """A text that reads otherwise."""
+
+    def lower(self) -> str:
+        return "loud"
+
+    def split(self, *_: Any) -> list[str]:  # type: ignore[override]
+        return ["loud"]
 
 
-@pytest.mark.parametrize("odd", [None, 3, ["a"]])
-def test_what_is_no_answer_raises_as_without(odd: object) -> None:
-    environment: Any = environment_class("ROD")(ROWS["ROD"][0], "")
-    with pytest.raises(TypeError):
-        environment._standardize_full_answer(odd)
+@pytest.mark.parametrize("odd", [None, 3, ["a"], b"a", Loud("left")])
+def test_what_is_no_plain_text_goes_as_without(odd: Any) -> None:
+    made: Any = environment_class("ROD")(ROWS["ROD"][0], "")
+    plain = type(made).__mro__[1]
+    for method in ("_standardize_full_answer", "_standardize_letter_answer"):
+        getattr(made, method)("left")
+        assert told(getattr(made, method), odd) == told(getattr(plain, method), made, odd)
+
+
+def told(method: Callable[..., str], *given: Any) -> str:
+    try:
+        return method(*given)
+    except Exception as error:
+        return repr(error)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -193,3 +197,24 @@ def test_the_class_has_the_packages_name(name: str) -> None:
     assert issubclass(made, plain)
     assert (made.__name__, made.__module__) == (plain.__name__, plain.__module__)
     assert environment_class(name) is made
+
+
+def test_of_a_package_that_is_not_known_nothing_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(environment.__file__).read_bytes()
+    for name, text, is_known in (("same", source, True), ("other", source + b"\n", False)):
+        path = tmp_path / f"{name}.py"
+        path.write_bytes(text)
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        plain = module.MVPNEnvironment
+        assert (remembering(plain) is not plain) is is_known
+        path.unlink()
+        assert remembering(plain) is plain
+        monkeypatch.delitem(sys.modules, name)
+        assert remembering(plain) is plain

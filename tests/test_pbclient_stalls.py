@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
+
+import pytest
 
 from pbclient.stalls import LIMIT, Stalls, place, watching
 
@@ -54,8 +57,26 @@ def test_a_step_that_works_too_long_is_seen() -> None:
 def test_nothing_is_left_running() -> None:
     async def main() -> None:
         with watching(lambda sentence: None):
-            pass
+            assert len(ticks()) == 1
         # A tick that was left would be the loop's only timer.
-        assert not [each for each in asyncio.get_running_loop()._scheduled if not each.cancelled()]
+        assert not ticks()
 
     asyncio.run(main())
+
+
+def ticks() -> list[asyncio.TimerHandle]:
+    """The timers of the running loop."""
+    timers: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    return [each for each in timers if not each.cancelled()]
+
+
+def test_the_start_of_the_watching_thread_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    due: list[int] = []
+
+    async def main() -> None:
+        monkeypatch.setattr(threading.Thread, "start", lambda thread: due.append(len(ticks())))
+        with watching(lambda sentence: None):
+            pass
+
+    asyncio.run(main())
+    assert due == [0]
