@@ -99,7 +99,7 @@ class Environment(Protocol):
     correct_options: list[str]
     categories: list[str]
     answer: str
-    action_map: dict[str, int]
+    action_map: Mapping[str, int]
     num_images: int
     num_turns: int
     max_steps: int

@@ -148,6 +148,12 @@ def test_other_actions_are_asked_about_anew() -> None:
     assert Asked.calls == [names, (*names, "bad"), (*names, "bad"), ("left",), names]
 
 
+def test_thousands_of_environments_hold_one_map() -> None:
+    maps = [environment_class("QD")(ROWS["QD"][0], "").action_map for _ in range(4)]
+    assert len({id(each) for each in maps[1:]}) == 1
+    assert maps[0] == maps[1]
+
+
 def test_a_long_answer_is_not_kept() -> None:
     made = with_memory(Asked)()
     for _ in range(2):
