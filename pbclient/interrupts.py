@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+# Seconds. Without a terminal `uv run` passes on a Ctrl-C that the whole group of processes has had already:
+# taken for a second one it would give up calls that are paid for.
+ECHO = 0.1
 
 
 @dataclass
 class Interrupts:
-    """Cancels the tasks it watches each time it is called.
+    """Cancels the tasks it watches each time it is called, but for an echo of the first call.
 
     A call that has left finishes and is stored through the first cancellation (`budget.finish`);
     the second ends it too.
     """
 
     count: int = 0
+    clock: Callable[[], float] = time.monotonic
+    _echoes_until: float = 0.0
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     def watch(self, task: asyncio.Task[Any]) -> None:
@@ -25,6 +33,10 @@ class Interrupts:
             task.cancel()
 
     def __call__(self) -> None:
+        now = self.clock()
+        if self.count == 1 and now < self._echoes_until:
+            return
+        self._echoes_until = now + ECHO
         self.count += 1
         for task in self._tasks:
             task.cancel()
