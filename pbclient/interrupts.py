@@ -8,20 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-# Seconds. Without a terminal `uv run` passes on a Ctrl-C that the whole group of processes has had already:
-# taken for a second one it would give up calls that are paid for.
-ECHO = 0.1
+# Seconds. Without a terminal `uv run` passes on, 0.2 s later, a Ctrl-C that the whole group of processes has
+# had already: taken for a second one it would give up calls that are paid for.
+ECHO = 0.5
 
 
 @dataclass
 class Interrupts:
-    """Cancels the tasks it watches each time it is called, but for an echo of the first call.
+    """Cancels the tasks it watches each time it is called, but not by the first call's echo, if there may be one.
 
     A call that has left finishes and is stored through the first cancellation (`budget.finish`);
     the second ends it too.
     """
 
     count: int = 0
+    echo: float = 0.0
     clock: Callable[[], float] = time.monotonic
     _echoes_until: float = 0.0
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
@@ -36,7 +37,7 @@ class Interrupts:
         now = self.clock()
         if self.count == 1 and now < self._echoes_until:
             return
-        self._echoes_until = now + ECHO
+        self._echoes_until = now + self.echo
         self.count += 1
         for task in self._tasks:
             task.cancel()

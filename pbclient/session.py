@@ -12,7 +12,7 @@ from contextlib import ExitStack, nullcontext
 
 from pbclient.config import RunConfig
 from pbclient.evaluate import RunResult, evaluate
-from pbclient.interrupts import Interrupts
+from pbclient.interrupts import ECHO, Interrupts
 from pbclient.panel import panel, plain
 from pbclient.plan import OWED, UNJUDGED
 from pbclient.progress import Progress
@@ -45,7 +45,8 @@ def attended[T](work: Work[T]) -> T:
 
 
 async def _interruptible[T](work: Work[T], progress: Progress) -> T:
-    interrupts = Interrupts()
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    interrupts = Interrupts(echo=0.0 if at_terminal else ECHO)
 
     def interrupt() -> None:
         if interrupts.count == 0:

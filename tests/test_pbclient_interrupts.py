@@ -23,7 +23,7 @@ from pbclient.interrupts import ECHO, Interrupts
 def test_an_echo_of_the_first_is_no_second(times: list[float], count: int) -> None:
     async def main() -> None:
         ticks = iter(times)
-        interrupts = Interrupts(clock=lambda: next(ticks))
+        interrupts = Interrupts(echo=ECHO, clock=lambda: next(ticks))
         task = asyncio.create_task(asyncio.sleep(3600))
         interrupts.watch(task)
         for _ in times:
@@ -34,3 +34,10 @@ def test_an_echo_of_the_first_is_no_second(times: list[float], count: int) -> No
         await asyncio.gather(task, late, return_exceptions=True)
 
     asyncio.run(main())
+
+
+def test_at_a_terminal_each_counts() -> None:
+    interrupts = Interrupts(clock=lambda: 5.0)
+    interrupts()
+    interrupts()
+    assert interrupts.count == 2
