@@ -15,7 +15,7 @@ ECHO = 0.5
 
 @dataclass
 class Interrupts:
-    """Cancels the tasks it watches each time it is called, but not by the first call's echo, if there may be one.
+    """Cancels the tasks it watches each time it is called; `echo` seconds after the first are not heard.
 
     A call that has left finishes and is stored through the first cancellation (`budget.finish`);
     the second ends it too.

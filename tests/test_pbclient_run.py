@@ -414,6 +414,8 @@ def test_ctrl_c_finishes_what_is_on_the_wire_and_the_same_command_continues(samp
         process = client(server, samples, tmp_path / "run", "--concurrency", "4", "--wire", wire)
         wait_for_calls(server, 9)
         process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)  # as `uv run` passes it on
         code, out, err = finished(process)
         assert code == 130, err
         assert f"--out {tmp_path / 'run'}" in err
