@@ -74,7 +74,7 @@ def _checking(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     def checking(self: Any) -> bool:
         nonlocal good
         if self.action_map == good:
-            self.action_map = good  # nobody changes it, and thousands at once need not hold 1 KB each
+            self.action_map = good  # nobody changes it, and thousands at once need not hold one each
             return True
         is_good = check(self)
         if is_good:

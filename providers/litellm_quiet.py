@@ -70,7 +70,7 @@ def _load() -> Any:
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
     warnings.filterwarnings("ignore", message="Sending a large body", category=ResourceWarning)
     # A call that is given up while a thread prepares it leaves a coroutine that nobody waits for.
-    warnings.filterwarnings("ignore", message=r"coroutine '\S*completion\S*' was never awaited")
+    warnings.filterwarnings("ignore", message=r"coroutine '\S*\.a\w*completion\w*' was never awaited")
     return litellm
 
 

@@ -88,15 +88,22 @@ def test_calls_and_faults_leave_no_trace(tmp_path: Path) -> None:
 
 
 FIRST_CALLS = """
-import asyncio, os, sys, threading, urllib.request
+import asyncio, os, sys, threading, time, urllib.request
 sys.path.insert(0, {root!r})
 from providers import Hosted, Message, Request
 from providers.loopback import LoopbackServer
 import providers.litellm_quiet as quiet
 
+class Slow:
+    # An import that takes longer than a call may: it is no part of one.
+    def find_spec(self, name, path=None, target=None):
+        if name == "litellm":
+            time.sleep({timeout})
+
+sys.meta_path.insert(0, Slow())
+
 async def main():
     asyncio.get_running_loop().slow_callback_duration = 1e9
-    # Shorter than the import on most machines: it is no part of a call.
     timeout = {timeout}
     request = Request((Message("user", ("what",)),), {{"max_tokens": 5}})
     ticks = 0
