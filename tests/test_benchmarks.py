@@ -44,7 +44,7 @@ def cold(found: Found) -> None:
 
 def warm(found: Found) -> None:
     assert found["hits"] > 2000
-    assert found["us_a_hit"] < 25 * max(found["environments_us_a_hit"], 10)  # 4.5
+    assert found["us_a_hit"] < 25 * max(found["environments_us_a_hit"], 10)  # 8
     assert found["score_s"] < 2 * found["run_s"]
 
 
