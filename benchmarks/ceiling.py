@@ -32,7 +32,7 @@ from memory import highest
 from wire import CONTENDERS, SETTLING, WARM_UP
 
 from pbclient import Progress, RunConfig, evaluate
-from pbclient.benchmark import STEMS
+from pbclient.benchmark.package import STEMS
 
 RAMP = 3  # times the concurrency, in calls
 LOOK = 0.02  # seconds between two looks at the client's counter

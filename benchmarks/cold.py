@@ -22,8 +22,8 @@ from pathlib import Path
 from material import Instant, alone, asking, draw, play, rows
 
 from pbclient import RunConfig
-from pbclient.frames import FrameStore
-from pbclient.pictures import Pictures
+from pbclient.images.frames import FrameStore
+from pbclient.images.pictures import Pictures
 from providers import Message, Request
 
 DATASETS = ("ROD", "VSOD", "MVP-N", "IN-C", "QD", "CIT")

@@ -31,7 +31,7 @@ from lean_server import serving
 from material import alone, asking, draw
 
 from pbclient import RunConfig, evaluate
-from pbclient.benchmark import STEMS, kept_ids
+from pbclient.benchmark.package import STEMS, kept_ids
 
 PINNED = ("inspect-ai==0.3.285", "openai==3.52.0")
 TASK = Path(__file__).with_name("inspect_task.py")

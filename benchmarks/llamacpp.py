@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 from providers import Message, Request
 from providers.host_memory import children
-from providers.llamacpp import LlamaCpp
+from providers.llama.engine import LlamaCpp
 
 SLOTS = (1, 8)
 SMALL, OVERRIDE = "SmolLM2-135M-Instruct.Q4_1.gguf", "tokenizer.ggml.pre=str:gpt-2"

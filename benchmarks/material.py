@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pbclient import RunConfig, evaluate
-from pbclient.benchmark import STEMS, kept_ids
+from pbclient.benchmark.package import STEMS, kept_ids
 from providers import Request, Response, Usage
 
 SIZE = (640, 480)
@@ -153,7 +153,7 @@ class Instant:
 @contextmanager
 def answered_at_once() -> Iterator[Instant]:
     """Runs in this process ask an `Instant` where they would go to the wire."""
-    from pbclient.model import Model
+    from pbclient.models.model import Model
 
     instant, connect = Instant(), Model.connect
     Model.connect = lambda model: instant  # type: ignore[assignment, method-assign, return-value]

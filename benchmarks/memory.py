@@ -30,7 +30,7 @@ from lean_server import serving
 from material import alone, asking
 
 from pbclient import RunConfig, evaluate
-from pbclient.benchmark import STEMS, kept_ids
+from pbclient.benchmark.package import STEMS, kept_ids
 from pbclient.progress import Progress
 
 TICK = 0.005

@@ -24,7 +24,7 @@ from pathlib import Path
 from material import alone, answered_at_once, asking, draw, play, rows
 
 from pbclient import RunConfig, evaluate
-from pbclient.dataset import open_data
+from pbclient.data.folder import open_data
 from providers import ModelNotFound, Request, Response
 
 DATASETS = ("ROD", "VSOD", "MVP-N", "IN-C", "QD", "CIT")  # the crops of COCO take long to draw

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from material import median_seconds, rows
 
-from pbclient.samples import write_samples
-from providers.loopback import LoopbackServer, LoopbackThread
+from pbclient.data.samples import write_samples
+from providers.loopback.server import LoopbackServer, LoopbackThread
 
 type Command = tuple[str, ...]
 

@@ -31,12 +31,12 @@ import torch
 import transformers as hf
 from PIL import Image
 
-from pbclient.benchmark import STEMS, Environment, State, environment_class, multiple_choice
-from pbclient.frames import FrameStore
-from pbclient.pictures import Pictures
-from pbclient.samples import write_samples
+from pbclient.benchmark.package import STEMS, Environment, State, environment_class, multiple_choice
+from pbclient.data.samples import write_samples
+from pbclient.images.frames import FrameStore
+from pbclient.images.pictures import Pictures
 from providers import Message, Request
-from providers.local_transformers import LocalTransformers
+from providers.hf.engine import LocalTransformers
 
 
 @dataclass

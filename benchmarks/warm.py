@@ -25,7 +25,7 @@ PBCLIENT = (sys.executable, "-m", "pbclient")
 FEW = 1  # episodes a data set, for what starting takes
 _ENVIRONMENTS = """
 import json, pathlib, sys
-from pbclient.benchmark import DATA_SETS, environment_class
+from pbclient.benchmark.package import DATA_SETS, environment_class
 for each in DATA_SETS:
     make = environment_class(each.acronym)
     for line in (pathlib.Path(sys.argv[1]) / each.file_name).open():

@@ -113,7 +113,7 @@ def requests() -> list[Request]:
 @asynccontextmanager
 async def direct(url: str) -> AsyncIterator[Call]:
     """Our direct wire."""
-    from providers.direct import Direct
+    from providers.direct.wire import Direct
 
     questions = requests()
     async with Direct("openai", "glance", base_url=url, api_key="none") as provider:

@@ -1,10 +1,7 @@
-"""Keep what was asked and what was answered under a digest, on disk, for ever.
+"""A connection for each thread that reads, since none may be shared by two at a time.
 
-diskcache keeps the index (SQLite, many processes at once); what a row may hold is ours: one kind
-of value, compressed JSON, in the row itself. Rows are untrusted: nothing in one can make this
-process run code, open or remove a file, or fill its memory. Answers cost money, so `put` returns
-when they are on the disk, and nothing is ever evicted. Who may ask at the same time is
-`cache.locks`' business.
+A connection lives as long as its thread, or until `close`. One made before a fork stays the
+parent's: the child makes its own. What is read is the caller's business.
 """
 
 from __future__ import annotations
@@ -12,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -39,8 +37,29 @@ from cache.disk import (
 )
 from cache.errors import CacheError, CorruptEntry, unusable
 from cache.keys import Json, canonical, digest
-from cache.readers import Readers
 from cache.writer import Write, Writer
+
+
+class Readers:
+    """Hands each thread its own connection, made by `connect` when it is first asked for."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._own = threading.local()
+
+    def connection(self) -> sqlite3.Connection:
+        """That of this thread, in this process."""
+        own: tuple[int, sqlite3.Connection] | None = getattr(self._own, "opened", None)
+        if own is None or own[0] != os.getpid():
+            own = self._own.opened = os.getpid(), self._connect()
+        return own[1]
+
+    def close(self) -> None:
+        """Close this thread's connection; those of others go with their threads."""
+        own: tuple[int, sqlite3.Connection] | None = self._own.__dict__.pop("opened", None)
+        if own is not None and own[0] == os.getpid():
+            own[1].close()
+
 
 BUSY_SECONDS = 60.0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from pbclient.cli import main
+from pbclient.cli.app import main
 
 PAGE = Path(__file__).with_name("cli.md")
 WIDTH = 100

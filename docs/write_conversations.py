@@ -20,8 +20,8 @@ from typing import Any
 from PIL import Image
 
 from pbclient import RunConfig, evaluate
-from pbclient.samples import write_samples
-from providers.loopback import LoopbackServer
+from pbclient.data.samples import write_samples
+from providers.loopback.server import LoopbackServer
 
 PAGE = Path(__file__).with_name("conversations.md")
 HEAD = """# What is sent under each condition

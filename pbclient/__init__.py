@@ -9,8 +9,6 @@ Names are loaded when they are used, so that `import pbclient` and `--help` cost
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,24 +16,24 @@ if TYPE_CHECKING:
     from pbclient.errors import DataError as DataError
     from pbclient.errors import InputError as InputError
     from pbclient.errors import PbclientError as PbclientError
-    from pbclient.estimate import Estimate as Estimate
-    from pbclient.estimate import estimate as estimate
-    from pbclient.evaluate import RunResult as RunResult
-    from pbclient.evaluate import evaluate as evaluate
-    from pbclient.evaluate import run as run
+    from pbclient.forecast.estimate import Estimate as Estimate
+    from pbclient.forecast.estimate import estimate as estimate
     from pbclient.progress import Progress as Progress
+    from pbclient.scheduler.evaluate import RunResult as RunResult
+    from pbclient.scheduler.evaluate import evaluate as evaluate
+    from pbclient.scheduler.evaluate import run as run
 
 _HOMES = {
     "DataError": "errors",
-    "Estimate": "estimate",
+    "Estimate": "forecast.estimate",
     "InputError": "errors",
     "PbclientError": "errors",
     "Progress": "progress",
     "RunConfig": "config",
-    "RunResult": "evaluate",
-    "estimate": "estimate",
-    "evaluate": "evaluate",
-    "run": "evaluate",
+    "RunResult": "scheduler.evaluate",
+    "estimate": "forecast.estimate",
+    "evaluate": "scheduler.evaluate",
+    "run": "scheduler.evaluate",
 }
 
 __all__ = [
@@ -59,14 +57,3 @@ def __getattr__(name: str) -> Any:
 
     value = globals()[name] = getattr(import_module(f"pbclient.{_HOMES[name]}"), name)
     return value
-
-
-class _Package(ModuleType):
-    """Two modules are named as their functions: the import of one must not hide the other's."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

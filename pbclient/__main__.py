@@ -1,5 +1,5 @@
 """`python -m pbclient` is `pbclient`."""
 
-from pbclient.cli import main
+from pbclient.cli.app import main
 
 main()

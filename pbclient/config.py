@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from pathlib import Path
 
-from pbclient.engines import Engine
+from pbclient.benchmark.package import MCQA, OEG
+from pbclient.episodes.rules import Rules
 from pbclient.errors import InputError
-from pbclient.sampling import refuse_own_options
+from pbclient.models.engines import Engine
+from pbclient.models.model import DIRECT, LITELLM, Choice, judge_named, judge_wire
+from pbclient.models.sampling import refuse_own_options
 from providers.types import Json
 
 DEFAULT_MAX_COST = Decimal(5)
 DEFAULT_CONCURRENCY = 64
 DEFAULT_TIMEOUT = 300.0
-MCQA, OEG = "mcqa", "oeg"
-LITELLM, DIRECT = "litellm", "direct"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,3 +186,52 @@ def _number(
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def model_choice(config: RunConfig) -> Choice:
+    return Choice(
+        provider=config.provider,
+        model=config.model,
+        base_url=config.base_url,
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        params=config.params,
+        price=config.price,
+        image_tokens=config.image_tokens,
+        timeout=config.timeout,
+        wire=config.wire,
+        engine=config.engine,
+        offline=config.offline,
+    )
+
+
+def judge_choice(config: RunConfig) -> Choice | None:
+    """The judge that the options name."""
+    if config.judge_provider is None:
+        return None
+    return judge_named(
+        config.judge_provider,
+        model=config.judge_model,
+        base_url=config.judge_base_url,
+        max_tokens=config.judge_max_tokens,
+        price=config.judge_price,
+        timeout=config.timeout,
+        wire=judge_wire(config.wire, config.judge_provider),
+        # Eyes are the model's: a judge reads text.
+        engine=replace(config.engine, mmproj=None),
+        grammar=config.judge_grammar,
+        offline=config.offline,
+    )
+
+
+def rules_of(config: RunConfig) -> Rules:
+    return Rules(
+        hint=config.hint,
+        reference=config.reference,
+        history=config.history,
+        resize=config.resize,
+        shots=config.shots,
+        cot=config.cot,
+        random_options=config.options == "random",
+        seed=config.seed,
+    )

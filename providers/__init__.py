@@ -39,7 +39,7 @@ from providers.types import (
 )
 
 if TYPE_CHECKING:
-    from providers.hosted import Hosted
+    from providers.hosted.wire import Hosted
 
 __all__ = [
     "AccessDenied",
@@ -77,6 +77,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name != "Hosted":
         raise AttributeError(f"module 'providers' has no attribute {name!r}")
-    from providers.hosted import Hosted
+    from providers.hosted.wire import Hosted
 
     return Hosted

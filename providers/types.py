@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
+from providers.errors import ParameterRejected
+
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
 Role = Literal["system", "user", "assistant"]
@@ -132,3 +134,15 @@ class Provider(Protocol):
     async def complete(self, request: Request) -> Response:
         """One answer, or a `ProviderError`. A bare provider makes one call on the wire."""
         ...
+
+
+# These are not options: they are what is asked, and how the answer comes back.
+RESERVED = frozenset({"contents", "messages", "model", "stream", "stream_options"})
+
+
+def given(params: Mapping[str, Json]) -> dict[str, Json]:
+    """The options that are set. Raises `ParameterRejected` for what is none."""
+    for name in params:
+        if name in RESERVED:
+            raise ParameterRejected(f"{name!r} is not a sampling option.", name)
+    return {name: value for name, value in params.items() if value is not None}

@@ -48,7 +48,7 @@ def _stay_on_this_machine(monkeypatch):
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory) -> Path:
     """The built-in samples, in a folder of this session."""
-    from pbclient.samples import write_samples
+    from pbclient.data.samples import write_samples
 
     folder = tmp_path_factory.mktemp("samples")
     write_samples(folder, per_dataset=6)

@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 from proactivebench.environment import get_environment
 
-from pbclient.benchmark import DATA_SETS, data_code
+from pbclient.benchmark.package import DATA_SETS, data_code
 
 type Policy = Callable[[str, Image.Image], str]
 

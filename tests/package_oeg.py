@@ -19,7 +19,7 @@ from PIL import Image
 from proactivebench.environment import get_environment
 from proactivebench.open_ended_gen import get_oeg_judge_messages, parse_judge_prediction
 
-from pbclient.benchmark import DATA_SETS
+from pbclient.benchmark.package import DATA_SETS
 
 type Answers = Callable[[str, Image.Image], str]
 type Judges = Callable[[list[dict[str, str]]], str]

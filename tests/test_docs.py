@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 import pytest
 
-from pbclient.cli import main
+from pbclient.cli.app import main
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("providers", "cache", "runs", "pbclient")
 WRITER = runpy.run_path(str(ROOT / "docs" / "write_cli.py"))
 COMMANDS: dict[str, click.Command] = dict(WRITER["commands"](main, "pbclient"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAP = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
@@ -37,12 +38,12 @@ def test_every_option_says_what_it_does(name):
 
 
 def mapped_files(text: str) -> list[str]:
-    """The files in README's map, folder and name; each must come with a description."""
-    block = re.search(r"^## Map of the files\n.*?^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    """The files in the map, folder and name; each must come with a description."""
+    block = re.search(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert block is not None
     folder, found = "", []
     for line in block[1].splitlines():
-        if top := re.match(r"(\w+)/ {2,}\S", line):
+        if top := re.match(r"([\w/]+)/ {2,}\S", line):
             folder = top[1]
         elif name := re.match(r" +(\S+) {2,}\S", line):
             found.append(f"{folder}/{name[1]}")
@@ -52,17 +53,19 @@ def mapped_files(text: str) -> list[str]:
 
 
 def test_every_file_of_the_packages_is_in_the_map_exactly_once_and_no_other():
-    there = [f"{name}/{path.name}" for name in PACKAGES for path in (ROOT / name).glob("*.py")]
-    mapped = [name for name in mapped_files(README) if name.split("/")[0] in PACKAGES]
+    files = [path.relative_to(ROOT) for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    # A room's own line stands for its `__init__.py`.
+    there = [str(path) for path in files if len(path.parts) == 2 or path.name != "__init__.py"]
+    mapped = [name for name in mapped_files(MAP) if name.split("/")[0] in PACKAGES]
     assert sorted(mapped) == sorted(there)
 
 
 def test_every_other_file_in_the_map_exists():
-    assert [name for name in mapped_files(README) if "*" not in name and not (ROOT / name).is_file()] == []
+    assert [name for name in mapped_files(MAP) if "*" not in name and not (ROOT / name).is_file()] == []
 
 
 def test_the_map_is_not_read_over_mistakes():
-    text = "## Map of the files\n\n```text\ncache/   keep\n  a.py   what it is for\n  b.py\n```\n"
+    text = "```text\ncache/   keep\n  a.py   what it is for\n  b.py\n```\n"
     with pytest.raises(AssertionError, match=r"b\.py"):
         mapped_files(text)
     assert mapped_files(text.replace("  b.py\n", "")) == ["cache/a.py"]

@@ -16,15 +16,16 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbclient import published
-from pbclient.benchmark import DATA_SETS, STEMS, environment_class, kept_ids
-from pbclient.cli import main
-from pbclient.cli_data import data
-from pbclient.data_check import check, lines, wrong_totals
-from pbclient.dataset import open_data
+from pbclient.benchmark import paper as published
+from pbclient.benchmark.package import DATA_SETS, STEMS, environment_class, kept_ids
+from pbclient.benchmark.search import reachable_frames
+from pbclient.cli.app import main
+from pbclient.cli.data import data
+from pbclient.data.check import check, lines, wrong_totals
+from pbclient.data.folder import open_data
+from pbclient.episodes.baselines import suggestions
+from pbclient.episodes.players import View
 from pbclient.errors import DataError, EnvironmentFailed
-from pbclient.players import View, suggestions
-from pbclient.reachable import reachable_frames
 
 COMMANDS = type(main)("pbclient", commands={"data": data})
 ROD_ROWS = "Realistic-Occlusion-Dataset_preprocessed.jsonl"
@@ -335,7 +336,7 @@ def test_samples_are_not_written_over_anything_else(tmp_path, rod):
 
 
 def test_help_loads_nothing_heavy(tmp_path):
-    program = "import sys, pbclient.cli_data, pbclient.data_home; print(*sys.modules)"
+    program = "import sys, pbclient.cli.data, pbclient.data.home; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -343,5 +344,13 @@ def test_help_loads_nothing_heavy(tmp_path):
         check=True,
         cwd=Path(__file__).resolve().parent.parent,
     ).stdout.split()
-    heavy = {"huggingface_hub", "httpx", "rich", "PIL", "proactivebench", "platformdirs", "pbclient.dataset"}
+    heavy = {
+        "huggingface_hub",
+        "httpx",
+        "rich",
+        "PIL",
+        "proactivebench",
+        "platformdirs",
+        "pbclient.data.folder",
+    }
     assert heavy.isdisjoint(loaded)

@@ -13,7 +13,7 @@ import pytest
 from package_loop import ask_by_looks, by_looks, package_loop
 
 from pbclient import RunConfig, evaluate
-from providers.loopback import LoopbackServer
+from providers.loopback.server import LoopbackServer
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from package_loop import package_loop
 from PIL import Image, ImageOps
 
 from pbclient import RunConfig, evaluate
-from pbclient.benchmark import STEMS, kept_ids
-from providers.loopback import Ask, LoopbackServer
+from pbclient.benchmark.package import STEMS, kept_ids
+from providers.loopback.server import Ask, LoopbackServer
 
 PHOTOS = Path(os.path.dirname(skimage.data.__file__))
 ORIENTATION = 0x0112

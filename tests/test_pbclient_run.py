@@ -23,8 +23,8 @@ import pytest
 from package_loop import ask_by_looks, by_looks, package_loop
 
 from pbclient import RunConfig, evaluate
-from pbclient.samples import write_samples
-from providers.loopback import Fault, LoopbackServer, LoopbackThread
+from pbclient.data.samples import write_samples
+from providers.loopback.server import Fault, LoopbackServer, LoopbackThread
 from runs import ConfigDiffers
 
 BOTH_WIRES = pytest.mark.parametrize("wire", ["direct", "litellm"])

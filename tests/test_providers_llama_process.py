@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from providers import llama_process
-from providers.llama_process import Child, NotStartedError, plain, start
+from providers.llama import process as llama_process
+from providers.llama.process import Child, NotStartedError, plain, start
 
 # Ready at the second look, and only for who has the key.
 READY = """

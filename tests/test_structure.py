@@ -17,7 +17,7 @@ import pytest
 from package_loop import ask_by_looks
 
 from pbclient import RunConfig, evaluate
-from providers.loopback import LoopbackServer
+from providers.loopback.server import LoopbackServer
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAVES = ("providers", "cache", "runs")
@@ -63,7 +63,7 @@ def test_the_leaves_import_neither_each_other_nor_pbclient(package):
         "from pbclient.errors import InputError",
         "def late():\n    from cache import Store",
         "if TYPE_CHECKING:\n    from cache import Store",
-        "importlib.import_module('pbclient.plan')",
+        "importlib.import_module('pbclient.scheduler.plan')",
         "__import__('runs')",
     ],
 )
@@ -71,6 +71,58 @@ def test_a_planted_import_is_found(planted):
     source = (ROOT / "providers" / "types.py").read_text(encoding="utf-8")
     assert strangers(source, "providers") == set()
     assert strangers(f"{source}\n{planted}\n", "providers")
+
+
+# From the ground up: a room uses what stands to its left and nothing to its right.
+ORDER = {
+    "providers": "errors types host_memory weights catalog replies hosted direct llama hf loopback",
+    "pbclient": "errors record benchmark images progress data reward money scores models compare episodes"
+    " calls config scheduler forecast report cli",
+}
+ROOMS = {package: rooms.split() for package, rooms in ORDER.items()}
+
+
+def climbs(source: str, package: str, room: str) -> set[str]:
+    """The rooms above its own that a file of `room` imports."""
+    order = ROOMS[package]
+    rooms = set()
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        rooms |= {name.split(".")[1] for name in names if name.startswith(f"{package}.")}
+    return {name for name in rooms if name in order and order.index(name) > order.index(room)}
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_no_file_imports_from_a_room_above_its_own(package):
+    upwards = {}
+    for path in (ROOT / package).rglob("*.py"):
+        room = path.relative_to(ROOT / package).with_suffix("").parts[0]
+        if room in ("__init__", "__main__"):
+            continue
+        assert room in ROOMS[package], f"{room} has no place in the order of rooms"
+        if found := climbs(path.read_text(encoding="utf-8"), package, room):
+            upwards[str(path)] = found
+    assert upwards == {}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "from pbclient.scheduler.plan import Plan",
+        "from pbclient.scheduler import plan",
+        "from pbclient import config",
+        "import pbclient.cli.app",
+        "def late():\n    from pbclient.report.panel import panel",
+    ],
+)
+def test_a_planted_climb_is_found(planted):
+    source = (ROOT / "pbclient" / "money" / "budget.py").read_text(encoding="utf-8")
+    assert climbs(source, "pbclient", "money") == set()
+    assert climbs(f"{source}\n{planted}\n", "pbclient", "money")
 
 
 def public_names(package: str) -> set[str]:
@@ -105,7 +157,12 @@ def test_pbclient_has_no_other_names():
 
 
 HEAVY = ("litellm", "openai", "PIL", "aiohttp", "rich", "diskcache", "proactivebench", "platformdirs")
-OWN_HEAVY = ("pbclient.dataset", "pbclient.samples", "pbclient.plan", "pbclient.evaluate")
+OWN_HEAVY = (
+    "pbclient.data.folder",
+    "pbclient.data.samples",
+    "pbclient.scheduler.plan",
+    "pbclient.scheduler.evaluate",
+)
 
 
 def loaded_after(code: str, *, cwd: Path | None = None, **variables: str) -> tuple[set[str], str]:
@@ -124,7 +181,7 @@ def loaded_after(code: str, *, cwd: Path | None = None, **variables: str) -> tup
 
 
 def command(*args: object) -> str:
-    return f"import pbclient.cli; pbclient.cli.main({[str(each) for each in args]!r})"
+    return f"import pbclient.cli.app; pbclient.cli.app.main({[str(each) for each in args]!r})"
 
 
 @pytest.mark.parametrize("code", ["import pbclient", command("--help"), command("run", "--help")])

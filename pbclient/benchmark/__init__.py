@@ -1,0 +1,1 @@
+"""What is taken from the installed benchmark package, unmodified."""

@@ -1,0 +1,123 @@
+"""The open-ended protocol, taken from the installed package: its hint, its answers, its judge's messages.
+
+How a judge's answer is read is the business of `verdicts`, who asks it that of `judge`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pbclient.benchmark.package import Environment, guarded
+from pbclient.errors import InputError
+from providers import Message
+
+# The package's example judges so many samples of a data set.
+SUBSET = 100
+_SHUFFLE_SEED = 0
+_EXAMPLE = Path("tests", "oeg.py")
+
+
+def subset[T](samples: Sequence[T], limit: int | None) -> list[T]:
+    """The samples that the package's example takes, in its order: shuffled with seed 0, the first so many."""
+    shuffled = list(samples)
+    # Its own generator gives what `random.seed(0); random.shuffle(...)` gives.
+    random.Random(_SHUFFLE_SEED).shuffle(shuffled)
+    return shuffled[: SUBSET if limit is None else limit]
+
+
+def valid_answers(environment: Environment) -> tuple[str, str]:
+    """What the environment would accept, asked twice as the package's example does.
+
+    The judge is shown the first and read with the second: the environment of CIT adds to its list
+    each time.
+    """
+    return (
+        guarded(environment.get_open_ended_gen_answers),
+        guarded(environment.get_open_ended_gen_answers),
+    )
+
+
+def judge_messages(prompt: str, valid: str, answer: str) -> tuple[Message, ...]:
+    """The package's messages to a judge."""
+    from proactivebench.open_ended_gen import get_oeg_judge_messages
+
+    messages = guarded(lambda: get_oeg_judge_messages(prompt, valid, answer))
+    return tuple(Message(each["role"], (each["content"],)) for each in messages)
+
+
+@cache
+def hint() -> str:
+    """The sentence that the package's example adds to the prompt, from the installed file."""
+    spec = importlib.util.find_spec("proactivebench")
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or ():
+        path = Path(folder) / _EXAMPLE
+        if path.is_file():
+            return _added_to_prompt(path.read_text(encoding="utf-8"))
+    raise InputError(f"The installed proactivebench has no {_EXAMPLE}: install proactivebench 0.1.1.")
+
+
+def _added_to_prompt(source: str) -> str:
+    """The one text that the source adds to `state["prompt"]`."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.AugAssign(
+                target=ast.Subscript(slice=ast.Constant(value="prompt")), value=ast.Constant(value=str(text))
+            ):
+                return text
+    raise InputError(f"The installed proactivebench has no hint in {_EXAMPLE}: install proactivebench 0.1.1.")
+
+
+_EXCHANGED = str.maketrans("01", "10")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The package's three figures, each 0 or 1, and whether the judge's answer held them.
+
+    Where `parsed` is false the figures are the zeros that the package counts: no score of ours.
+    """
+
+    proactive_suggestion: int
+    category_prediction: int
+    aggregate: int
+    parsed: bool
+
+    def figures(self) -> dict[str, int]:
+        """The three figures, as the package's parser names them."""
+        return {
+            "proactive_suggestion": self.proactive_suggestion,
+            "category_prediction": self.category_prediction,
+            "aggregate": self.aggregate,
+        }
+
+
+def read_verdict(valid_first: str, valid_second: str, text: str, dataset: str) -> Verdict:
+    """The verdict in `text`, a judge's whole answer with its thinking, on a sample of `dataset` (acronym).
+
+    `valid_first` and `valid_second` are what `get_open_ended_gen_answers` of one environment gave
+    when called twice, as the package's example calls it: the judge is shown the first, its answer
+    is parsed with the second. They differ only for CIT where the first frame lies inside the film
+    (each call adds an option there); a verdict as long as the list that the judge saw then does
+    not parse, and that is the benchmark's rule. Both are taken so that the choice is made here.
+    """
+    from proactivebench.open_ended_gen import parse_judge_prediction
+
+    said = text.rpartition("</think>")[2].strip("\n")
+
+    def parse(output: str) -> dict[str, int]:
+        found: dict[str, int] = parse_judge_prediction(
+            valid_answers=valid_second, raw_judge_output=output, dataset=dataset
+        )
+        return found
+
+    found = parse(said)
+    # A verdict has at least one figure: all zeros, exchanged, are all ones; what has no verdict stays 0.
+    parsed = bool(found["aggregate"] or parse(said.translate(_EXCHANGED))["aggregate"])
+    return Verdict(found["proactive_suggestion"], found["category_prediction"], found["aggregate"], parsed)

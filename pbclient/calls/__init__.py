@@ -1,0 +1,1 @@
+"""The wrappers around one call, from the cache to the wire."""

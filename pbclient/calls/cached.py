@@ -1,0 +1,133 @@
+"""A provider around a provider and a store: what was answered once is never asked again.
+
+`Cached` stands outermost, so that a hit waits for no slot, limit or hold; `Storing` stands
+innermost, so that an answer is on disk before anything else can happen to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cache import MISS, CorruptEntry, KeyLocks, Store, digest_of, nearest
+from pbclient.calls.key import Spelling, bought_by, describe, is_request, pack, unpack
+from pbclient.errors import PbclientError
+from providers import Json, Provider, Request, Response
+from runs import RunFolder
+
+
+class OfflineMiss(PbclientError):
+    """`--offline`, and the cache does not hold this request."""
+
+
+@dataclass
+class Cached:
+    """Looks up first; on a miss, one caller a key goes inside and the others wait for its answer.
+
+    `identity` is the provider's part of the key and `run` the id of the run that asks. `warn`
+    hears of entries that cannot be read, which count as misses: their answers are bought again
+    and written over them. `ours` hears of hits on answers that this very run stored.
+    """
+
+    inner: Provider
+    store: Store
+    locks: KeyLocks
+    identity: Mapping[str, Json]
+    run: str
+    warn: Callable[[str], None]
+    ours: Callable[[Request, Response], None]
+    _spelling: Spelling = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._spelling = Spelling(self.identity)
+
+    async def complete(self, request: Request) -> Response:
+        spelled = self._spelling(request)
+        key = digest_of(spelled)
+        found = self._look_up(key, spelled, request)
+        if found is not None:
+            return found
+        async with self.locks.hold(key):
+            # Whoever held the key before us, here or in another process, has stored its answer.
+            found = self._look_up(key, spelled, request)
+            if found is not None:
+                return found
+            return await self.inner.complete(request.named(key, spelled))
+
+    def _look_up(self, key: str, spelled: bytes, request: Request) -> Response | None:
+        try:
+            answer = self.store.answer(key, spelled)
+            if answer is MISS:
+                return None
+            found = unpack(answer, key)
+        except (CorruptEntry, ValueError) as error:
+            self.warn(f"Cache entry {key[:12]} is corrupt and counts as a miss ({error})")
+            return None
+        run, hold = bought_by(answer)
+        if run == self.run:
+            self.ours(request._replace(key=key, hold=hold), found)
+        return found
+
+
+@dataclass
+class Storing:
+    """Keeps every answer, and which run bought it, before it is handed on: nothing later can lose it.
+
+    For requests that have passed a `Cached`.
+    """
+
+    inner: Provider
+    store: Store
+    run: str
+
+    async def complete(self, request: Request) -> Response:
+        response = await self.inner.complete(request)
+        await self.store.keep(request.key, request.spelled, pack(response, self.run, request.hold))
+        return response._replace(key=request.key)
+
+
+class Offline:
+    """Stands where the wire would be: every miss is an error that names what differs."""
+
+    def __init__(self, store: Store, identity: Mapping[str, Json]) -> None:
+        self._store = store
+        self._identity = identity
+        self._first: str | None = None
+        self._looking = asyncio.Lock()
+
+    async def complete(self, request: Request) -> Response:
+        # The nearest entry costs a scan of the whole cache: once is enough to tell why.
+        async with self._looking:
+            if self._first is None:
+                self._first = await asyncio.to_thread(self._difference, request)
+                raise OfflineMiss(f"Not in the cache, and --offline forbids asking: {self._first}")
+        raise OfflineMiss(f"Not in the cache either; of the first miss: {self._first}")
+
+    def _difference(self, request: Request) -> str:
+        # What was learned of a model stands among the answers, but nobody asked for it.
+        asked = ((key, entry) for key, entry in self._store.entries() if is_request(entry.asked))
+        found = nearest(asked, describe(self._identity, request))
+        if found is None:
+            return "the cache holds no request at all."
+        key, _, differences = found
+        return (
+            f"the nearest stored request ({key[:12]}) differs in "
+            + "; ".join(map(str, differences[:5]))
+            + "."
+        )
+
+
+def answers_folder(folder: RunFolder, cache_dir: Path | None) -> Path:
+    """Where the answers of a recorded run are kept, unless `cache_dir` says otherwise."""
+    if cache_dir is None and folder.manifest["settings"].get("no_cache"):
+        return folder.path / "answers"
+    return cache_dir or default_cache_dir()
+
+
+def default_cache_dir() -> Path:
+    """The user's cache folder for answers."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pbclient") / "answers"

@@ -1,0 +1,206 @@
+"""The line from an episode to the wire, put together in one place.
+
+    player -> Adapting -> Cached -> Retrying -> Limited -> Held -> Gate -> Storing -> provider
+
+A hit turns back at `Cached`: it waits for no slot, limit or hold. `Storing` stands next to the
+wire: a paid answer is on disk before anything else can happen to it. A judge has a line of its own
+with the same cache, ledger and purse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from cache import KeyLocks, Store, digest
+from pbclient.calls.breaker import Gate
+from pbclient.calls.cached import Cached, Offline, Storing
+from pbclient.calls.key import asked_of, bought_by, images_in, unpack
+from pbclient.calls.limiter import Bucket, Limited, Slots
+from pbclient.calls.pace import Paced
+from pbclient.calls.process import RareCollections
+from pbclient.calls.rejected import Adapting
+from pbclient.calls.retrying import Retrying
+from pbclient.episodes.judge import Judge
+from pbclient.models.model import Model
+from pbclient.money.amounts import dollars, shown
+from pbclient.money.books import RunBooks
+from pbclient.money.bounds import images_of
+from pbclient.money.budget import Held, Purse, Raise
+from pbclient.progress import Progress
+from providers import Provider, Request, Response, TransientError, Unusable
+from runs import Ledger, RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many calls to one model at once and a minute; `offline` allows none."""
+
+    concurrency: int
+    rpm: int | None = None
+    tpm: int | None = None
+    offline: bool = False
+
+
+@asynccontextmanager
+async def open_works(
+    answers: Path, limit: int | None, folder: RunFolder, progress: Progress
+) -> AsyncIterator[Works]:
+    """What all models of a run share, closed with the block."""
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(Store(answers))
+        locks = stack.enter_context(KeyLocks(answers))
+        ledger = stack.enter_context(Ledger.open(folder.ledger))
+        progress.retries = ledger.retries
+        yield Works(folder, progress, store, locks, ledger, limit, stack)
+
+
+@dataclass
+class Works:
+    """Fits the wrappers round providers, and ties what they notice to the run.
+
+    One cache, one ledger and one purse, whatever is asked: the limit is the run's.
+    """
+
+    folder: RunFolder
+    progress: Progress
+    store: Store
+    locks: KeyLocks
+    ledger: Ledger
+    limit: int | None
+    stack: AsyncExitStack
+    gates: list[Gate] = field(default_factory=list)
+    slots: list[Slots] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.purse = Purse(self.ledger, self.limit, self._raised(), self._overrun)
+
+    def wired(self, model: Model, limits: Limits) -> Provider:
+        """The whole line to a model."""
+        wire = Offline(self.store, model.identity) if limits.offline else self._paid(model, limits)
+
+        def recovered(request: Request, response: Response) -> None:
+            self._settle(model, request.hold, images_of(request), response, request.key)
+
+        cached = Cached(wire, self.store, self.locks, model.identity, self._run, self.progress.say, recovered)
+        dropped = _Dropped(self.folder, self.progress, "judge_dropped" if model.choice.prefix else "dropped")
+        adapting = Adapting(cached, self.store, model.identity, dropped.notice)
+        adapting.recall()
+        dropped.keep(adapting.changes)
+        return adapting
+
+    def judge(self, model: Model, limits: Limits) -> Judge:
+        """A judge with its line and its books."""
+        books = RunBooks(self.ledger, model.price)
+        return Judge(
+            model.title, self.wired(model, limits), model.params, books, grammar=model.choice.grammar
+        )
+
+    def collect_rarely(self, models: Iterable[Model], calls: int) -> None:
+        """Keep the garbage collector out of the way while these are asked, so many calls at once."""
+        # Nothing is known of the cycles that LiteLLM's many ways leave behind.
+        tidy = not any(model.by_litellm for model in models)
+        self.stack.enter_context(RareCollections(tidy=tidy, calls=calls))
+
+    def show_money(self) -> None:
+        """Let the progress read the ledger live."""
+        limit = None if self.limit is None else dollars(self.limit)
+        self.progress.money = lambda: (
+            dollars(self.ledger.settled),
+            dollars(self.ledger.kept + self.ledger.held),
+            limit,
+        )
+        self.progress.wire = lambda: (self.ledger.calls, sum(slots.running for slots in self.slots))
+
+    def release_holds(self, models: Iterable[Model]) -> None:
+        """Free what nobody knows the bill of, on the user's word; what is known is settled first.
+
+        Of an answer by none of `models` (a judge's of `pbclient judge`) only that judge knows the bill.
+        """
+        asked: dict[str, Model] = {}
+        for model in models:
+            # A judge that is the model under test may have been given another price: the first one's.
+            asked.setdefault(digest(dict(model.identity)), model)
+        others: set[int] = set()
+        for key, entry in self.store.entries():
+            buyer, hold = bought_by(entry.answer)
+            if buyer != self._run:
+                continue
+            answering = asked.get(digest(asked_of(entry.asked)))
+            if answering is None:
+                others.add(hold)
+            else:
+                self._settle(answering, hold, images_in(entry.asked), unpack(entry.answer), key)
+        freed = self.ledger.release_holds(others)
+        self.folder.update(holds_raised=None)
+        self.progress.say(f"Released {shown(freed)} of holds left by calls whose end is unknown.")
+
+    @property
+    def _run(self) -> str:
+        return str(self.folder.manifest["id"])
+
+    def _paid(self, model: Model, limits: Limits) -> Provider:
+        """Retries, slots and money, and behind them the wire."""
+        provider = model.connect()
+        self.stack.push_async_callback(provider.aclose)
+        gate = Gate(Storing(provider, self.store, self._run), self._shut)
+        self.gates.append(gate)
+        slots, bounds = Slots(limits.concurrency), model.bounds
+        self.slots.append(slots)
+        held = Held(
+            Paced(gate),
+            self.purse,
+            bounds.of,
+            lambda request, response: bounds.bill(images_of(request), response),
+        )
+        requests = Bucket(limits.rpm) if limits.rpm else None
+        tokens = Bucket(limits.tpm) if limits.tpm else None
+        return Retrying(Limited(held, slots, requests, tokens), noticed=self._retried)
+
+    def _settle(self, model: Model, hold: int, images: int, response: Response, key: str) -> None:
+        """Killed between storing an answer and settling it: the bill is known after all."""
+        bill = model.bounds.bill(images, response)
+        if bill is not None and self.ledger.is_kept(hold):
+            self.ledger.settle(hold, bill, key)
+
+    def _raised(self) -> Raise:
+        """By how much an earlier life of the run had to raise its holds."""
+        ratio, floor = self.folder.manifest.get("holds_raised") or ("1", 0)
+        return Raise(Fraction(ratio), int(floor))
+
+    def _overrun(self, bill: int, hold: int, raised: Raise) -> None:
+        self.folder.update(holds_raised=[str(raised.ratio), raised.floor])
+        self.progress.say(
+            f"WARNING: a call cost {shown(bill)} although its hold was {shown(hold)}. From here on all "
+            "holds of this run are raised to match (--release-holds forgets that); the limit stays."
+        )
+
+    def _retried(self, error: TransientError, wait: float) -> None:
+        self.ledger.retry()
+        self.progress.retries += 1
+
+    def _shut(self, error: Unusable) -> None:
+        if self.ledger.calls:  # else the run ends at once, and with the same words
+            self.progress.say(f"No further calls: {error}")
+
+
+@dataclass
+class _Dropped:
+    """What a model is known to reject, said aloud and kept in the manifest under `name`."""
+
+    folder: RunFolder
+    progress: Progress
+    name: str
+
+    def notice(self, option: str, instead: str | None, why: str) -> None:
+        what = f"is sent as {instead}" if instead else "is dropped"
+        self.progress.say(f"The model rejects the option {option}, which {what} from now on ({why}).")
+        self.keep({option: instead})
+
+    def keep(self, changes: Mapping[str, str | None]) -> None:
+        if changes:
+            known = self.folder.manifest.get(self.name) or {}
+            self.folder.update(**{self.name: {**known, **changes}})

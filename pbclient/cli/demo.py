@@ -1,0 +1,83 @@
+"""`pbclient demo`: the main job with no key, data or network.
+
+The built-in samples, the four baselines, and one pass through real HTTP against a loopback model
+server, twice: the second pass asks nothing. What it writes lies in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pbclient.benchmark.package import DATA_SETS
+from pbclient.config import RunConfig
+from pbclient.data.samples import builtin_folder
+from pbclient.models.listing import BASELINES
+from pbclient.progress import Say
+from pbclient.report.summary import plain
+from pbclient.scheduler.evaluate import RunResult, evaluate
+from providers.loopback.server import LoopbackServer
+from providers.loopback.shapes import Ask
+
+NEXT = """What next, with a real model:
+  export OPENAI_API_KEY=...
+  pbclient run --provider openai --max-cost 2 --limit 5      (built-in samples)
+  pbclient run --provider openai --max-cost 25 --data DIR    (the published test/ folder)
+`pbclient providers` lists the other providers, `pbclient run --help` the options."""
+
+
+def show(say: Say) -> None:
+    """Run the demo and say what happens."""
+    with tempfile.TemporaryDirectory(prefix="pbclient-demo-") as folder:
+        asyncio.run(_show(Path(folder), say))
+
+
+async def _show(folder: Path, say: Say) -> None:
+    data = builtin_folder()
+    say(f"Built-in samples: {data}\n\nFour baselines, which need no model (acc % and ps):")
+    say(" " * 14 + "".join(f"{dataset.acronym:>9}" for dataset in DATA_SETS))
+    for name in BASELINES:
+        say(_one_line(name, await evaluate(_baseline(name, data, folder))))
+    say("\nThe same through LiteLLM and real HTTP, against a model server on this machine:")
+    async with LoopbackServer(policy=_glance) as server:
+        for number in (1, 2):
+            result = await evaluate(_loopback(server.url, data, folder, number))
+            calls = result.summary["calls"]
+            say(f"pass {number}: {calls['wire']} calls, {calls['hits']} hits")
+    say("")
+    say(plain(result.summary))
+    say(f"\n{NEXT}")
+
+
+def _baseline(name: str, data: Path, folder: Path) -> RunConfig:
+    return RunConfig(provider="baseline", model=name, data=data, out=folder / name)
+
+
+def _loopback(url: str, data: Path, folder: Path, number: int) -> RunConfig:
+    return RunConfig(
+        provider="openai",
+        model="glance-1",
+        base_url=url,
+        price="0.50,2",
+        max_cost=Decimal(1),
+        data=data,
+        cache_dir=folder / "answers",
+        out=folder / f"pass-{number}",
+    )
+
+
+def _glance(ask: Ask) -> str:
+    """A model of sorts: always gives the same option for the same question and picture."""
+    options = re.findall(r"^([A-Z]\. .+)$", ask.text, flags=re.MULTILINE)
+    seen = hashlib.sha256(ask.text.encode() + b"".join(data for _, data in ask.images)).digest()
+    return str(options[seen[0] % len(options)])
+
+
+def _one_line(name: str, result: RunResult) -> str:
+    figures: dict[str, Any] = result.summary["datasets"]
+    return f"{name:<14}" + "".join(f" {row['acc']:3.0f} {row['ps']:4.1f}" for row in figures.values())

@@ -1,0 +1,96 @@
+"""One run as a person sits before it: the panel, Ctrl-C, and what to type next."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, nullcontext
+
+from pbclient.cli.stalls import watching
+from pbclient.config import RunConfig
+from pbclient.progress import Progress
+from pbclient.report.panel import panel, plain
+from pbclient.scheduler.evaluate import RunResult, evaluate
+from pbclient.scheduler.interrupts import ECHO, Interrupts
+from pbclient.scheduler.plan import OWED, UNJUDGED
+
+SHOWN = 3  # reasons that are worth reading at the end of a run
+
+
+type Work[T] = Callable[[Progress, Interrupts], Awaitable[T]]
+
+
+def play(config: RunConfig, *, debug: bool = False) -> RunResult:
+    """Run `config` before a person; with `debug` it says at the end what held the event loop up."""
+
+    async def work(progress: Progress, interrupts: Interrupts) -> RunResult:
+        with watching(progress.say) if debug else nullcontext():
+            return await evaluate(config, progress=progress, interrupts=interrupts)
+
+    return attended(work)
+
+
+def attended[T](work: Work[T]) -> T:
+    """Do `work` with a live panel on a terminal and plain lines in a pipe, both on stderr, and Ctrl-C."""
+    progress = Progress()
+    with ExitStack() as stack:
+        # Started with stderr closed there is nobody to tell anything.
+        stream = sys.stderr or stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context((panel if stream.isatty() else plain)(progress, stream))
+        return asyncio.run(_interruptible(work, progress))
+
+
+async def _interruptible[T](work: Work[T], progress: Progress) -> T:
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    interrupts = Interrupts(echo=0.0 if at_terminal else ECHO)
+
+    def interrupt() -> None:
+        if interrupts.count == 0:
+            progress.say("Finishing and storing what is on the wire; Ctrl-C again stops at once.")
+        interrupts()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    return await work(progress, interrupts)
+
+
+def ending(result: RunResult, command: Sequence[str]) -> list[str]:
+    """Where the run is, why it stopped or left episodes unresolved, and the `command` that continues it."""
+    lines = [f"Run folder: {result.folder}", *unresolved(result.reasons)]
+    if result.unusable is not None:
+        lines.append(f"Stopped: {result.unusable}")
+    if result.interrupted:
+        lines.append("Interrupted; the figures above are of what was finished.")
+    elif result.exit_code == 3:
+        lines.append("Stopped by the budget: raise --max-cost and continue.")
+    if _owes(result):
+        lines.append(f"To continue: {_continued(command, str(result.folder))}")
+    elif result.outcomes.get(UNJUDGED):
+        again = ["pbclient", "judge", str(result.folder), "--only-failed"]
+        lines.append(f"To ask the judge again: {shlex.join(again)}")
+    return lines
+
+
+def unresolved(reasons: Sequence[tuple[str, int]]) -> list[str]:
+    """Why episodes were not resolved, the commonest reasons first."""
+    lines = [f"Unresolved ({count}): {reason}" for reason, count in reasons[:SHOWN]]
+    more = sum(count for _, count in reasons[SHOWN:])
+    if more:
+        lines.append(f"Unresolved for other reasons ({more}): see `error` in episodes.jsonl.")
+    return lines
+
+
+def _continued(command: Sequence[str], folder: str) -> str:
+    named = any(word == "--out" or word.startswith("--out=") for word in command)
+    return shlex.join(command if named else [*command, "--out", folder])
+
+
+def _owes(result: RunResult) -> bool:
+    """Whether the same command would ask anything again: refusals and cut answers are final."""
+    outcomes = result.outcomes
+    return sum(outcomes.values()) < result.planned or any(outcomes.get(outcome) for outcome in OWED)

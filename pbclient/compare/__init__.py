@@ -1,0 +1,1 @@
+"""Several recorded runs beside each other."""

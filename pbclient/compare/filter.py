@@ -1,0 +1,208 @@
+"""`pbclient filter`: the paper's filter. Samples that many models get right at once ask for no help.
+
+A sample is dropped when the share of runs that answered it correctly at the first turn, without a
+suggestion, is the threshold or more (the paper: 25 %). Each run weighs the same:
+
+- a run that repeats a sample counts by the share of its resolved repeats;
+- a run that did not resolve it (refused, truncated, failed, stopped) has no say in it;
+- a sample that no run resolved was shown to be easy by none, and stays;
+- a sample that some run has no episode of at all is an error: that run is not finished, or was
+  played on other samples, and its share would be of other models than the rest.
+
+Which rows are dropped whatever their id (`kept`) was settled when the runs were played.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from pbclient.benchmark.package import MCQA, STEMS
+from pbclient.compare.recorded import (
+    Recorded,
+    config_differences,
+    in_order,
+    other_data,
+    read_runs,
+    refuse_other_data,
+)
+from pbclient.data.filters import FORMAT, SCHEMA, digest
+from pbclient.errors import InputError
+from runs import replace_file
+
+RULE = (
+    "dropped: answered correctly at the first turn in at least the threshold's share of the runs that "
+    "resolved the sample (repeats by their share); kept: all others, and those that no run resolved"
+)
+
+type Filtered = dict[str, Any]
+type _Sample = tuple[str, str]
+# Of a run: sample -> (repeats that were right at once, repeats that were resolved).
+type _First = dict[_Sample, tuple[int, int]]
+
+
+def read_threshold(text: str) -> Fraction:
+    """A number of percent, as a share. Raises `InputError`."""
+    try:
+        # By way of a float, whose exponent is bounded; its shortest form is what was written.
+        share = Fraction(repr(float(text.strip().removesuffix("%").strip()))) / 100
+    except ValueError:
+        raise InputError(f"--threshold must be a number of percent such as 25, not {text!r}.") from None
+    if not 0 < share <= 1:
+        raise InputError(f"--threshold must be above 0 and at most 100 percent, not {text!r}.")
+    return share
+
+
+def make_filter(paths: Sequence[Path], threshold: Fraction, *, force: bool = False) -> Filtered:
+    """What a file for `run --filter FILE` holds: the kept ids, how they came about, before and after.
+
+    The same runs give the same object. Raises `InputError` or `runs.RunError`.
+    """
+    if not paths:
+        raise InputError("A filter needs runs of one or more models: name their folders.")
+    runs = read_runs(paths)
+    _refuse_unfit(runs)
+    firsts = [_first_turns(run) for run in runs]
+    samples = _samples(runs, firsts)
+    differ = other_data(runs, [name for name in STEMS if any(name == dataset for dataset, _ in samples)])
+    if not force:
+        refuse_other_data(runs, differ)
+    judged = [_judged(sample, firsts) for sample in samples]
+    kept = [each for each in judged if each.share is None or each.share < threshold]
+    if not kept:
+        raise InputError("This filter keeps no sample at all: raise --threshold.")
+    ids = _ids(each.sample for each in kept)
+    return {
+        FORMAT: SCHEMA,
+        "ids": ids,
+        "digest": digest(ids),
+        "made": {
+            "rule": RULE,
+            "threshold_percent": float(100 * threshold),
+            "runs": [_provenance(run) for run in runs],
+            "differences": config_differences(runs),
+            "other_data": differ,
+            "partly_resolved": sum(0 < each.runs < len(runs) for each in judged),
+            "resolved_by_none": _ids(each.sample for each in judged if not each.runs),
+        },
+        "table": {"before": _table(judged), "after": _table(kept)},
+    }
+
+
+def dump(found: Filtered) -> bytes:
+    """The bytes of the file: a line for each data set's ids, so that two lists can be compared by eye."""
+    ids = ",\n".join(
+        f"    {json.dumps(name)}: {json.dumps(numbers)}" for name, numbers in found["ids"].items()
+    )
+    head = json.dumps(FORMAT), found[FORMAT]
+    rest = json.dumps({name: found[name] for name in ("digest", "made", "table")}, indent=2)
+    return f'{{\n  {head[0]}: {head[1]},\n  "ids": {{\n{ids}\n  }},{rest[1:]}\n'.encode("ascii")
+
+
+def write(path: Path, found: Filtered) -> None:
+    """Write the file; one that says something else is not replaced. Raises `InputError` or `OSError`."""
+    content = dump(found)
+    if path.exists() and (not path.is_file() or path.read_bytes() != content):
+        raise InputError(f"{path} is there already: name another file with --out, or remove it.")
+    replace_file(path, [content])
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A sample, how many runs resolved it, and their mean share of answers that were right at once."""
+
+    sample: _Sample
+    runs: int
+    share: Fraction | None
+
+
+def _refuse_unfit(runs: Sequence[Recorded]) -> None:
+    for run in runs:
+        if run.mode != MCQA:
+            raise InputError(
+                f"{run.path} is a run of --mode {run.mode}: the filter is made of multiple choice."
+            )
+        if run.config.get("reference"):
+            raise InputError(
+                f"{run.path} was played with --reference, whose first turn shows all there is to see: "
+                "leave it out."
+            )
+
+
+def _first_turns(run: Recorded) -> _First:
+    found: _First = {}
+    for episode in run.episodes():
+        sample = episode["dataset"], episode["sample"]
+        right, resolved = found.get(sample, (0, 0))
+        if episode["outcome"] == "resolved":
+            right += episode["correct"] and episode["suggestions"] == 0
+            resolved += 1
+        found[sample] = right, resolved
+    return found
+
+
+def _samples(runs: Sequence[Recorded], firsts: Sequence[_First]) -> list[_Sample]:
+    """All samples, which every run has to have an episode of."""
+    every = set[_Sample]().union(*firsts)
+    for run, own in zip(runs, firsts, strict=True):
+        missing = sorted(every - set(own), key=in_order)
+        if missing:
+            few = ", ".join(" ".join(sample) for sample in missing[:3])
+            raise InputError(
+                f"{run.path} has no episode of {len(missing)} of the {len(every)} samples "
+                f"({few}{_dots(missing)}): finish it on the same samples as the others, or leave it out."
+            )
+    strange = sorted(sample for sample in every if not sample[1].removeprefix("-").isdecimal())
+    if strange:
+        raise InputError(f"{' '.join(strange[0])} is no id of a sample: a line in episodes.jsonl is damaged.")
+    if not every:
+        raise InputError("These runs have no episode yet: finish them first.")
+    return sorted(every, key=in_order)
+
+
+def _dots(found: Sequence[object]) -> str:
+    return ", ..." if len(found) > 3 else ""
+
+
+def _judged(sample: _Sample, firsts: Sequence[_First]) -> _Judged:
+    counts = [own[sample] for own in firsts]
+    shares = [Fraction(right, resolved) for right, resolved in counts if resolved]
+    mean = sum(shares, Fraction()) / len(shares) if shares else None
+    return _Judged(sample, len(shares), mean)
+
+
+def _ids(samples: Iterable[_Sample]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for dataset, sample in samples:
+        found.setdefault(dataset, []).append(int(sample))
+    return {name: sorted(found[name]) for name in STEMS if name in found}
+
+
+def _provenance(run: Recorded) -> dict[str, Any]:
+    manifest, config = run.folder.manifest, run.config
+    data = manifest.get("data")
+    return {
+        "id": manifest["id"],
+        "provider": config.get("provider"),
+        "model": config.get("model"),
+        "benchmark": config.get("benchmark"),
+        "filter": config.get("filter") or "official",
+        "data": data.get("digest") if isinstance(data, dict) else data,
+    }
+
+
+def _table(judged: Sequence[_Judged]) -> dict[str, Any]:
+    """Samples and mean first-turn accuracy in percent, of each data set and of all samples together."""
+    names = [name for name in STEMS if any(each.sample[0] == name for each in judged)]
+    rows = {name: _row([each for each in judged if each.sample[0] == name]) for name in names}
+    return {"datasets": rows, "total": _row(judged)}
+
+
+def _row(judged: Sequence[_Judged]) -> dict[str, Any]:
+    shares = [each.share for each in judged if each.share is not None]
+    mean = float(100 * sum(shares, Fraction()) / len(shares)) if shares else None
+    return {"samples": len(judged), "first_turn_acc": None if mean is None else round(mean, 6)}

@@ -1,0 +1,1 @@
+"""The data folder: what is there and what is played."""

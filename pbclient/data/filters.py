@@ -1,0 +1,107 @@
+"""Which samples are played: those the benchmark keeps, all of them, or those that a file lists.
+
+A filter goes by ids alone. Rows that the package drops whatever their id (`benchmark.SKIPPED`) are
+in none: with them left out, the first version of the paper had 63 samples of VSOD before its filter
+(every VSOD share in its Table 1 is a multiple of 1/63, not of the 42 that the filter keeps).
+How such a list is made is the business of `filtering`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from reprlib import repr as shortly
+from typing import Any
+
+from pbclient.benchmark.package import DATA_SETS, kept_ids
+from pbclient.errors import InputError
+
+SCHEMA = 1
+FORMAT = "pbclient_filter"  # the key by which such a file is known, and its schema number
+
+type Ids = Mapping[str, frozenset[int]]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """The samples to play, by data set.
+
+    `ids` gives those of one data set, or None where all are meant; `recorded` is what run.json says
+    of the filter (None for the benchmark's own, so that a run from before there was a choice goes
+    on), and `listed` whether each id was listed by a user and therefore has to be there.
+    """
+
+    name: str
+    recorded: str | None
+    ids: Callable[[str], frozenset[int] | None]
+    listed: bool = False
+
+
+OFFICIAL = Filter("official", None, kept_ids)
+NONE = Filter("none", "none", lambda acronym: None)
+
+
+def read_filter(text: str) -> Filter:
+    """The filter that `--filter none|official|FILE` names. Raises `InputError` for a file that is none.
+
+    A file needs {"ids": {"ROD": [0, 1, ...], ...}}; a data set that it does not name has no sample.
+    """
+    for known in (OFFICIAL, NONE):
+        if text == known.name:
+            return known
+    ids = _checked(text, _parsed(text))
+    return Filter(text, digest(ids), lambda acronym: ids.get(acronym, frozenset()), listed=True)
+
+
+def digest(ids: Mapping[str, Iterable[int]]) -> str:
+    """What a list of ids is known by, whatever its order and wherever it lies."""
+    listed = {each.acronym: sorted(ids.get(each.acronym, ())) for each in DATA_SETS}
+    text = json.dumps({name: numbers for name, numbers in listed.items() if numbers})
+    return f"sha256:{hashlib.sha256(text.encode('ascii')).hexdigest()}"
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(Path(text).read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"There is no filter {text!r}: --filter takes none, official or a file that "
+            "`pbclient filter` has written."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{text} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, RecursionError):
+        raise _no_list(text, "it is not JSON") from None
+    if not isinstance(found, dict) or not isinstance(found.get("ids"), dict):
+        raise _no_list(text, 'it has no "ids"')
+    schema = found.get(FORMAT, SCHEMA)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise InputError(f"{text} is of a later format ({shortly(schema)}): update pbclient.")
+    return found
+
+
+def _checked(text: str, found: Mapping[str, Any]) -> Ids:
+    known = [each.acronym for each in DATA_SETS]
+    for name, numbers in found["ids"].items():
+        if name not in known:
+            raise _no_list(text, f"there is no data set {name!r}; there are {', '.join(known)}")
+        if not isinstance(numbers, list) or not all(type(each) is int for each in numbers):
+            raise _no_list(text, f"the ids of {name} must be a list of whole numbers")
+        if len(set(numbers)) < len(numbers):
+            raise _no_list(text, f"an id of {name} is listed twice")
+    ids = {name: frozenset(numbers) for name, numbers in found["ids"].items() if numbers}
+    if not ids:
+        raise _no_list(text, "it keeps no sample")
+    if found.get("digest", digest(ids)) != digest(ids):
+        raise InputError(
+            f"{text} was changed after it was written (its digest is another): write it again, "
+            'or delete its "digest" if the change is meant.'
+        )
+    return ids
+
+
+def _no_list(text: str, why: str) -> InputError:
+    return InputError(f"{text} is no list of kept samples ({why}): `pbclient filter` writes one.")

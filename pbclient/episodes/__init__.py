@@ -1,0 +1,1 @@
+"""One episode: a question, its answers, and what the environment makes of them."""

@@ -1,0 +1,133 @@
+"""A language model that says whether an open-ended answer names what the benchmark accepts.
+
+It is asked like any model (cache, money, retries) with the package's messages, and read by the
+package's parser. An answer without a verdict is asked for once more, as another draw; after that
+the judge has failed, which is an outcome and no score.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pbclient import record as lines
+from pbclient.benchmark.open_ended import Verdict, judge_messages, read_verdict
+from pbclient.errors import PbclientError
+from pbclient.money.books import Books
+from pbclient.money.budget import BudgetExhausted
+from pbclient.record import Line, Reply
+from providers import Json, Provider, ProviderError, Request, Response
+
+DRAWS = 2
+MOST_ANSWERS = 1000
+_NO_VERDICT = Verdict(0, 0, 0, parsed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is put to a judge: the prompt and the answer, and what the benchmark accepts.
+
+    `valid` is what the environment gave when asked twice: shown to the judge, and used to read it.
+    """
+
+    dataset: str
+    prompt: str
+    valid: tuple[str, str]
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """`outcome` is `resolved`, `judge_failed` or `budget`; `verdict` its record in the run folder."""
+
+    outcome: str
+    verdict: Line
+    error: str | None = None
+
+    @property
+    def correct(self) -> bool:
+        """Whether the right category was named."""
+        return self.verdict["category_prediction"] == 1
+
+    @property
+    def suggestions(self) -> int:
+        """Whether a valid suggestion was made, as 0 or 1."""
+        return int(self.verdict["proactive_suggestion"] == 1)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Asks one model. `params` are its options as sent; with `grammar` it can write nothing but a verdict."""
+
+    title: str
+    provider: Provider
+    params: Mapping[str, Json]
+    books: Books
+    grammar: bool = False
+    clock: Callable[[], float] = time.monotonic
+
+    async def judge(self, question: Question, earlier: Sequence[Line] = ()) -> Judged:
+        """The verdict on one answer; `earlier` are the recorded calls of attempts that gave none."""
+        calls = list(earlier)
+        error = "The judge gave no verdict that the benchmark can read."
+        try:
+            # An attempt that was cut short is finished, one that came to its end followed by another.
+            for repeat in range(len(calls), (len(calls) // DRAWS + 1) * DRAWS):
+                reply = await self._ask(question, repeat, calls)
+                verdict = self._read(question, reply.text)
+                if verdict.parsed and reply.finish == "stop":
+                    return self._judged("resolved", question, calls, verdict)
+        except BudgetExhausted as exhausted:
+            return self._judged("budget", question, calls, error=str(exhausted))
+        except (ProviderError, PbclientError) as failure:
+            error = f"The judge could not be asked: {failure}"
+        return self._judged("judge_failed", question, calls, error=error)
+
+    async def _ask(self, question: Question, repeat: int, calls: list[Line]) -> Reply:
+        messages = judge_messages(question.prompt, question.valid[0], question.answer)
+        started = self.clock()
+        # An episode whose answer is bought comes before one that has none yet.
+        params = {**self.params, "grammar": verdict_grammar(question)} if self.grammar else self.params
+        response = await self.provider.complete(Request(messages, params, repeat, turn=1))
+        reply = _reply(response)
+        call = lines.call(reply, self.books.entry(reply), self.clock() - started)
+        calls.append({**call, "finish": reply.finish})
+        return reply
+
+    def _read(self, question: Question, text: str) -> Verdict:
+        return read_verdict(*question.valid, text, question.dataset)
+
+    def _judged(
+        self,
+        outcome: str,
+        question: Question,
+        calls: Sequence[Line],
+        verdict: Verdict | None = None,
+        error: str | None = None,
+    ) -> Judged:
+        # The package asks once, and counts what it cannot read as zeros.
+        official = self._read(question, str(calls[0]["answer"])) if calls else _NO_VERDICT
+        figures: Line = dict.fromkeys(_NO_VERDICT.figures())
+        record: Line = {
+            "judge": self.title,
+            "valid": list(question.valid),
+            **(dict(verdict.figures()) if verdict else figures),
+            "official": dict(official.figures()),
+            "turns": list(calls),
+        }
+        return Judged(outcome, record, error)
+
+
+def _reply(response: Response) -> Reply:
+    return Reply(response.text, response.finish, response.usage, response.key, model=response.model)
+
+
+def verdict_grammar(question: Question) -> str:
+    """GBNF of a verdict on this question: as many zeros and ones as the benchmark's parser takes."""
+    count = next((n for n in range(1, MOST_ANSWERS) if _takes(question, n)), 1)
+    return "root ::= [01]" + ' "," [01]' * (count - 1)
+
+
+def _takes(question: Question, count: int) -> bool:
+    return read_verdict(*question.valid, ",".join("1" * count), question.dataset).parsed

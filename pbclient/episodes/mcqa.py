@@ -1,0 +1,137 @@
+"""One episode: the benchmark's own environment on one side, a player on the other.
+
+The environment decides everything about the score; this module carries answers to it and writes
+down what it said. A failure is an outcome, never an answer: what the environment is not given,
+it cannot score. Open-ended answers are the business of `open_episode`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pbclient import record as lines
+from pbclient.benchmark.package import Environment, State
+from pbclient.data.folder import Sample
+from pbclient.episodes.players import Player, View
+from pbclient.episodes.rules import Examples, Exchange, Rules
+from pbclient.errors import PbclientError
+from pbclient.money.books import Books
+from pbclient.money.budget import BudgetExhausted
+from pbclient.record import Line, Reply
+from providers import Json, ProviderError, RequestRefused
+
+type Failure = tuple[str, str]
+
+
+@dataclass
+class Episode:
+    """One episode while it runs, and its line in the run folder at the end.
+
+    `examples` draws the other samples' episodes that precede the question.
+    """
+
+    sample: Sample
+    repeat: int
+    rules: Rules
+    player: Player
+    books: Books
+    examples: Examples | None = None
+    clock: Callable[[], float] = time.monotonic
+    turns: list[Line] = field(default_factory=list)
+    _past: list[Exchange] = field(default_factory=list)
+    _shown: list[Json] = field(default_factory=list)
+
+    async def play(self, row: Mapping[str, Any]) -> Line:
+        """Run to its end; returns the episode line. Only cancellation and bugs of ours pass."""
+        try:
+            self._show_examples()
+            environment = self.rules.environment(self.sample, row)
+            while not environment.stop:
+                failure = await self._turn(environment)
+                if failure is not None:
+                    return self._failed(*failure)
+        except (ProviderError, PbclientError) as error:
+            return self._failed(*failure_of(error))
+        statistics = environment.get_statistics()
+        return self._line(
+            "resolved",
+            correct=bool(statistics["correct_prediction"]),
+            suggestions=int(statistics["num_turns"]) - 1,
+        )
+
+    def _show_examples(self) -> None:
+        for sample, exchanges in self.examples.of(self.sample) if self.examples else ():
+            self._shown.append(sample.id)
+            self._past.extend(exchanges)
+
+    async def _turn(self, environment: Environment) -> Failure | None:
+        """One question and its answer; the outcome and the reason when the answer cannot be scored."""
+        state = self.rules.state(environment)
+        view = self._view(environment, state)
+        started = self.clock()
+        reply = await self.player.answer(view)
+        call = lines.call(reply, self.books.entry(reply), self.clock() - started)
+        turn = lines.turn(state, call)
+        self.turns.append(turn)
+        failure = unscorable(reply)
+        if failure is None:
+            self.rules.evaluate(environment, self.sample, self.repeat, reply.text)
+            turn["action"] = environment.action_evaluation_history[-1]
+            turn["category"] = environment.category_evaluation_history[-1]
+            if self.rules.history:
+                self._past.append(Exchange(state, reply.text))
+        return failure
+
+    def _view(self, environment: Environment, state: State) -> View:
+        sample = self.sample
+        return View(
+            environment,
+            state,
+            sample.dataset,
+            sample.id,
+            self.repeat,
+            environment.num_turns,
+            tuple(self._past),
+        )
+
+    def _failed(self, outcome: str, error: str) -> Line:
+        return self._line(outcome, suggestions=max(len(self.turns) - 1, 0), error=error)
+
+    def _line(
+        self, outcome: str, *, correct: bool = False, suggestions: int = 0, error: str | None = None
+    ) -> Line:
+        return lines.episode(
+            self.sample.dataset,
+            self.sample.id,
+            self.repeat,
+            outcome,
+            self.turns,
+            correct=correct,
+            suggestions=suggestions,
+            error=error,
+            **({"examples": self._shown} if self._shown else {}),
+        )
+
+
+def failure_of(error: ProviderError | PbclientError) -> Failure:
+    """The outcome and the reason when there is no answer."""
+    if isinstance(error, BudgetExhausted):
+        return "budget", str(error)
+    if isinstance(error, RequestRefused):
+        return "refused", str(error)
+    return "failed", str(error)
+
+
+def unscorable(reply: Reply) -> Failure | None:
+    """The outcome and the reason when an answer is none that can be scored."""
+    if reply.finish == "refusal":
+        return "refused", f"The model or a filter declined to answer: {reply.text or 'no text'}"
+    if reply.finish == "length":
+        return "truncated", "The answer was cut off by the output limit: raise --max-tokens."
+    if reply.key and not reply.text.strip():
+        # From afar nothing is a fault and is asked for again; a model here has ended its answer itself.
+        return "refused", "The model said nothing."
+    return None

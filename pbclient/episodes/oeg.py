@@ -1,0 +1,85 @@
+"""One open-ended episode: the first state's question without options, an answer, a judge's verdict.
+
+The answer is recorded whether or not a judge is there; without a verdict it has no score. Whatever
+keeps the judge from a verdict is the outcome of the episode and leaves the answer recorded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pbclient import record as lines
+from pbclient.benchmark.open_ended import hint, valid_answers
+from pbclient.benchmark.package import Environment, State, guarded
+from pbclient.data.folder import Sample
+from pbclient.episodes.judge import Judge, Question
+from pbclient.episodes.mcqa import failure_of, unscorable
+from pbclient.episodes.players import Player, View
+from pbclient.episodes.rules import Rules
+from pbclient.errors import PbclientError
+from pbclient.money.books import Books
+from pbclient.record import Line
+from providers import ProviderError
+
+
+@dataclass
+class OpenEpisode:
+    """One episode while it runs, and its line in the run folder at the end. `judge` None records only."""
+
+    sample: Sample
+    repeat: int
+    rules: Rules
+    player: Player
+    books: Books
+    judge: Judge | None = None
+    clock: Callable[[], float] = time.monotonic
+    turns: list[Line] = field(default_factory=list)
+
+    async def play(self, row: Mapping[str, Any]) -> Line:
+        """Run to its end; returns the episode line. Only cancellation and bugs of ours pass."""
+        try:
+            environment = self.rules.environment(self.sample, row)
+            state = open_state(environment, self.rules)
+            valid = valid_answers(environment)
+            failure = await self._answer(environment, state)
+        except (ProviderError, PbclientError) as error:
+            failure = failure_of(error)
+        if failure is not None:
+            return self._line(failure[0], error=failure[1])
+        question = Question(self.sample.dataset, state["prompt"], valid, str(self.turns[0]["answer"]))
+        return await self._judged(question)
+
+    async def _answer(self, environment: Environment, state: State) -> tuple[str, str] | None:
+        sample = self.sample
+        view = View(environment, state, sample.dataset, sample.id, self.repeat, 0)
+        started = self.clock()
+        reply = await self.player.answer(view)
+        call = lines.call(reply, self.books.entry(reply), self.clock() - started)
+        self.turns.append({**lines.turn(state, call), "options": []})
+        return unscorable(reply)
+
+    async def _judged(self, question: Question) -> Line:
+        if self.judge is None:
+            return self._line("resolved", correct=None, suggestions=None, valid=list(question.valid))
+        found = await self.judge.judge(question)
+        return self._line(
+            found.outcome,
+            error=found.error,
+            correct=found.correct,
+            suggestions=found.suggestions,
+            valid=list(question.valid),
+            verdict=found.verdict,
+        )
+
+    def _line(self, outcome: str, **more: Any) -> Line:
+        return lines.episode(self.sample.dataset, self.sample.id, self.repeat, outcome, self.turns, **more)
+
+
+def open_state(environment: Environment, rules: Rules) -> State:
+    """The state as the package's open-ended example shows it: its hint is a sentence of its own."""
+    # The hint of multiple choice is another.
+    state = guarded(lambda: environment.get_state(hint=False))
+    return {**state, "prompt": state["prompt"] + hint()} if rules.hint else state

@@ -1,0 +1,106 @@
+"""Who answers a turn: a model behind a provider, or a baseline that knows the environment.
+
+A player sees the environment's state and gives a reply. It drives nothing: the episode does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from pbclient.benchmark.package import Environment, State, multiple_choice
+from pbclient.episodes.rules import Exchange, Rules
+from pbclient.images.pictures import Pictures
+from pbclient.money.bounds import refuse_too_many
+from pbclient.record import Reply
+from providers import Json, Message, Provider, Request
+from providers.catalog.image_limits import NO_LIMITS, ImageLimits
+
+type Question = Callable[[State], str]
+
+
+class View(NamedTuple):
+    """What a player may look at: the environment, its current state, and where in the run it is.
+
+    `past` is what stands before the question: examples of other episodes, and this one's own
+    turns where its history is kept.
+    """
+
+    environment: Environment
+    state: State
+    dataset: str
+    sample: str
+    repeat: int
+    turn: int
+    past: tuple[Exchange, ...] = ()
+
+
+class Player(Protocol):
+    """Answers turns."""
+
+    async def answer(self, view: View) -> Reply:
+        """One reply; raises `ProviderError` or `PbclientError` when there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """How states become messages: the frame and the question, as the benchmark's own loop shows them.
+
+    Where the model's provider takes no edge as long as a frame's, or none in a request of so many
+    images, the frame is shrunk to what it takes.
+    """
+
+    pictures: Pictures
+    question: Question
+    limits: ImageLimits = NO_LIMITS
+
+    async def told(self, past: Iterable[Exchange], images: int) -> list[Message]:
+        """The exchanges before a question, in a request of so many images."""
+        messages: list[Message] = []
+        for exchange in past:
+            messages.append(await self.asked(exchange.state, images))
+            messages.append(Message("assistant", (exchange.answer,)))
+        return messages
+
+    async def asked(self, state: State, images: int) -> Message:
+        """The question about a state, in a request of so many images. Raises `FrameError`."""
+        edge = self.limits.longest_edge(images)
+        picture = await self.pictures.open(state["image_path"], state["transform"], edge)
+        return Message("user", (picture, self.question(state)))
+
+
+@dataclass(frozen=True)
+class ModelPlayer:
+    """Puts each question to a model, after what stands before it."""
+
+    provider: Provider
+    params: Mapping[str, Json]
+    conversation: Conversation
+
+    async def answer(self, view: View) -> Reply:
+        images = len(view.past) + 1
+        refuse_too_many(self.conversation.limits, images)
+        past = await self.conversation.told(view.past, images)
+        asked = await self.conversation.asked(view.state, images)
+        response = await self.provider.complete(Request((*past, asked), self.params, view.repeat, view.turn))
+        return Reply(
+            response.text,
+            response.finish,
+            response.usage,
+            response.key,
+            images=images,
+            model=response.model,
+        )
+
+
+def choice_question(rules: Rules) -> Question:
+    """The multiple-choice question of a state."""
+    short = rules.short_answer
+    return lambda state: multiple_choice(state["prompt"], state["options"], short_answer=short)
+
+
+def open_question(state: State) -> str:
+    """The question without options."""
+    return state["prompt"]

@@ -1,0 +1,171 @@
+"""Under which conditions episodes are played: the experiments of the paper, by the package's own means.
+
+Hint, reference, resizing, in-context examples and random options are the environment's features;
+here it is made and stepped with them, seeded where the package draws at random. Which messages
+come of it is the business of `players`.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+from pbclient.benchmark.package import Environment, State, environment_class, guarded
+from pbclient.data.folder import DataFolder, Sample
+from pbclient.errors import InputError
+
+# Only their environments make in-context examples.
+WITH_EXAMPLES = ("ROD", "MVP-N")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question and its answer, as they stand in a conversation."""
+
+    state: State
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the environment is run; each field is the flag of its name.
+
+    `shots` is how many in-context examples precede the question, `cot` whether they reason aloud,
+    `history` whether the conversation so far is kept, `random_options` whether suggestions come
+    from other data sets. `seed` seeds whatever is drawn.
+    """
+
+    hint: bool = False
+    reference: bool = False
+    history: bool = False
+    resize: bool = False
+    shots: int = 0
+    cot: bool = False
+    random_options: bool = False
+    seed: int = 0
+
+    @property
+    def short_answer(self) -> bool:
+        """Whether the question asks for an option and nothing else: an example that reasons would defy it."""
+        return not self.cot
+
+    def environment(self, sample: Sample, row: Mapping[str, Any]) -> Environment:
+        """The environment of one episode. Raises `EnvironmentFailed` on a row that it does not take."""
+        make = environment_class(sample.dataset)
+        # An empty data folder keeps the paths that it gives relative: the frame store resolves them.
+        # That of COCO prints for each sample that it does not resize.
+        with redirect_stdout(io.StringIO()) if self.resize else nullcontext():
+            return guarded(
+                lambda: make(
+                    entry=row,
+                    data_dir="",
+                    resize_samples=self.resize,
+                    reference=self.reference,
+                    random=self.random_options,
+                )
+            )
+
+    def state(self, environment: Environment) -> State:
+        """What is shown next."""
+        return guarded(lambda: environment.get_state(hint=self.hint))
+
+    def evaluate(self, environment: Environment, sample: Sample, repeat: int, answer: str) -> None:
+        """Give the environment an answer; where it then draws at random, the draw is this turn's own."""
+        if not self.random_options:
+            return guarded(lambda: environment.evaluate_generated_answer(answer))
+        where = f"{self.seed}/{sample.dataset}/{sample.id}/{repeat}/{environment.num_turns}"
+        with _seeded(where):
+            return guarded(lambda: environment.evaluate_generated_answer(answer))
+
+    def example(self, sample: Sample, row: Mapping[str, Any], asked: Sample) -> list[Exchange]:
+        """An episode of `sample` as the package shows it before the question about `asked`."""
+        environment = self.environment(sample, row)
+        with _seeded(f"{self.seed}/{asked.dataset}/{asked.id}/example/{sample.id}"):
+            steps = guarded(
+                lambda: environment.get_icl_example(hint=self.hint, cot=self.cot, resize=self.resize)
+            )
+        return [Exchange(step, step["generated_answer"]) for step in steps]
+
+
+def refuse_combinations(rules: Rules, mode: str, samples: Mapping[str, Sequence[Sample]]) -> None:
+    """Raises `InputError` for conditions that the benchmark has not, or that contradict each other.
+
+    `samples` are those of each data set that is played.
+    """
+    if mode == "oeg":
+        _refuse_in_oeg(rules)
+    if rules.cot and not rules.shots:
+        raise InputError("--cot is a form of the examples: give their number with --shots N.")
+    if rules.reference and rules.shots:
+        raise InputError("The benchmark has no examples for the reference image: leave --shots or it out.")
+    if rules.reference and rules.random_options:
+        raise InputError("--reference shows no suggestions: leave it or --options random out.")
+    if rules.random_options and rules.shots:
+        raise InputError(
+            "Examples would show that foreign suggestions help: leave --shots or --options random out."
+        )
+    if rules.shots:
+        _refuse_without_examples(rules.shots, samples)
+
+
+def _refuse_without_examples(shots: int, samples: Mapping[str, Sequence[Sample]]) -> None:
+    for name, found in samples.items():
+        if name not in WITH_EXAMPLES:
+            raise InputError(
+                f"The benchmark makes examples for {' and '.join(WITH_EXAMPLES)} only, not for {name}: "
+                f"name {' or '.join(f'--dataset {each}' for each in WITH_EXAMPLES)} with --shots."
+            )
+        if len(found) <= shots:
+            raise InputError(
+                f"--shots {shots} needs as many samples of {name} besides the one that is asked about, "
+                f"and there are {len(found) - 1}: lower it."
+            )
+
+
+def _refuse_in_oeg(rules: Rules) -> None:
+    flags = {
+        "--history": rules.history,
+        "--shots": rules.shots,
+        "--cot": rules.cot,
+        "--options random": rules.random_options,
+    }
+    for flag, given in flags.items():
+        if given:
+            raise InputError(f"{flag} belongs to multiple choice: --mode oeg asks once, without options.")
+    if rules.reference:
+        # The package's parser would take the category for a suggestion.
+        raise InputError(
+            "The benchmark's judge cannot read answers about the reference: leave --reference out."
+        )
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Draws the in-context examples of each episode from the other samples of its data set."""
+
+    rules: Rules
+    data: DataFolder
+
+    def of(self, asked: Sample) -> list[tuple[Sample, list[Exchange]]]:
+        """`rules.shots` samples with their exchanges; the same for every repeat."""
+        if not self.rules.shots:
+            return []
+        rng = random.Random(f"{self.rules.seed}/{asked.dataset}/{asked.id}/examples")
+        others = [each for each in self.data.samples[asked.dataset] if each.id != asked.id]
+        drawn = rng.sample(others, self.rules.shots)
+        return [(each, self.rules.example(each, self.data.row(each), asked)) for each in drawn]
+
+
+@contextmanager
+def _seeded(text: str) -> Iterator[None]:
+    """The package draws from Python's global generator: seed it for one step, and put it back."""
+    state = random.getstate()
+    random.seed(text)
+    try:
+        yield
+    finally:
+        random.setstate(state)

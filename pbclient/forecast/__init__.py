@@ -1,0 +1,1 @@
+"""What a run will cost and how much its figures will tell."""

@@ -1,0 +1,185 @@
+"""What earlier runs tell about the next one: turns an episode, tokens a call, the share correct.
+
+Read from the run folders under ./results that put the same questions to a model (mode, hint,
+reference and whatever else changes them) over the same samples. Folders that are broken, and lines
+that are none, are passed over and counted. What follows for money is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pbclient.benchmark.package import OEG
+from pbclient.data.folder import Sample
+from pbclient.episodes.oeg import open_state
+from pbclient.scheduler.manifest import BASELINE
+from pbclient.scheduler.plan import Plan
+from runs import Episodes, NotARun, RunError, RunFolder
+
+RESULTS = Path("results")
+
+# These say who was asked, how often and how many; the rest of a run's `config` says what.
+_WHO = frozenset({"provider", "model", "endpoint", "params", "datasets", "limit", "seed", "repeat"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The mean of the calls that have been; `thinks` when any of the output was reasoning."""
+
+    input: float
+    output: float
+    thinks: bool
+
+
+@dataclass
+class Record:
+    """What was seen of one data set."""
+
+    turns: Counter[int] = field(default_factory=Counter)
+    correct: int = 0
+    calls: int = 0
+    input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    runs: set[str] = field(default_factory=set)
+
+    @property
+    def episodes(self) -> int:
+        return self.turns.total()
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """Per call; None when no call said."""
+        if not self.calls:
+            return None
+        return Tokens(self.input / self.calls, self.output / self.calls, self.reasoning > 0)
+
+    def share(self) -> float:
+        """Probably correct; drawn towards one half, so that a few episodes never promise certainty.
+
+        A. Agresti, B. A. Coull, The American Statistician 52 (1998) 119-126.
+        """
+        return (self.correct + 2) / (self.episodes + 4)
+
+    def add(self, run: str, episode: Mapping[str, Any]) -> None:
+        """A resolved episode. Raises `KeyError`, `TypeError` or `ValueError` when it is not one."""
+        turns = episode["turns"]
+        counts = [_counts(turn["usage"]) for turn in turns if turn["usage"] is not None]
+        if not turns or not isinstance(episode["correct"], bool):
+            raise ValueError("no resolved episode")
+        self.runs.add(run)
+        self.turns[len(turns)] += 1
+        self.correct += episode["correct"]
+        self.calls += len(counts)
+        self.input += sum(into for into, _, _ in counts)
+        self.output += sum(out for _, out, _ in counts)
+        self.reasoning += sum(thought for _, _, thought in counts)
+
+
+@dataclass
+class Learned:
+    """Records by data set: `own` of the model to be asked, `others` of all other models.
+
+    `skipped` counts the run folders that could not be read.
+    """
+
+    own: dict[str, Record] = field(default_factory=dict)
+    others: dict[str, Record] = field(default_factory=dict)
+    skipped: int = 0
+
+    def turns(self, dataset: str) -> Record | None:
+        """Where to look for the turns of an episode: the model's own record before the others'."""
+        return self.own.get(dataset, self.others.get(dataset))
+
+    def tokens(self, dataset: str) -> Tokens | None:
+        """What a call of this model needs in this data set."""
+        record = self.own.get(dataset)
+        return record.tokens if record else None
+
+    def output(self) -> Tokens | None:
+        """What a call of this model needs in any data set."""
+        pooled = Record()
+        for record in self.own.values():
+            pooled.calls += record.calls
+            pooled.output += record.output
+            pooled.reasoning += record.reasoning
+        return pooled.tokens
+
+
+def learn(plan: Plan, results: Path = RESULTS) -> Learned:
+    """From all run folders in `results`, and from the plan's own when it is being continued."""
+    learned = Learned()
+    samples = {(each.dataset, each.id): each for found in plan.data.samples.values() for each in found}
+    for path in _folders(results, plan.out):
+        try:
+            folder = RunFolder.read(path)
+            if _asks_the_same(folder.manifest, plan):
+                _read(folder, plan, samples, learned)
+        except NotARun:
+            continue
+        except (RunError, OSError):
+            learned.skipped += 1
+    return learned
+
+
+def _folders(results: Path, own: Path) -> Iterator[Path]:
+    found = {path.resolve(): path for path in [own, *(results.iterdir() if results.is_dir() else ())]}
+    return (found[path] for path in sorted(found) if path.is_dir())
+
+
+def _asks_the_same(manifest: Mapping[str, Any], plan: Plan) -> bool:
+    was, now = manifest["config"], plan.manifest["config"]
+    names = (was.keys() | now.keys()) - _WHO
+    return was.get("provider") != BASELINE and all(was.get(name) == now.get(name) for name in names)
+
+
+def _read(folder: RunFolder, plan: Plan, samples: Mapping[tuple[str, str], Sample], learned: Learned) -> None:
+    config = folder.manifest["config"]
+    asked = plan.manifest["config"]
+    own = all(config.get(name) == asked[name] for name in ("provider", "model"))
+    records = learned.own if own else learned.others
+    shown: dict[str, bool] = {}
+    for episode in _resolved(Episodes(folder.episodes).read()):
+        name = episode["dataset"]
+        if name not in shown:
+            shown[name] = _is_of(plan, samples.get((name, episode["sample"])), episode)
+        if shown[name]:
+            _add(records, str(folder.path), episode)
+
+
+def _resolved(episodes: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    return (episode for episode in episodes if episode["outcome"] == "resolved")
+
+
+def _is_of(plan: Plan, sample: Sample | None, episode: Mapping[str, Any]) -> bool:
+    """Whether the episode began with what these data show: other data have equal ids too."""
+    if sample is None:
+        return False
+    try:
+        environment = plan.rules.environment(sample, plan.row(sample))
+        rules, open_ended = plan.rules, plan.config.mode == OEG
+        state = open_state(environment, rules) if open_ended else rules.state(environment)
+        first = episode["turns"][0]
+        return (first["image"], first["prompt"]) == (state["image_path"], state["prompt"])
+    except Exception:
+        # The package's code on an untrusted row, and a line that somebody may have written by hand.
+        return False
+
+
+def _add(records: dict[str, Record], run: str, episode: Mapping[str, Any]) -> None:
+    record = records.get(episode["dataset"], Record())
+    with suppress(KeyError, TypeError, ValueError):
+        record.add(run, episode)
+        records[episode["dataset"]] = record
+
+
+def _counts(usage: Mapping[str, Any]) -> tuple[int, int, int]:
+    counts = usage["input_tokens"], usage["output_tokens"], usage.get("reasoning_tokens", 0)
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise ValueError("no counts of tokens")
+    return counts

@@ -1,0 +1,140 @@
+"""An episode played out of the cache alone, up to the first request that it does not hold.
+
+It is the run's own episode with the run's own player and judge, so that what is looked up is what a run
+would ask. Nothing is sent and nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from cache import MISS, CorruptEntry, Store, digest
+from pbclient.calls.key import describe, unpack
+from pbclient.calls.rejected import Adapting
+from pbclient.data.folder import Sample
+from pbclient.episodes.judge import Judge
+from pbclient.episodes.players import Player, View
+from pbclient.images.pictures import Pictures
+from pbclient.models.model import Model
+from pbclient.money.books import NoBooks
+from pbclient.record import Reply, calls
+from pbclient.scheduler.plan import Plan
+from providers import Json, Provider, Request, Response
+
+
+class _Missing(Exception):
+    """The cache does not hold this request, which is to go to the judge or to the model under test."""
+
+    def __init__(self, key: str, request: Request, *, judge: bool) -> None:
+        super().__init__(key)
+        self.key = key
+        self.request = request
+        self.judge = judge
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """How far an episode came: `turns` of the model's answers were there, and `hits` with the judge's.
+
+    `key` names what it would ask next, None when it ended: about `view` the model, or the judge what
+    `judged` holds. `failure` says why it ended when a picture or the row cannot be used.
+    """
+
+    turns: int
+    hits: int
+    key: str | None = None
+    view: View | None = None
+    judged: Request | None = None
+    failure: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether a run would end this episode without a call."""
+        return self.key is None and self.failure is None
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Plays the episodes of a plan from what is stored."""
+
+    plan: Plan
+    player: Player
+    judge: Judge | None = None
+
+    async def play(self, sample: Sample, repeat: int) -> Rehearsed:
+        """One episode, as far as stored answers carry it."""
+        watched = _Watched(self.player)
+        episode = self.plan.episode(sample, repeat, watched, NoBooks(), self.judge)
+        try:
+            line = await episode.play(self.plan.row(sample))
+        except _Missing as missing:
+            turns = len(episode.turns)
+            if missing.judge:
+                return Rehearsed(turns, turns + missing.request.repeat, missing.key, judged=missing.request)
+            return Rehearsed(turns, turns, missing.key, watched.view)
+        failure = str(line.get("error")) if line["outcome"] == "failed" else None
+        return Rehearsed(len(episode.turns), sum(1 for _ in calls(line)), failure=failure)
+
+
+@contextmanager
+def rehearsal(plan: Plan, model: Model) -> Iterator[Rehearsal]:
+    """For the answers that a run of this plan would find; a cache that is not there is not made."""
+    folder = plan.cache_dir(plan.out)
+    with ExitStack() as stack:
+        store = stack.enter_context(Store(folder)) if folder.is_dir() else None
+        pictures = stack.enter_context(Pictures(plan.data.frames))
+        judge = _judge(plan.judge, store) if plan.judge else None
+        yield Rehearsal(plan, plan.player(model, _wired(model, store), pictures), judge)
+
+
+def _judge(model: Model, store: Store | None) -> Judge:
+    asked = _wired(model, store, judge=True)
+    return Judge(model.title, asked, model.params, NoBooks(), grammar=model.choice.grammar)
+
+
+def _wired(model: Model, store: Store | None, *, judge: bool = False) -> Provider:
+    provider = _Stored(store, model.identity, judge)
+    if store is None:
+        return provider
+    adapting = Adapting(provider, store, model.identity)
+    adapting.recall()
+    return adapting
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Answers what is stored, and stops the episode at what is not."""
+
+    store: Store | None
+    identity: Mapping[str, Json]
+    judge: bool
+
+    async def complete(self, request: Request) -> Response:
+        key = digest(describe(self.identity, request))
+        found = None if self.store is None else _found(self.store, key)
+        if found is None:
+            raise _Missing(key, request, judge=self.judge)
+        return found._replace(key=key, hit=True)
+
+
+def _found(store: Store, key: str) -> Response | None:
+    try:
+        entry = store.get(key)
+        return None if entry is MISS else unpack(entry.answer)
+    except (CorruptEntry, ValueError):
+        # As in a run: what cannot be read is bought again.
+        return None
+
+
+@dataclass
+class _Watched:
+    """A player, and what it was last shown."""
+
+    inner: Player
+    view: View | None = None
+
+    async def answer(self, view: View) -> Reply:
+        self.view = view
+        return await self.inner.answer(view)

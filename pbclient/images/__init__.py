@@ -1,0 +1,1 @@
+"""From a path in a row to the bytes that are sent."""

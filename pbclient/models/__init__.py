@@ -1,0 +1,1 @@
+"""Who is asked: a model, resolved, checked and tried out."""

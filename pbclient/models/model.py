@@ -1,0 +1,271 @@
+"""Who is asked, with which options and at what price: one model, resolved and checked.
+
+The model under test and the judge are resolved alike. Nothing is asked here and nothing heavy is
+imported; what a call may cost at most is the business of `bounds`, how calls are wrapped `line`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pbclient.errors import InputError
+from pbclient.models.engines import LLAMACPP, LOCAL, Engine, Local, engine
+from pbclient.models.sampling import option_names
+from pbclient.money.bounds import Bounds, output_limit
+from pbclient.money.prices import Price, price_of
+from pbclient.progress import Say
+from providers import Json, Request
+from providers.catalog import names as catalog
+from providers.catalog import prices as price_map
+from providers.catalog.image_limits import ImageLimits, limits_of
+from providers.catalog.target import Target
+from providers.direct.anthropic import NO_EFFORT
+from providers.direct.wire import Direct, speaks
+
+if TYPE_CHECKING:
+    from providers.hosted.wire import Hosted
+
+LITELLM, DIRECT = "litellm", "direct"
+
+ANTHROPIC, VLLM = "anthropic", "hosted_vllm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a user named of a model. `prefix` begins the flags that name it: "" or "judge-".
+
+    `sees` is whether it will be shown images, `grammar` whether a judge is held to the form of a verdict,
+    `offline` whether nothing will be asked of it.
+    """
+
+    provider: str
+    model: str | None = None
+    base_url: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = 0.0
+    params: Mapping[str, Json] = field(default_factory=dict)
+    price: str | None = None
+    image_tokens: int | None = None
+    timeout: float = 300.0
+    wire: str = LITELLM
+    engine: Engine = field(default_factory=Engine)
+    grammar: bool = False
+    prefix: str = ""
+    sees: bool = True
+    offline: bool = False
+
+    def flag(self, name: str) -> str:
+        """The flag that sets this."""
+        return f"--{self.prefix}{name}"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be asked. `params` are the options as sent, `identity` is its part of a key."""
+
+    choice: Choice
+    name: str
+    identity: Mapping[str, Json]
+    params: Mapping[str, Json]
+    price: Price
+    local: Local | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def provider(self) -> str:
+        return self.choice.provider
+
+    @property
+    def title(self) -> str:
+        """As people and files name it."""
+        return f"{self.provider}/{self.name}"
+
+    @property
+    def described(self) -> dict[str, Json]:
+        """As a run folder names it: everything that is part of its keys, and its options."""
+        grammar: dict[str, Json] = {"grammar": True} if self.choice.grammar else {}
+        return {**self.identity, "params": dict(self.params), **grammar}
+
+    @property
+    def bounds(self) -> Bounds:
+        """The most that its calls can cost."""
+        return Bounds(self.provider, self.name, self.price, self.choice.image_tokens, self.image_limits)
+
+    @property
+    def output_limit(self) -> int:
+        """The most output tokens of a call."""
+        return output_limit(Request((), self.params))
+
+    @property
+    def context(self) -> int | None:
+        """The most input tokens that it reads, where its own provider is asked and the price list says so."""
+        row = None if self.identity.get("endpoint") else price_map.find(self.provider, self.name)
+        most = row.get("max_input_tokens") if row else None
+        return most if isinstance(most, int) else None
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """What its provider takes in a request."""
+        endpoint = self.identity.get("endpoint")
+        return limits_of(self.provider, self.name, str(endpoint) if endpoint else None)
+
+    @property
+    def by_litellm(self) -> bool:
+        """Whether its calls go through LiteLLM."""
+        return self.local is None and self.choice.wire == LITELLM
+
+    @property
+    def can_be_direct(self) -> bool:
+        """Whether it is asked through LiteLLM and could do without."""
+        return self.by_litellm and speaks(self.provider) and not _needs_litellm(self.choice)
+
+    def connect(self) -> Hosted | Direct | Local:
+        """The provider itself; its library is imported, or its engine started, by the first call."""
+        if self.local is not None:
+            return self.local
+        choice = self.choice
+        return _wire(choice.wire)(
+            choice.provider, self.name, base_url=choice.base_url, api_key=self.api_key, timeout=choice.timeout
+        )
+
+
+def _wire(name: str) -> type[Hosted | Direct]:
+    if name == DIRECT:
+        return Direct
+    from providers.hosted.wire import Hosted
+
+    return Hosted
+
+
+def judge_named(provider: str, **options: Any) -> Choice:
+    """A judge: it sees no images, and is asked at temperature 0. `options` are fields of `Choice`."""
+    return Choice(provider=provider, prefix="judge-", sees=False, temperature=0.0, **options)
+
+
+def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
+    """The model that `choice` names. Raises `InputError`; `say` hears what the user did not choose.
+
+    Who only looks and never asks (`asks=False`) needs no key.
+    """
+    if choice.grammar and choice.provider not in LOCAL and choice.base_url is None:
+        raise InputError(
+            f"{choice.provider} takes no grammar: leave --judge-grammar out, or name a judge on this machine."
+        )
+    if choice.provider in LOCAL:
+        return _local(choice, say)
+    try:
+        entry = catalog.lookup(choice.provider)
+    except LookupError as error:
+        raise InputError(str(error)) from None
+    _refuse_wire(choice)
+    key = _key(choice, entry, asks and not choice.offline)
+    name = choice.model or entry.default_model
+    if name is None:
+        raise InputError(f"{choice.provider} has no default model: name one with {choice.flag('model')}.")
+    if choice.model is None:
+        role = "Judge" if choice.prefix else "Model"
+        say(f"{role}: {name} (the default for {choice.provider}; {choice.flag('model')} names another).")
+    if choice.sees:
+        _refuse_blind(choice, name, say)
+    identity = dict(Target.of(choice.provider, name, choice.base_url, None, os.environ).identity)
+    params = _params(choice, name)
+    return Model(choice, name, identity, params, _price(choice, name, params), api_key=key)
+
+
+def _local(choice: Choice, say: Say) -> Model:
+    """A model on this machine, which costs nothing."""
+    if choice.model is None:
+        what = "a .gguf file" if choice.provider == LLAMACPP else "a folder, or a name on the hub"
+        raise InputError(f"{choice.provider} has no default model: name {what} with {choice.flag('model')}.")
+    if choice.base_url is not None:
+        raise InputError(
+            f"{choice.provider} starts its own engine: leave {choice.flag('base-url')} out, or ask a server "
+            f"that runs already with {choice.flag('provider')} openai."
+        )
+    local = engine(
+        choice.provider, choice.model, choice.engine, choice.timeout, say, fetch=not choice.offline
+    )
+    params = _params(choice, local.name)
+    return Model(choice, local.name, local.identity, params, Price.free(), local)
+
+
+def default_max_tokens(provider: str, model: str) -> int:
+    """Room for a reasoning model to think, within what the model can give; 2,048 when it is unknown,
+    since small servers refuse a limit above their context."""
+    row = price_map.find(provider, model)
+    if row is None:
+        return 2048
+    most = row.get("max_output_tokens") or row.get("max_tokens")
+    return min(8192, int(most)) if most else 8192
+
+
+def _refuse_wire(choice: Choice) -> None:
+    """Raise for what could only fail once it is asked."""
+    if choice.provider == VLLM and not _endpoint(choice):
+        raise InputError(f"{VLLM} is a server of your own: name it with {choice.flag('base-url')}.")
+    if choice.wire != DIRECT:
+        return
+    if not speaks(choice.provider):
+        raise InputError(f"{choice.provider} is not reached by --wire direct: use --wire litellm.")
+    if _needs_litellm(choice):
+        raise InputError(NO_EFFORT)
+
+
+def _needs_litellm(choice: Choice) -> bool:
+    return choice.provider == ANTHROPIC and choice.params.get("reasoning_effort") is not None
+
+
+def _refuse_blind(choice: Choice, name: str, say: Say) -> None:
+    sees = price_map.supports_vision(choice.provider, name)
+    if sees is False:
+        raise InputError(f"{name} does not take images: name a vision model with {choice.flag('model')}.")
+    if sees is None and price_map.find(choice.provider, name):
+        say(f"The price list does not say that {name} takes images; the first call will tell.")
+
+
+def _key(choice: Choice, entry: catalog.HostedProvider, asks: bool) -> str | None:
+    key, endpoint = entry.key(os.environ), _endpoint(choice)
+    if key is None and asks and not endpoint and entry.key_variables:
+        names = " or ".join(entry.key_variables)
+        raise InputError(f"{choice.provider} needs a key: set the environment variable {names}.")
+    return key
+
+
+def _endpoint(choice: Choice) -> str | None:
+    try:
+        return catalog.endpoint(choice.provider, choice.base_url, os.environ)
+    except ValueError as error:
+        raise InputError(f"{choice.flag('base-url')}: {error}") from None
+
+
+def _params(choice: Choice, name: str) -> dict[str, Json]:
+    """The sampling options as they are sent."""
+    most = choice.max_tokens or default_max_tokens(choice.provider, name)
+    params: dict[str, Json] = {"max_tokens": most}
+    if choice.temperature is not None:
+        params["temperature"] = choice.temperature
+    return {**params, **choice.params}
+
+
+def _price(choice: Choice, name: str, params: Mapping[str, Json]) -> Price:
+    try:
+        return price_of(
+            choice.provider,
+            name,
+            base_url=_endpoint(choice),
+            stated=choice.price,
+            options=set(option_names(params)),
+        )
+    except InputError as error:
+        # Offline nothing can be spent, and what the cache saved may stay unknown.
+        if choice.offline and choice.price is None:
+            return Price.free()
+        raise InputError(str(error).replace("--price", choice.flag("price"))) from None
+
+
+def judge_wire(wire: str, provider: str) -> str:
+    """The run's wire where it reaches the judge: only the model under test has to be reached by it."""
+    return wire if speaks(provider) else LITELLM

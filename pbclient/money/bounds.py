@@ -1,0 +1,151 @@
+"""The most that one call can cost, known before it is made, and what it did cost.
+
+Text is bounded by its bytes, images by the provider's own rule from their pixels as sent,
+output by the limit that is always sent. What is held against it is `budget`'s business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pbclient.money.amounts import owed
+from pbclient.money.prices import Price, cost, hold
+from providers import BadRequest, Message, Request, Response
+from providers.catalog.image_limits import MIB, NO_LIMITS, ImageLimits, encoded
+from providers.catalog.image_tokens import bound as image_bound
+from providers.catalog.text_tokens import TOKENS_A_MESSAGE, template_bound, text_bound
+
+_FEWER = "lower --shots, leave --history out or ask another model"
+_SMALLER = "--resize makes frames smaller"
+
+
+def refuse_too_many(limits: ImageLimits, images: int) -> None:
+    """Raises `BadRequest` when the provider takes fewer images in a request."""
+    if limits.images is not None and images > limits.images:
+        raise BadRequest(
+            f"The question with what stands before it has {images} images, and {limits.whose} takes "
+            f"{limits.images} in a request: {_FEWER}."
+        )
+
+
+def refuse_too_large(limits: ImageLimits, sizes: Sequence[int]) -> None:
+    """Raises `BadRequest` when an image, or all of them, have more bytes than the provider takes.
+
+    `sizes` are the bytes of each image before base64, which is how the provider counts them.
+    """
+    sent = [encoded(size) for size in sizes]
+    if limits.image_bytes is not None and max(sent, default=0) > limits.image_bytes:
+        raise BadRequest(
+            f"An image has {_mib(max(sent))} as base64, and {limits.whose} takes "
+            f"{_mib(limits.image_bytes)}: {_SMALLER}."
+        )
+    if limits.request_bytes is not None and sum(sent) > limits.request_bytes:
+        fix = _SMALLER if len(sent) == 1 else f"{_SMALLER}; or {_FEWER}"
+        raise BadRequest(
+            f"The request has {_mib(sum(sent))} of images as base64, and {limits.whose} takes "
+            f"{_mib(limits.request_bytes)}: {fix}."
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:.1f} MiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """Of messages: the most input tokens that they can have, and the bytes of each of their images."""
+
+    tokens: int = 0
+    images: tuple[int, ...] = ()
+
+    def __add__(self, other: Weight) -> Weight:
+        return Weight(self.tokens + other.tokens, self.images + other.images)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds for the calls to one model; `image_tokens` is the user's own bound for any image.
+
+    `limits` is what the provider takes: a request beyond them has no bound, since it is refused.
+    """
+
+    provider: str
+    model: str
+    price: Price
+    image_tokens: int | None = None
+    limits: ImageLimits = NO_LIMITS
+
+    async def of(self, request: Request) -> int:
+        """Picodollars. Raises `FrameError` when an image cannot be made, `BadRequest` for too large ones."""
+        if self._never_holds:
+            return 0
+        weight = await self.weigh(request.messages)
+        refuse_too_large(self.limits, weight.images)
+        return self.hold(weight.tokens, len(weight.images), request)
+
+    async def weigh(self, messages: Iterable[Message]) -> Weight:
+        """Of messages, without what stands around all of them."""
+        tokens, images = 0, []
+        for message in messages:
+            tokens += TOKENS_A_MESSAGE
+            for part in message.parts:
+                if isinstance(part, str):
+                    tokens += text_bound(part)
+                else:
+                    encoded = await part.encode()
+                    tokens += self.image(encoded.width, encoded.height)
+                    images.append(len(encoded.data))
+        return Weight(tokens, tuple(images))
+
+    def hold(self, tokens: int, images: int, request: Request) -> int:
+        """Picodollars for messages of so many tokens and images, sent with the options of `request`."""
+        most = tokens + self._around + _options_bound(request)
+        return hold(self.price, most, images, output_limit(request))
+
+    def bill(self, images: int, response: Response) -> int | None:
+        """Picodollars of a call with so many images; None when the provider does not say.
+
+        A provider's own word counts, but for a zero beside tokens that have a price.
+        """
+        used = cost(self.price, response.usage, images) if response.usage else None
+        if response.cost is None:
+            return used
+        return owed(response.cost) or used or 0
+
+    def image(self, width: int, height: int) -> int:
+        """The most tokens that an image of so many pixels is billed for."""
+        if self.image_tokens is not None:
+            return self.image_tokens
+        return image_bound(self.provider, self.model, width, height)
+
+    @cached_property
+    def _never_holds(self) -> bool:
+        """Whether nothing is held, and nothing refused, whatever is asked."""
+        return self.price.is_free and self.limits == NO_LIMITS
+
+    @cached_property
+    def _around(self) -> int:
+        """What stands around the messages of any request."""
+        return template_bound(self.provider, self.model, 0)
+
+
+def _options_bound(request: Request) -> int:
+    """Tools and schemas among the options are read by the model, too."""
+    options = {name: value for name, value in request.params.items() if isinstance(value, (dict, list))}
+    return text_bound(json.dumps(options)) if options else 0
+
+
+def images_of(request: Request) -> int:
+    """How many images the request carries."""
+    return sum(not isinstance(part, str) for message in request.messages for part in message.parts)
+
+
+def output_limit(request: Request) -> int:
+    """The output limit that the request carries, under either of its names."""
+    limit = request.params.get("max_tokens", request.params.get("max_completion_tokens"))
+    if not isinstance(limit, int):
+        raise ValueError("a request without an output limit has no bound")
+    return limit

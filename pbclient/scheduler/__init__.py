@@ -1,0 +1,1 @@
+"""A whole run: planned, played, recorded, continued."""

@@ -1,0 +1,162 @@
+"""What a configuration comes to: every default resolved, every input checked, nothing asked.
+
+Whatever the user has to mend is found here, before a run folder is made or a byte is sent.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pbclient.benchmark.package import OEG
+from pbclient.calls.cached import default_cache_dir
+from pbclient.config import RunConfig, judge_choice, model_choice, rules_of
+from pbclient.data.filters import read_filter
+from pbclient.data.folder import DataFolder, Sample, open_data
+from pbclient.data.home import data_folder
+from pbclient.episodes.baselines import baselines
+from pbclient.episodes.judge import Judge
+from pbclient.episodes.mcqa import Episode
+from pbclient.episodes.oeg import OpenEpisode
+from pbclient.episodes.players import Conversation, ModelPlayer, Player, View, choice_question, open_question
+from pbclient.episodes.random_options import ForeignOptions
+from pbclient.episodes.rules import Examples, Rules, refuse_combinations
+from pbclient.errors import InputError
+from pbclient.images.pictures import Pictures
+from pbclient.models.model import Model, resolve
+from pbclient.money.amounts import allowed, shown
+from pbclient.money.books import Books
+from pbclient.progress import Say
+from pbclient.scheduler.manifest import BASELINE, manifest_of, model_name
+from pbclient.scheduler.order import Order, counts_of, order_of, refuse_too_many_episodes
+from providers import Provider
+
+# A later life of the run asks the model again: something outside the question went wrong.
+OWED = frozenset({"failed", "budget"})
+# Its answer is there, and no verdict on it: the run's judge is asked again, or `pbclient judge` is.
+UNJUDGED = "judge_failed"
+
+type Policy = Callable[[View], str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, resolved: either a baseline's `policy` or the `model` that is asked.
+
+    `foreign` are the suggestions that `--options random` puts into the rows.
+    """
+
+    config: RunConfig
+    policy: Policy | None
+    model: Model | None
+    judge: Model | None
+    data: DataFolder
+    order: Order[Sample]
+    rules: Rules
+    foreign: ForeignOptions | None
+    out: Path
+    manifest: dict[str, Any]
+
+    @property
+    def limit(self) -> int | None:
+        """`--max-cost` in picodollars."""
+        return None if self.config.max_cost is None else allowed(self.config.max_cost)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many episodes each data set will have."""
+        return dict(self.manifest["planned"])
+
+    @property
+    def owed(self) -> frozenset[str]:
+        """The outcomes that this life of the run plays again."""
+        return OWED | {UNJUDGED} if self.judge else OWED
+
+    @property
+    def in_phases(self) -> bool:
+        """Whether both the model and its judge want this machine's memory."""
+        return all(each is not None and each.local is not None for each in (self.model, self.judge))
+
+    def row(self, sample: Sample) -> dict[str, Any]:
+        """What the environment is made of. Raises `DataError`."""
+        row = self.data.row(sample)
+        return row if self.foreign is None else self.foreign.put_into(sample.dataset, row)
+
+    def episode(
+        self, sample: Sample, repeat: int, player: Player, books: Books, judge: Judge | None = None
+    ) -> Episode | OpenEpisode:
+        """An episode of this run, ready to be played."""
+        if self.config.mode == OEG:
+            return OpenEpisode(sample, repeat, self.rules, player, books, judge)
+        examples = Examples(self.rules, self.data) if self.rules.shots else None
+        return Episode(sample, repeat, self.rules, player, books, examples)
+
+    def conversation(self, model: Model, pictures: Pictures) -> Conversation:
+        """How this run puts its questions to `model`."""
+        question = open_question if self.config.mode == OEG else choice_question(self.rules)
+        return Conversation(pictures, question, model.image_limits)
+
+    def player(self, model: Model, provider: Provider, pictures: Pictures) -> ModelPlayer:
+        """Who answers for `model`, which stands behind `provider`."""
+        return ModelPlayer(provider, model.params, self.conversation(model, pictures))
+
+    def cache_dir(self, run_folder: Path) -> Path:
+        """Where answers are kept; `--no-cache` shares none but still loses none of this run's."""
+        if self.config.no_cache:
+            return run_folder / "answers"
+        return self.config.cache_dir or default_cache_dir()
+
+
+@contextmanager
+def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]:
+    """Resolve and check `config`; `say` hears of every choice that the user did not make.
+
+    Who only looks and never asks (`asks=False`) needs no key.
+    """
+    policy, model = _who_answers(config, say, asks)
+    chosen = judge_choice(config)
+    judge = None if chosen is None else resolve(chosen, say, asks=asks)
+    rules, folder = rules_of(config), data_folder(config.data, say)
+    keep = read_filter(config.filter)
+    with open_data(folder, config.datasets or None, keep) as data:
+        refuse_combinations(rules, config.mode, data.samples)
+        refuse_too_many_episodes(config, data)
+        foreign = ForeignOptions.of(data, config.seed) if rules.random_options else None
+        order = order_of(config, data)
+        out = config.out or _new_folder(config.provider, model_name(config, model))
+        manifest = manifest_of(config, model, judge, data, keep, foreign)
+        manifest["planned"] = counts_of(data, order)
+        if any(each is not None and not each.price.is_free for each in (model, judge)):
+            say(_limit_line(config))
+        yield Plan(config, policy, model, judge, data, order, rules, foreign, out, manifest)
+
+
+def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None, Model | None]:
+    """The baseline's policy, or the model that is asked."""
+    if config.provider != BASELINE:
+        return None, resolve(model_choice(config), say, asks=asks)
+    policies = baselines(config.seed)
+    name = config.model or "random"
+    if name not in policies:
+        raise InputError(f"There is no baseline {name!r}: --model takes {', '.join(policies)}.")
+    if config.mode == OEG:
+        raise InputError("The baselines choose among options: --mode oeg needs a model.")
+    return policies[name], None
+
+
+def _limit_line(config: RunConfig) -> str:
+    if config.max_cost is None:
+        return "Limit: none (--max-cost none): the run may cost whatever it costs."
+    return f"Limit: {shown(allowed(config.max_cost))} for the whole run (--max-cost changes it)."
+
+
+def _new_folder(provider: str, model: str) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stamp}-{provider}-{model}")[:80]
+    return Path("results") / f"{name}-{secrets.token_hex(2)}"

@@ -1,0 +1,237 @@
+"""`pbclient judge`: verdicts on the recorded open-ended answers of a run, by any model, at any time.
+
+The run's own judge mends its verdicts in episodes.jsonl, and the first judge of a run that was only
+recorded becomes its own. Every other judge gets a file beside it, so that judges can be compared. The
+money is the run's: one ledger, one limit. Nothing of the model under test is asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pbclient.benchmark.package import OEG
+from pbclient.calls.cached import answers_folder
+from pbclient.calls.pace import Pace
+from pbclient.calls.process import room_for
+from pbclient.calls.stack import Limits, Works, open_works
+from pbclient.config import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_COST,
+    DEFAULT_TIMEOUT,
+    check_max_cost,
+    check_timeout,
+    check_whole,
+)
+from pbclient.episodes.judge import Judge, Judged
+from pbclient.errors import InputError
+from pbclient.models.engines import LOCAL, Engine
+from pbclient.models.model import LITELLM, Choice, Model, judge_named, judge_wire, resolve
+from pbclient.money.amounts import allowed
+from pbclient.money.prices import stated_in
+from pbclient.progress import Progress
+from pbclient.scheduler.interrupts import Interrupts
+from pbclient.scheduler.verdict_files import Owed, Verdicts, beside, own_judge
+from pbclient.scheduler.workers import all_or_first_error
+from pbclient.scores.rescore import read_run, score_again
+from runs import Identity, RunFolder
+
+AS_THE_RUN = "as the run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig:
+    """The options of `pbclient judge`. Without a `provider` the run's own judge is asked again.
+
+    `max_cost` is in dollars for the whole run, judging included; it may stay as the run has it.
+    Raises `InputError` on values that cannot be.
+    """
+
+    provider: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+    max_tokens: int | None = None
+    price: str | None = None
+    grammar: bool = False
+    engine: Engine = field(default_factory=Engine)
+    only_failed: bool = False
+    max_cost: Decimal | str | None = AS_THE_RUN
+    concurrency: int = DEFAULT_CONCURRENCY
+    rpm: int | None = None
+    tpm: int | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    cache_dir: Path | None = None
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        check_whole(self, "max_tokens", prefix="judge_")
+        check_whole(self, "concurrency", "rpm", "tpm")
+        check_timeout(self)
+        if self.max_cost != AS_THE_RUN:
+            check_max_cost(self)
+        if self.provider is None and (self.model or self.base_url):
+            raise InputError("--judge-model and --judge-base-url go with --judge-provider: name it too.")
+        self.engine.refuse_others({self.provider or ""})
+
+
+@dataclass(frozen=True)
+class Rejudged:
+    """What became of it: the run's new summary, and how many answers this judge was put and judged.
+
+    `unusable` is why no further call could succeed, `reasons` why answers have no verdict, the
+    commonest first.
+    """
+
+    folder: Path
+    judge: str
+    summary: dict[str, Any]
+    asked: int
+    outcomes: Mapping[str, int]
+    interrupted: bool = False
+    unusable: str | None = None
+    reasons: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def judged(self) -> int:
+        """How many answers it gave a verdict on."""
+        return self.outcomes.get("resolved", 0)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all judged, 2 nothing could be asked, 3 out of budget, 4 some not judged, 130 interrupted."""
+        if self.interrupted:
+            return 130
+        if self.unusable is not None:
+            return 4 if self.judged else 2
+        if self.outcomes.get("budget"):
+            return 3
+        return 0 if self.judged == self.asked else 4
+
+
+async def rejudge(
+    path: Path, config: JudgeConfig, *, progress: Progress | None = None, interrupts: Interrupts | None = None
+) -> Rejudged:
+    """Judge the recorded answers of the run at `path`.
+
+    Raises `InputError` for bad input and `runs.RunError` for a folder that cannot be used.
+    """
+    progress, interrupts = progress or Progress(), interrupts or Interrupts()
+    model = _judge(read_run(path).manifest, config, progress)
+    with RunFolder.reopen(path) as folder:
+        verdicts = Verdicts.of(folder, model)
+        owed = list(verdicts.owed(only_failed=config.only_failed))
+        found, unusable = await _judge_all(verdicts, owed, config, progress, interrupts)
+        verdicts.write(found)
+        summary = score_again(path)
+    return Rejudged(
+        path,
+        model.title,
+        summary,
+        len(owed),
+        Counter(each.outcome for each in found.values()),
+        interrupts.count > 0,
+        unusable,
+        tuple(progress.reasons.most_common()),
+    )
+
+
+def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress) -> Model:
+    """Who judges: as the options say, else the run's own judge."""
+    if manifest["config"].get("mode") != OEG:
+        raise InputError("This run is multiple choice, which the benchmark scores itself: it needs no judge.")
+    if config.provider is not None:
+        return resolve(_choice(config.provider, manifest, config), progress.say)
+    own = own_judge(manifest)
+    if own is None:
+        raise InputError("The run has no judge of its own yet: name one with --judge-provider.")
+    return resolve(_as_recorded(own, manifest, config), progress.say)
+
+
+def _choice(provider: str, manifest: Mapping[str, Any], config: JudgeConfig) -> Choice:
+    return judge_named(
+        provider,
+        model=config.model,
+        base_url=config.base_url,
+        max_tokens=config.max_tokens,
+        price=config.price,
+        grammar=config.grammar,
+        **_common(provider, manifest, config),
+    )
+
+
+def _as_recorded(own: Mapping[str, Any], manifest: Mapping[str, Any], config: JudgeConfig) -> Choice:
+    """The run's own judge with the options it had."""
+    if own["provider"] in LOCAL:
+        raise InputError(
+            f"The run's judge is a file here: name it with --judge-provider {own['provider']} --judge-model."
+        )
+    return judge_named(
+        own["provider"],
+        model=own["model"],
+        base_url=own.get("endpoint"),
+        max_tokens=config.max_tokens or own["params"].get("max_tokens"),
+        price=config.price or stated_in(manifest.get("judge_prices")),
+        grammar=config.grammar or own.get("grammar", False),
+        **_common(own["provider"], manifest, config),
+    )
+
+
+def _common(provider: str, manifest: Mapping[str, Any], config: JudgeConfig) -> dict[str, Any]:
+    """What a judge is given whoever it is."""
+    wire = judge_wire(manifest["settings"].get("wire", LITELLM), provider)
+    return {"wire": wire, **{name: getattr(config, name) for name in ("timeout", "offline", "engine")}}
+
+
+async def _judge_all(
+    verdicts: Verdicts, owed: list[Owed], config: JudgeConfig, progress: Progress, interrupts: Interrupts
+) -> tuple[dict[Identity, Judged], str | None]:
+    """What was found, and why no further call could succeed, if that was so."""
+    folder, found = verdicts.folder, dict[Identity, Judged]()
+    answers = answers_folder(folder, config.cache_dir)
+    async with open_works(answers, _limit(folder, config), folder, progress) as works:
+        works.show_money()
+        works.collect_rarely([verdicts.model], min(config.concurrency, len(owed)))
+        concurrency = config.concurrency if config.offline else room_for(config.concurrency, progress.say)
+        limits = Limits(concurrency, config.rpm, config.tpm, config.offline)
+        judge = works.judge(verdicts.model, limits)
+        for line in verdicts.recorded.values():
+            judge.books.recorded(line)
+        queue, pace = iter(owed), Pace()
+        progress.plan(Counter(each.question.dataset for each in owed))
+        async with all_or_first_error() as group:
+            for _ in range(min(concurrency, len(owed))):
+                task = group.create_task(pace(_work, queue, pace, judge, works, found, progress))
+                interrupts.watch(task)
+        return found, next((str(gate.shut) for gate in works.gates if gate.shut), None)
+
+
+async def _work(
+    queue: Iterator[Owed],
+    pace: Pace,
+    judge: Judge,
+    works: Works,
+    found: dict[Identity, Judged],
+    progress: Progress,
+) -> None:
+    for owed in queue:
+        if any(gate.shut for gate in works.gates):
+            return
+        judged = await judge.judge(owed.question, owed.earlier)
+        found[owed.which] = judged
+        line = beside(owed.which, judged)
+        progress.count({**line, "correct": judged.correct, "suggestions": judged.suggestions})
+        await pace.rest()
+
+
+def _limit(folder: RunFolder, config: JudgeConfig) -> int | None:
+    """The run's limit in picodollars, set anew where the options say so."""
+    settings = folder.manifest["settings"]
+    if config.max_cost != AS_THE_RUN:
+        dollars = None if config.max_cost is None else float(config.max_cost)
+        folder.update(settings={**settings, "max_cost": dollars})
+        return None if dollars is None else allowed(dollars)
+    return _limit(folder, replace(config, max_cost=settings.get("max_cost", DEFAULT_MAX_COST)))

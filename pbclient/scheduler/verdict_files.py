@@ -1,0 +1,164 @@
+"""Where the verdicts of a run's judges are kept: the run's own in its episodes, any other's beside them.
+
+RUN/judges/<name>.jsonl holds one line for each episode that another judge was put. Nothing is asked here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeGuard
+
+from cache import digest
+from pbclient.episodes.judge import Judged, Question
+from pbclient.errors import InputError
+from pbclient.models.model import Model
+from pbclient.money.prices import describe
+from pbclient.scores.rescore import rescored, rescored_verdicts
+from pbclient.scores.verdicts import asked_of
+from runs import Episodes, Identity, RunFolder, identity, replace_file
+
+type Episode = dict[str, Any]
+
+
+def own_judge(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The run's own judge, as `Model.described` says it: of the run command, or the first to judge later.
+
+    Raises `InputError` for a manifest that says what no judge is.
+    """
+    found = manifest["config"].get("judge") or manifest.get("judge")
+    prices = manifest.get("judge_prices")
+    if found is None or (_is_judge(found) and isinstance(prices, Mapping | None)):
+        return found
+    raise InputError("The run.json is damaged (its judge is none): put it back from a copy.")
+
+
+def _is_judge(found: Any) -> TypeGuard[Mapping[str, Any]]:
+    return (
+        isinstance(found, Mapping)
+        and all(isinstance(found.get(name), str) for name in ("provider", "model"))
+        and isinstance(found.get("params"), Mapping)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A recorded answer to be judged; `last` is the line with this judge's last word on it, or empty."""
+
+    which: Identity
+    question: Question
+    last: Mapping[str, Any]
+
+    @property
+    def earlier(self) -> list[Any]:
+        """The recorded calls before the one to be made: that which gave the verdict, or the next."""
+        calls = list((self.last.get("verdict") or {}).get("turns", ()))
+        return calls if _failed(self.last) else calls[:-1]
+
+
+@dataclass
+class Verdicts:
+    """Those of one judge; `episodes` are those with an answer, `others` is None for the run's own judge."""
+
+    folder: RunFolder
+    model: Model
+    episodes: Mapping[Identity, Episode]
+    others: Mapping[Identity, Episode] | None
+
+    @classmethod
+    def of(cls, folder: RunFolder, model: Model) -> Self:
+        """Of a run; a judge of a run that has none becomes its own when it writes.
+
+        Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.
+        """
+        episodes = {identity(each): dict(each) for each in rescored(folder) if each.get("valid")}
+        own = own_judge(folder.manifest)
+        if own is None or own == model.described:
+            return cls(folder, model, episodes, None)
+        lines = rescored_verdicts(_file(folder, model))
+        return cls(folder, model, episodes, {identity(each): dict(each) for each in lines})
+
+    @property
+    def recorded(self) -> Mapping[Identity, Episode]:
+        """The lines in which this judge's verdicts stand, if there are any."""
+        return self.episodes if self.others is None else self.others
+
+    @property
+    def begun(self) -> bool:
+        """Whether this judge is one of the run's."""
+        return own_judge(self.folder.manifest) is not None if self.others is None else bool(self.others)
+
+    def owed(self, *, only_failed: bool) -> Iterator[Owed]:
+        """Recorded answers to be judged. Raises `InputError` when none can have failed, or for damage."""
+        if only_failed and not self.begun:
+            raise InputError(
+                f"{self.model.title} has judged nothing of this run yet: leave --only-failed out, or leave "
+                "--judge-provider out to ask the run's own judge again."
+            )
+        for which, episode in self.episodes.items():
+            last = self.recorded.get(which, {})
+            if _failed(last) or not only_failed:
+                yield Owed(which, Question(*asked_of(episode)), last)
+
+    def write(self, found: Mapping[Identity, Judged]) -> None:
+        """Keep what was found; every other line stays as it is.
+
+        A verdict gives way to another verdict only. A new judge that could not be asked at all leaves
+        nothing: perhaps its name was a slip.
+        """
+        if not self.begun and not any(each.verdict["turns"] for each in found.values()):
+            return
+        news = {which: each for which, each in found.items() if self._is_news(which, each)}
+        if self.others is not None:
+            self._write_beside(
+                {**self.others, **{which: beside(which, each) for which, each in news.items()}}
+            )
+            return
+        if not self.begun:
+            self.folder.update(judge=self.model.described, judge_prices=describe(self.model.price))
+        mended = {which: _mended(self.episodes[which], each) for which, each in news.items()}
+        Episodes(self.folder.episodes).replace(mended)
+
+    def _write_beside(self, lines: Mapping[Identity, Mapping[str, Any]]) -> None:
+        path = _file(self.folder, self.model)
+        path.parent.mkdir(exist_ok=True)
+        replace_file(path, (json.dumps(line).encode("ascii") + b"\n" for line in lines.values()))
+
+    def _is_news(self, which: Identity, found: Judged) -> bool:
+        last = self.recorded.get(which, {})
+        if _failed(last):
+            return True
+        # Read again out of the cache it would only lose what it cost.
+        return found.outcome == "resolved" and _said(found.verdict) != _said(last["verdict"])
+
+
+def _failed(last: Mapping[str, Any]) -> bool:
+    return last.get("outcome") != "resolved" or last.get("verdict") is None
+
+
+def _said(verdict: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    return [(call.get("key"), call.get("answer")) for call in verdict["turns"]]
+
+
+def _file(folder: RunFolder, model: Model) -> Path:
+    # Two judges may share a name and differ in their options.
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.title)[:80]
+    return folder.path / "judges" / f"{name}-{digest(model.described)[:8]}.jsonl"
+
+
+def _mended(episode: Episode, found: Judged) -> Episode:
+    line = {name: value for name, value in episode.items() if name not in ("error", "turns", "verdict")}
+    line |= {"outcome": found.outcome, "correct": found.correct, "suggestions": found.suggestions}
+    error = {"error": found.error} if found.error else {}
+    return {**line, **error, "verdict": found.verdict, "turns": episode["turns"]}
+
+
+def beside(which: Identity, found: Judged) -> Episode:
+    """The line of a verdict that stands beside its episode."""
+    dataset, sample, repeat = which
+    error = {"error": found.error} if found.error else {}
+    line = {"dataset": dataset, "sample": sample, "repeat": repeat, "outcome": found.outcome}
+    return {**line, **error, "verdict": found.verdict}

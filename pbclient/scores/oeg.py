@@ -1,0 +1,106 @@
+"""The figures of open-ended episodes: of one data set, and averaged over data sets.
+
+`acc` is how often the right category was named, `ps` how often a valid suggestion was made, `agg`
+how often either: shares of the judged episodes, in percent. Beside them stand the official
+figures, as the package's example counts: of all samples, with 0 for whatever has no verdict.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from pbclient.scores.checks import Checks, Episode
+from pbclient.scores.figures import (
+    Estimate,
+    average,
+    average_span,
+    entry,
+    figure,
+    independent,
+    pair,
+    share,
+    span,
+)
+from pbclient.scores.intervals import Interval
+from pbclient.scores.verdicts import verdict_of
+
+CHECKS: Checks = {"correct": lambda value: value is None or isinstance(value, bool)}
+
+# Our names, as the package's example prints them, and those of its parser.
+FIGURES = {"acc": "category_prediction", "ps": "proactive_suggestion", "agg": "aggregate"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one data set, by the names of `FIGURES`; None where nothing is judged."""
+
+    judged: int
+    shares: Mapping[str, Estimate | None]
+    bounds: Mapping[str, Interval]
+    official: Mapping[str, float]
+
+    def entry(self) -> dict[str, Any]:
+        """As in a summary."""
+        return {
+            "judged": self.judged,
+            **_entries(self.shares, self.bounds),
+            "official": {each: figure(value) for each, value in self.official.items()},
+        }
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over one data set: enough for every figure, whatever the number of episodes."""
+
+    judged: Counter[int] = field(default_factory=Counter)  # by repeat
+    positive: Counter[str] = field(default_factory=Counter)
+    official: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, dataset: str, config: Mapping[str, Any]) -> Self:
+        """An empty tally; open-ended figures are made alike for every data set and configuration."""
+        return cls()
+
+    def add(self, episode: Episode) -> None:
+        """Count an episode whose fields have been checked."""
+        verdict = verdict_of(episode)
+        if verdict is None:
+            return
+        self.official.update({each: verdict["official"][key] for each, key in FIGURES.items()})
+        if episode["outcome"] == "resolved":
+            self.judged[episode["repeat"]] += 1
+            self.positive.update({each: verdict[key] for each, key in FIGURES.items()})
+
+    def figures(self, n: int) -> Figures:
+        """Those of a data set with `n` episodes, all that are not counted here without a verdict."""
+        judged = self.judged.total()
+        samples = independent(self.judged.values())
+        return Figures(
+            judged=judged,
+            shares={each: share(self.positive[each], judged, samples) for each in FIGURES},
+            bounds={each: span(self.positive[each], n - judged, n) for each in FIGURES},
+            official={each: 100 * self.official[each] / n for each in FIGURES},
+        )
+
+
+def averaged(datasets: Mapping[str, Figures]) -> dict[str, Any]:
+    """The figures averaged over data sets: bounds and official ones over all, the rest over those judged."""
+    figures = list(datasets.values())
+    shares = {each: average(of.shares[each] for of in figures) for each in FIGURES}
+    bounds = {each: average_span(of.bounds[each] for of in figures) for each in FIGURES}
+    official = {
+        each: figure(sum(of.official[each] for of in figures) / len(figures)) if figures else None
+        for each in FIGURES
+    }
+    over = [dataset for dataset, of in datasets.items() if of.judged]
+    return {**_entries(shares, bounds), "official": official, "over": over}
+
+
+def _entries(shares: Mapping[str, Estimate | None], bounds: Mapping[str, Interval | None]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for each in FIGURES:
+        found |= {**entry(each, shares[each]), f"{each}_bounds": pair(bounds[each])}
+    return found

@@ -1,0 +1,1 @@
+"""What is published of providers: names, prices, limits of images, tokens."""

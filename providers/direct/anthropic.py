@@ -1,0 +1,124 @@
+"""Anthropic's messages as bytes, and their answers.
+
+OpenAI's names of options are written as Anthropic's where both mean the same. What has no
+counterpart is refused before anything is sent, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby, takewhile
+from typing import Any
+
+from providers.direct.body import blocks, body, opened, separated
+from providers.errors import BadRequest, MalformedResponse, ParameterRejected
+from providers.replies.answers import counted, ended, finish_of
+from providers.types import EncodedImage, Json, Message, Part, Request, Response, Usage, given
+
+VERSION = "2023-06-01"
+
+NO_EFFORT = (
+    "Anthropic's messages have no reasoning_effort: give `thinking` as Anthropic writes it, "
+    "or use --wire litellm, which makes one of the other."
+)
+
+_RENAMED = {"max_completion_tokens": "max_tokens", "stop": "stop_sequences"}
+_UNKNOWN = frozenset(
+    {
+        "frequency_penalty", "logit_bias", "logprobs", "n", "presence_penalty", "response_format", "seed",
+        "top_logprobs",
+    }
+)  # fmt: skip
+
+
+class Messages:
+    """Anthropic's messages, at Anthropic or at any server that speaks them."""
+
+    def url(self, endpoint: str) -> str:
+        """Below the endpoint, which is the server's root."""
+        return f"{endpoint}/v1/messages"
+
+    def headers(self, key: str, environ: Mapping[str, str]) -> Mapping[str, str]:
+        """The key, and the version of the shape."""
+        return {"x-api-key": key, "anthropic-version": VERSION}
+
+    async def body(self, model: str, request: Request) -> bytes:
+        """Raises `BadRequest` for what cannot be said, and whatever an image raises."""
+        system = list(takewhile(_is_system, request.messages))
+        turns = request.messages[len(system) :]
+        if any(map(_is_system, turns)):
+            raise BadRequest("Anthropic takes system messages at the start only.")
+        options = _options(given(request.params))
+        told = [part for message in system for part in message.parts if part]
+        more = (b',"system":[', *await blocks(told, _no_picture), b"]") if told else ()
+        return body(model, options, separated([await _turn(*turn) for turn in _turns(turns)]), more)
+
+    def read(self, answer: Mapping[str, Any], who: str) -> Response:
+        """Raises `MalformedResponse` when there is no answer in it."""
+        content, counts = answer.get("content"), answer.get("usage")
+        if not isinstance(content, list) or not isinstance(counts, dict) or "stop_reason" not in answer:
+            raise MalformedResponse(f"{who} sent no message.", billed=True)
+        word = answer["stop_reason"]
+        # What was said before a tool was called is an answer, as it is in OpenAI's shape.
+        ending = None if word == "tool_use" else word
+        text, finish = ended(who, "".join(_texts(content)), finish_of(word), ending=ending)
+        served = answer.get("model")
+        return Response(text, finish, _usage(counts, text), model=str(served) if served else None)
+
+
+def _is_system(message: Message) -> bool:
+    return message.role == "system"
+
+
+def _options(options: dict[str, Json]) -> dict[str, Json]:
+    for name in options:
+        if name in _UNKNOWN:
+            raise ParameterRejected(f"Anthropic's messages have no option {name!r}.", name)
+    if "reasoning_effort" in options:
+        # No rejected option: that would be dropped, and stay dropped for the wire that can send it.
+        raise BadRequest(NO_EFFORT)
+    if isinstance(options.get("stop"), str):
+        options["stop"] = [options["stop"]]
+    return {_RENAMED.get(name, name): value for name, value in options.items()}
+
+
+def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part]]]:
+    """Neighbours of one role are one turn."""
+    for role, group in groupby(messages, key=lambda message: message.role):
+        yield role, [part for message in group for part in message.parts]
+
+
+async def _turn(role: str, parts: list[Part]) -> tuple[bytes, ...]:
+    picture = _picture if role == "user" else _no_picture
+    return (b'{"role":"%b","content":[' % role.encode(), *await blocks(parts, picture), b"]}")
+
+
+def _picture(image: EncodedImage) -> tuple[bytes, ...]:
+    head = b'{"type":"image","source":{"type":"base64","media_type":'
+    return (head, opened(image.media_type), b'","data":"', image.base64, b'"}}')
+
+
+def _no_picture(image: EncodedImage) -> tuple[bytes, ...]:
+    raise BadRequest("Anthropic takes images in user messages only.")
+
+
+def _texts(content: list[Any]) -> Iterable[str]:
+    for block in content:
+        if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):
+            yield block["text"]
+
+
+def _usage(usage: Mapping[str, Any], text: str) -> Usage | None:
+    # Where the server worked in several steps, only the steps hold all that is billed.
+    steps = usage.get("iterations") or [usage]
+    names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
+    try:
+        fresh, cached, written, said = (sum(step.get(name) or 0 for step in steps) for name in names)
+    except (AttributeError, TypeError):
+        return None
+    details = usage.get("output_tokens_details")
+    thought = details.get("thinking_tokens") if isinstance(details, dict) else None
+    asked = fresh + cached + written
+    return counted(
+        text, asked=asked, said=said, total=asked + said, reasoned=thought, cached=cached, written=written
+    )

@@ -1,0 +1,256 @@
+"""One attempt of the direct wire: a POST that ends by its deadline, over one pool of connections.
+
+No redirects, no cookies, no second attempt, an answer of bounded length. How a request and an
+answer are written is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import certifi
+from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.payload import Payload
+from multidict import CIMultiDict
+from yarl import URL
+
+from providers.catalog.target import Asked
+from providers.errors import AttemptTimedOut, ConnectionFailed, ProviderError, ServerFault, Unusable
+from providers.replies.bodies import LONGEST, LONGEST_ERROR
+from providers.replies.error_text import one_line
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+
+# No waits of its own: the deadline of an attempt is one, over everything.
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+# Calls at once in a session: aiohttp closes its idle connections in one go, 20 us of the event loop each.
+_MOST = 256
+# Bodies at once that are put together or on their way out: each may hold megabytes of images. Where a
+# connection takes 0.2 s to open, these are 1,280 new ones a second.
+_LEAVING = 256
+# Seconds after which a call goes on without a place: what a server does not take holds up no others.
+_PATIENCE = 10.0
+# Bytes that are handed to a connection at a time: TLS encrypts whatever it is given in one go.
+_SLICE = 256 * 1024
+# Seconds that a connection may be idle (aiohttp's own number), and by how much sessions differ in that.
+_IDLE, _APART = 15.0, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One response. `content` is cut off where none can be that long, and one byte longer then."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def good(self) -> bool:
+        return 200 <= self.status < 300
+
+
+class _Place:
+    """A place in `room`, or none. Given back once: when the body has left, or when it never will."""
+
+    def __init__(self, room: asyncio.Semaphore | None) -> None:
+        self._room = room
+
+    def leave(self) -> None:
+        if self._room is not None:
+            self._room.release()
+            self._room = None
+
+
+class _Sending(Payload):
+    """A JSON body that is let go as soon as it is sent; `begun` from the moment it may have left."""
+
+    _autoclose = True
+
+    def __init__(self, content: bytes, place: _Place) -> None:
+        super().__init__(content, content_type="application/json")
+        self._size = len(content)
+        self._place = place
+        self.begun = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self.begun = True
+        # Thousands may wait for their answers: none of them keeps its images meanwhile.
+        content, self._value = self._value, b""
+        if writer.transport is not None:
+            # To drain is to have all of it gone; over TLS all but the last slice, which is encrypted by then.
+            writer.transport.set_write_buffer_limits(high=1, low=0)
+        for start in range(0, len(content), _SLICE):
+            await writer.write(content[start : start + _SLICE])
+            await writer.drain()
+        self._place.leave()
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return str(self._value, encoding, errors)
+
+
+@dataclass(slots=True)
+class _Share:
+    """A session for `_MOST` calls at once, and how many there are now."""
+
+    session: aiohttp.ClientSession
+    calls: int = 0
+
+
+class Pool:
+    """Connections to one URL: as many as there are calls, opened in the loop of the first one."""
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self._url = URL(url)
+        self._headers = CIMultiDict({"User-Agent": "pbclient", **headers})
+        self._proxy = proxy_for(self._url)
+        self._trust = _trusted() if self._url.scheme == "https" else True
+        self._shares: list[_Share] = []
+        self._room = asyncio.Semaphore(_LEAVING)
+
+    async def post(
+        self, body: Callable[[], Awaitable[bytes]], asked: Asked, timeout: float
+    ) -> Arrived | ProviderError:
+        """What came, or why nothing did: returned, since an error's context would hold the key.
+
+        The body is put together once there is room for it, before the deadline begins; what that raises
+        is raised.
+        """
+        place = await self._enter()
+        try:
+            return await self._sent(_Sending(await body(), place), asked, timeout)
+        finally:
+            place.leave()
+
+    async def _enter(self) -> _Place:
+        """A place, at once or in turn; none for who has waited long enough."""
+        room = self._room
+        if room.locked():
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await room.acquire()
+            except TimeoutError:
+                return _Place(None)
+        else:
+            await room.acquire()
+        return _Place(room)
+
+    async def _sent(self, sending: _Sending, asked: Asked, timeout: float) -> Arrived | ProviderError:
+        deadline = asyncio.timeout(timeout)
+        outer = sys.exception()  # what the caller is dealing with, if anything
+        share = self._with_room()
+        share.calls += 1
+        try:
+            async with deadline:
+                return await self._post(share.session, sending)
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # the last for a host that is no name
+            _let_go(error, outer)
+            if deadline.expired():
+                said = f"{asked.who} did not answer within {timeout:g} s."
+                return AttemptTimedOut(said, billed=sending.begun)
+            return _broken(error, asked, sending.begun)
+        finally:
+            share.calls -= 1
+
+    async def close(self) -> None:
+        """Close every connection, letting the loop go round; a later call opens new ones."""
+        shares, self._shares = self._shares, []
+        self._room = asyncio.Semaphore(_LEAVING)  # it may be another loop's by then
+        # A stack goes on closing the others when it is cancelled.
+        async with AsyncExitStack() as closing:
+            for share in shares:
+                closing.push_async_callback(share.session.close)
+
+    async def _post(self, session: aiohttp.ClientSession, sending: _Sending) -> Arrived:
+        # No headers of the session's: aiohttp would show those, and the key, to a proxy as well.
+        response = await session.post(
+            self._url, data=sending, headers=self._headers, allow_redirects=False, proxy=self._proxy
+        )
+        try:
+            limit = LONGEST if 200 <= response.status < 300 else LONGEST_ERROR
+            return Arrived(response.status, response.headers, await _read(response.content, limit))
+        finally:
+            # With its end aiohttp has closed it and kept the connection; what has none yet is of no use.
+            if not response.closed:
+                response.close()
+
+    def _with_room(self) -> _Share:
+        # The first one with room: so there never are more connections than there were calls at once.
+        for share in self._shares:
+            if share.calls < _MOST:
+                return share
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            ssl=self._trust,
+            ttl_dns_cache=300,
+            keepalive_timeout=_IDLE + _APART * len(self._shares),
+            timeout_ceil_threshold=math.inf,  # else all of them are due at the same full second
+        )
+        jar = aiohttp.DummyCookieJar()
+        share = _Share(aiohttp.ClientSession(connector=connector, cookie_jar=jar, timeout=_NO_TIMEOUT))
+        self._shares.append(share)
+        return share
+
+
+async def _read(stream: aiohttp.StreamReader, limit: int) -> bytes:
+    content = bytearray()
+    # aiohttp unpacks each part to 64 KB at most: a bomb grows no further than this.
+    while len(content) <= limit and not stream.at_eof():
+        content += await stream.readany()
+    return bytes(content[: limit + 1])
+
+
+def _let_go(error: BaseException | None, outer: BaseException | None) -> None:
+    """Forget where it came from, up to `outer`: aiohttp's frames hold errors, and with them the body."""
+    # One whose traceback is gone already ends the walk, too: nobody promises that the chain is no ring.
+    while error is not None and error is not outer and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def _broken(error: Exception, asked: Asked, begun: bool) -> ProviderError:
+    said = one_line(str(error) or type(error).__name__, asked.secrets)
+    if not begun:
+        return ConnectionFailed(f"{asked.who} cannot be reached: {said}.", billed=False)
+    if isinstance(error, aiohttp.ClientResponseError) or isinstance(error.__cause__, ContentEncodingError):
+        return ServerFault(f"{asked.who} sent what is no HTTP: {said}.", billed=True)
+    return ConnectionFailed(f"{asked.who} broke the connection off: {said}.", billed=True)
+
+
+def _trusted() -> ssl.SSLContext:
+    """The certificates that LiteLLM trusts."""
+    named = os.environ.get("SSL_CERT_FILE")
+    try:
+        return ssl.create_default_context(cafile=named or certifi.where())
+    except OSError as error:
+        raise Unusable(f"SSL_CERT_FILE is {named}, which holds no certificates: {error}.") from None
+
+
+def proxy_for(url: URL) -> str | None:
+    """The proxy that the environment names for this URL; none for a server on this machine."""
+    host = url.host or ""
+    if _is_here(host) or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    named = proxies.get(url.scheme) or proxies.get("all")
+    return f"http://{named}" if named and "://" not in named else named
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

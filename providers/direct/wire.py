@@ -1,0 +1,178 @@
+"""A model behind an API: one request, one attempt on the wire, without LiteLLM.
+
+For the two shapes that matter, at a small part of LiteLLM's processor time. What is sent, what
+comes back and what goes wrong are the same as through `Hosted`: a conformance suite holds the two
+against each other. Retries, limits, money and the cache are wrapped around it elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from providers.catalog.target import Asked, Target
+from providers.direct.anthropic import Messages
+from providers.direct.openai import ChatCompletions
+from providers.errors import AuthenticationFailed, ProviderError
+from providers.replies.bodies import LONGEST, LONGEST_ERROR, BodyError, parse, too_long
+from providers.replies.refusals import no_answer, redirect, redirected, refused
+from providers.types import Json, Request, Response
+
+if TYPE_CHECKING:
+    from providers.direct.pool import Arrived, Pool
+
+
+class NotSpokenError(LookupError):
+    """A provider that only LiteLLM reaches; the message says what to do."""
+
+
+class Shape(Protocol):
+    """How one vendor writes requests and answers."""
+
+    def url(self, endpoint: str) -> str:
+        """Where requests are posted to."""
+        ...
+
+    def headers(self, key: str, environ: Mapping[str, str]) -> Mapping[str, str]:
+        """What every request carries."""
+        ...
+
+    async def body(self, model: str, request: Request) -> bytes:
+        """Raises `BadRequest` for what cannot be said, and whatever an image raises."""
+        ...
+
+    def read(self, answer: Mapping[str, Any], who: str) -> Response:
+        """Raises `MalformedResponse` when there is no answer in it."""
+        ...
+
+
+# Who is asked at which own endpoint, in which shape there, and in which at a base URL.
+_SPOKEN: Mapping[str, tuple[str | None, Shape, Shape]] = {
+    "anthropic": ("https://api.anthropic.com", Messages(), Messages()),
+    "hosted_vllm": (None, ChatCompletions("any"), ChatCompletions("any")),
+    "openai": ("https://api.openai.com/v1", ChatCompletions("openai"), ChatCompletions("any")),
+    "openrouter": (
+        "https://openrouter.ai/api/v1",
+        ChatCompletions("openrouter"),
+        ChatCompletions("openrouter"),
+    ),
+}
+
+
+def speaks(provider: str) -> bool:
+    """Whether `Direct` reaches this provider."""
+    return provider in _SPOKEN
+
+
+class Direct:
+    """One model of one provider. Making it is cheap; the first call imports aiohttp.
+
+    `timeout` is the wall-clock deadline of a call in seconds, from when its body is there. Close it with
+    `aclose`, or use it as an async context manager, in the loop in which it was used. Raises
+    `NotSpokenError` for a provider that it does not reach, and what `Target.of` raises.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout: float = 600.0,
+    ) -> None:
+        self._target = Target.of(provider, model, base_url, api_key, os.environ)
+        self.provider = provider
+        self.model = self._target.model
+        self.timeout = timeout
+        self._endpoint, self._shape = _spoken(self._target)
+        self._pool: Pool | None = None
+        self._loading = asyncio.Lock()
+
+    @property
+    def identity(self) -> Mapping[str, Json]:
+        """What a cache key says of it: who answers, and where. The wire is no part of it."""
+        return self._target.identity
+
+    async def complete(self, request: Request) -> Response:
+        """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
+        asked = self._target.asked(request)
+        pool = self._pool or await self._open(asked)
+        body = partial(self._shape.body, self.model, request)
+        arrived = await pool.post(body, asked, self.timeout)
+        if isinstance(arrived, ProviderError):
+            raise arrived
+        answer = self._read(arrived, asked)
+        if isinstance(answer, ProviderError):
+            raise answer
+        return answer
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def _open(self, asked: Asked) -> Pool:
+        key = self._target.key
+        if not key:
+            wanted = " or ".join(self._target.key_variables)
+            raise AuthenticationFailed(f"{asked.who} needs a key: set {wanted}.")
+        headers = self._shape.headers(key, os.environ)
+        for name, value in headers.items():
+            if not (value.isascii() and value.isprintable()):
+                raise AuthenticationFailed(f"{name} for {asked.who} would hold characters that no key has.")
+        async with self._loading:
+            if self._pool is None:
+                # In a thread, so that the loop goes on meanwhile: others may have hits.
+                self._pool = await asyncio.to_thread(_pool, self._shape.url(self._endpoint), headers)
+            return self._pool
+
+    def _read(self, arrived: Arrived, asked: Asked) -> Response | ProviderError:
+        if not arrived.good:
+            return _refused(arrived, asked)
+        try:
+            if len(arrived.content) > LONGEST:
+                raise too_long()
+            body, _ = parse(arrived.content, arrived.headers)
+            return self._shape.read(body if isinstance(body, dict) else {}, asked.who)
+        except BodyError as error:
+            return no_answer(error, asked, time.time())
+        except ProviderError as error:
+            return error.with_traceback(None)
+
+
+def _spoken(target: Target) -> tuple[str, Shape]:
+    """The endpoint that is asked, and the shape in which."""
+    if target.provider not in _SPOKEN:
+        known = ", ".join(sorted(_SPOKEN))
+        raise NotSpokenError(f"--wire direct reaches {known}: use --wire litellm for {target.provider}.")
+    own, there, elsewhere = _SPOKEN[target.provider]
+    if target.endpoint:
+        return target.endpoint, elsewhere
+    if own is None:
+        raise ValueError(f"{target.provider} is a server of your own: name it with --base-url.")
+    return own, there
+
+
+def _pool(url: str, headers: Mapping[str, str]) -> Pool:
+    from providers.direct.pool import Pool
+
+    return Pool(url, headers)
+
+
+def _refused(arrived: Arrived, asked: Asked) -> ProviderError:
+    away = redirect(arrived.status, arrived.headers)
+    if away is not None:
+        return redirected(away, asked)
+    text = arrived.content[:LONGEST_ERROR].decode(errors="replace")
+    return refused(arrived.status, arrived.headers, text, asked, time.time())

@@ -1,0 +1,1 @@
+"""transformers on this machine."""

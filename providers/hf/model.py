@@ -1,0 +1,238 @@
+"""A model folder in memory through transformers: weights, processor, tokenizer, and what they can do.
+
+Vision models through `AutoModelForImageTextToText` and `AutoProcessor`, text models through
+`AutoModelForCausalLM` and `AutoTokenizer`. Code that a model brings along is never run. Everything here
+is called by the thread that owns the device.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from providers.errors import Unusable
+from providers.hf.device import ATTENTION, Setting
+from providers.hf.folder import settings, weight_bytes
+from providers.hf.sampler import Vocabulary
+from providers.host_memory import forget_peak, free_memory, peak_memory
+from providers.replies.error_text import one_line
+from providers.types import Json
+
+NEEDED = ("torch", "transformers", "accelerate")
+_INSTALL = "uv sync --extra transformers, or pip install 'pbclient[transformers]'"
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_GB = 1e9
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass
+class Loaded:
+    """A model that can be asked. `processor` is None for a text model; `context` in tokens."""
+
+    name: str
+    model: Any
+    processor: Any
+    tokenizer: Any
+    setting: Setting
+    context: int | None
+    vocabulary: Vocabulary
+
+    @property
+    def sees(self) -> bool:
+        """Whether it takes images."""
+        return self.processor is not None
+
+
+def engine() -> str:
+    """The versions that an answer depends on. Raises `Unusable` when the extra is not installed."""
+    try:
+        installed = {name: version(name) for name in NEEDED}
+    except PackageNotFoundError as error:
+        raise Unusable(f"--provider transformers needs {error.name}: {_INSTALL}.") from None
+    return f"transformers {installed['transformers']} / torch {installed['torch']}"
+
+
+def load(folder: Path, name: str, setting: Setting, say: Callable[[str], None]) -> Loaded:
+    """Seconds to minutes. Raises `Unusable` or `ModelNotFound`: one sentence that says what is wrong."""
+    engine()
+    config = settings(folder)
+    # Threads of OpenMP that spin while they wait take the processors from the event loop.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        _quiet()
+        device_map = _place(_need(folder, config, setting), name, setting)
+        reset_peak(setting.device)
+        say(f"Loading {name} ({setting}).")
+        return _loaded(folder, name, setting, device_map)
+    except Unusable:
+        raise
+    except Exception as error:
+        trouble = Unusable(_why(error, name, config, setting))
+    free()
+    raise trouble
+
+
+def _quiet() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _loaded(folder: Path, name: str, setting: Setting, device_map: Any) -> Loaded:
+    import transformers as hf
+
+    where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    config = hf.AutoConfig.from_pretrained(folder, **where)
+    vision = type(config) in hf.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    processor = hf.AutoProcessor.from_pretrained(folder, **where) if vision else None
+    tokenizer = processor.tokenizer if processor else hf.AutoTokenizer.from_pretrained(folder, **where)
+    if not (processor or tokenizer).chat_template:
+        raise Unusable(f"{name} has no chat template: it is a base model, take one that was taught to chat.")
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    kind = hf.AutoModelForImageTextToText if vision else hf.AutoModelForCausalLM
+    how = {"dtype": setting.dtype, "device_map": device_map}
+    if setting.attention != ATTENTION:  # which is the library's own choice for all models that have it
+        how["attn_implementation"] = setting.attention
+    model, found = kind.from_pretrained(folder, **where, **how, output_loading_info=True)
+    if missing := found["missing_keys"]:
+        # They would be made up at random.
+        raise Unusable(
+            f"The weights of {name} are not whole: {len(missing)} are missing, {min(missing)} first."
+        )
+    if {"cpu", "disk"} & set(map(str, getattr(model, "hf_device_map", {}).values())) - {setting.device}:
+        raise Unusable(_too_large(name, setting))
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    vocabulary = Vocabulary(tokenizer, config.get_text_config().vocab_size, _ends(model, tokenizer))
+    return Loaded(name, model.eval(), processor, tokenizer, setting, context, vocabulary)
+
+
+def _ends(model: Any, tokenizer: Any) -> list[int]:
+    ends = model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    return ends if isinstance(ends, list) else [] if ends is None else [ends]
+
+
+def _need(folder: Path, config: Mapping[str, Any], setting: Setting) -> float:
+    """About how many bytes the weights take in memory."""
+    stored = config.get("dtype") or config.get("torch_dtype") or "float32"
+    if "quantization_config" in config:
+        return weight_bytes(folder)
+    return weight_bytes(folder) * _BYTES[setting.dtype] / _BYTES.get(str(stored), 4)
+
+
+def _place(need: float, name: str, setting: Setting) -> Any:
+    """Where the weights go: one device, or spread over all CUDA devices. Raises `Unusable`."""
+    import torch
+
+    device = setting.device
+    if device.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(device.partition(":")[2] or 0) >= count:
+            raise Unusable(
+                f"The device {device} cannot be used: torch {torch.__version__} sees {count} of them."
+            )
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise Unusable(f"The device mps cannot be used by torch {torch.__version__}.")
+    spare = free_bytes(device)
+    if spare is None or need <= spare:
+        return {"": device}
+    if device == "cuda":
+        each = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
+        if len(each) > 1 and need <= sum(each):
+            return "auto"
+    sizes = f"Its weights take {need / _GB:.1f} GB, {spare / _GB:.1f} GB is free."
+    raise Unusable(f"{_too_large(name, setting)} {sizes}")
+
+
+def _too_large(name: str, setting: Setting) -> str:
+    fix = "take a smaller model, a smaller precision or another device"
+    return f"There is not enough memory for {name} ({setting}): {fix}."
+
+
+def _why(error: Exception, name: str, config: Mapping[str, Any], setting: Setting) -> str:
+    said = one_line(str(error))
+    if out_of_memory(error):
+        return _too_large(name, setting)
+    kind = config.get("model_type")
+    if kind is None or "model type" in str(error) or "trust_remote_code" in str(error):
+        return f"{engine()} does not know models of the type {kind!r} ({name}) without code of their own."
+    return f"{name} cannot be loaded: {said or type(error).__name__}"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is how torch says on some device that its memory is full."""
+    return isinstance(error, RuntimeError | MemoryError) and (
+        isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
+    )
+
+
+def free() -> None:
+    """Give memory that nothing refers to back to the device."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def free_bytes(device: str) -> int | None:
+    """Memory that is free on the device, in bytes; None where the system does not say."""
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device if ":" in device else "cuda:0")[0])
+    return free_memory()
+
+
+def reset_peak(device: str) -> None:
+    """Begin to measure `peak_bytes` anew, where the system can."""
+    import torch
+
+    if device.startswith("cuda"):
+        for number in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(number)
+    else:
+        forget_peak()
+
+
+def peak_bytes(device: str) -> int:
+    """The most memory in use since `reset_peak`: of the CUDA devices, else of this process."""
+    import torch
+
+    if device.startswith("cuda"):
+        return sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
+    # Elsewhere than on Linux it is the most since the process began.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_memory(os.getpid()) or (peak if sys.platform == "darwin" else peak * 1024)
+
+
+def facts(loaded: Loaded) -> dict[str, Json]:
+    """What `doctor` says of the engine and the model."""
+    import torch
+
+    setting = loaded.setting
+    cuda = setting.device.startswith("cuda")
+    return {
+        "engine": engine(),
+        "device": torch.cuda.get_device_name(setting.device) if cuda else setting.device,
+        "dtype": setting.dtype,
+        "attention": str(loaded.model.config._attn_implementation),
+        "model": type(loaded.model).__name__,
+        "sees images": loaded.sees,
+        "context": loaded.context,
+        "weights bytes": int(loaded.model.get_memory_footprint()),
+        "free bytes": free_bytes(setting.device),
+        "peak bytes": peak_bytes(setting.device),
+    }

@@ -1,0 +1,107 @@
+"""LiteLLM's answer as ours: where it keeps what was said, how it ended and what was counted.
+
+LiteLLM makes `stop` of every ending that it does not know and keeps the word that it replaced. Its
+own estimate of the cost is never looked at. What makes an answer is said by `answers`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from providers.errors import MalformedResponse
+from providers.replies.answers import cost, counted, ended
+from providers.replies.bodies import LONGEST, LONGEST_ERROR, parse, too_long
+from providers.replies.refusals import redirect
+from providers.types import Finish, Response, Usage
+
+_ENDINGS: Mapping[str, Finish] = {"length": "length", "content_filter": "refusal", "stop": "stop"}
+
+
+def read_answer(raw: Any, who: str, route: str) -> Response:
+    """The answer in `raw`, which came by LiteLLM's `route`. Raises `MalformedResponse` when there is none."""
+    if not raw.choices:
+        raise MalformedResponse(f"{who} sent no choices.", billed=True)
+    choice = raw.choices[0]
+    extra = _extra(choice)
+    text, finish = ended(
+        who,
+        choice.message.content or "",
+        _ENDINGS.get(choice.finish_reason, "stop"),
+        ending=extra.get("native_finish_reason"),
+        error=extra.get("error"),
+        refusal=_extra(choice.message).get("refusal"),
+    )
+    usage = getattr(raw, "usage", None)
+    told = cost(*(getattr(usage, name, None) for name in ("cost", "is_byok", "cost_details")))
+    return Response(text, finish, usage=_usage(usage, text), cost=told, model=_model(raw, route))
+
+
+def _extra(part: Any) -> Mapping[str, Any]:
+    return getattr(part, "provider_specific_fields", None) or {}
+
+
+def _usage(usage: Any, text: str) -> Usage | None:
+    read = getattr(usage, "prompt_tokens_details", None)
+    written = getattr(usage, "completion_tokens_details", None)
+    return counted(
+        text,
+        asked=getattr(usage, "prompt_tokens", None),
+        said=getattr(usage, "completion_tokens", None),
+        total=getattr(usage, "total_tokens", None),
+        reasoned=getattr(written, "reasoning_tokens", None),
+        cached=getattr(read, "cached_tokens", None),
+        written=getattr(read, "cache_write_tokens", None),
+    )
+
+
+def _model(raw: Any, route: str) -> str | None:
+    served = getattr(raw, "model", None)
+    return str(served).removeprefix(f"{route}/") if served else None
+
+
+type Send = Callable[[Any, Any], Awaitable[Any]]
+
+
+def reading(send: Send) -> Send:
+    """LiteLLM's way to send a request, which now also reads the answer, here."""
+    import httpx
+
+    async def handle(transport: Any, request: Any) -> Any:
+        response = await send(transport, request)
+        away = redirect(response.status_code, response.headers)
+        if away is not None:
+            await response.aclose()
+            raise away
+        content = await _read(response)
+        if response.is_success:
+            content = mended(content, response.headers)
+        # One of each name, the last one: httpx would join two of them, and nobody could read that.
+        named = {name.lower(): value for name, value in response.headers.raw}
+        headers = {name: value for name, value in named.items() if name not in _UNPACKED}
+        return httpx.Response(response.status_code, headers=headers, content=content, request=request)
+
+    return handle
+
+
+_UNPACKED = (b"content-encoding", b"content-length", b"transfer-encoding")
+
+
+async def _read(response: Any) -> bytes:
+    content = bytearray()
+    limit = LONGEST if response.is_success else LONGEST_ERROR
+    async for part in response.aiter_bytes():
+        content += part
+        if len(content) > limit:
+            await response.aclose()
+            if response.is_success:
+                raise too_long()
+            break
+    return bytes(content[:limit])
+
+
+def mended(content: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+    """The body of a success without what spoils it. Raises `BodyError` for an error in it."""
+    body, changed = parse(content, headers)
+    return json.dumps(body).encode() if changed else content

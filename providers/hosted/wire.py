@@ -1,0 +1,134 @@
+"""A model behind an API: one request, one attempt on the wire, through LiteLLM.
+
+With a `base_url` and the provider `openai` it is any OpenAI-compatible server. Retries,
+limits, money and the cache are wrapped around it elsewhere; streaming is not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+from providers.catalog.target import Asked, Target
+from providers.errors import AttemptTimedOut, ProviderError
+from providers.hosted.answers import read_answer
+from providers.hosted.errors import translate
+from providers.hosted.library import Clients, load, own_settings, reach, unlogged
+from providers.hosted.options import arguments
+from providers.types import Json, Message, Request, Response
+
+_clients = Clients()
+
+
+class Hosted:
+    """One model of one provider. Making it is cheap; the first call, or `load`, imports LiteLLM.
+
+    `timeout` is the wall-clock deadline of a call in seconds. Close it with `aclose`, or use it
+    as an async context manager, in the loop in which it was used.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout: float = 600.0,
+    ) -> None:
+        self._target = Target.of(provider, model, base_url, api_key, os.environ)
+        self.provider = provider
+        self.model = self._target.model
+        self.timeout = timeout
+        # LiteLLM routes by provider; its route for vLLM takes any OpenAI-compatible server, and is lighter.
+        self._route = "hosted_vllm" if provider == "openai" and self._target.endpoint else provider
+        self._litellm: Any = None
+        self._entered = False
+        self._loading = asyncio.Lock()
+
+    @property
+    def identity(self) -> Mapping[str, Json]:
+        """What a cache key says of it: who answers, and where."""
+        return self._target.identity
+
+    def load(self) -> None:
+        """Import LiteLLM now (seconds), so that the first call does not."""
+        self._litellm = load()
+        if self._target.endpoint:
+            reach(self._target.endpoint)
+
+    async def complete(self, request: Request) -> Response:
+        """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
+        await self._enter()
+        asked = self._target.asked(request)
+        outcome = await self._attempt(await self._arguments(request), asked)
+        if isinstance(outcome, ProviderError):
+            # Raised outside of any `except`: LiteLLM's error would keep the request's bytes and the
+            # key alive as its context.
+            raise outcome
+        return outcome
+
+    async def aclose(self) -> None:
+        """Close the connections, unless another user of the loop still needs them."""
+        if self._entered:
+            self._entered = False
+            await _clients.leave()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def _enter(self) -> None:
+        async with self._loading:
+            if self._litellm is None:
+                # In a thread, so that the loop goes on meanwhile: others may have hits.
+                await asyncio.to_thread(self.load)
+        if not self._entered:
+            self._entered = True
+            _clients.enter()
+        unlogged()
+
+    async def _arguments(self, request: Request) -> dict[str, Any]:
+        return {
+            "model": f"{self._route}/{self.model}",
+            "messages": [await _message(message) for message in request.messages],
+            "api_base": self._target.endpoint,
+            "api_key": self._target.key,
+            "timeout": self.timeout,
+            "num_retries": 0,
+            "max_retries": 0,
+            **arguments(self._route, self.model, request.params, own_settings()),
+        }
+
+    async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:
+        # LiteLLM's own timeout starts anew with every byte that arrives.
+        deadline = asyncio.timeout(self.timeout)
+        try:
+            async with deadline:
+                raw = await self._litellm.acompletion(**arguments)
+                return read_answer(raw, asked.who, self._route)
+        except ProviderError as error:
+            return error.with_traceback(None)
+        except Exception as error:
+            if deadline.expired():
+                return AttemptTimedOut(f"{asked.who} did not answer within {self.timeout:g} s.", billed=True)
+            return translate(error, asked, time.time())
+
+
+async def _message(message: Message) -> dict[str, Any]:
+    parts = message.parts
+    if len(parts) == 1 and isinstance(parts[0], str):
+        return {"role": message.role, "content": parts[0]}
+    content: list[dict[str, Any]] = []
+    for part in parts:
+        if isinstance(part, str):
+            content.append({"type": "text", "text": part})
+        else:
+            encoded = await part.encode()
+            content.append({"type": "image_url", "image_url": {"url": encoded.data_url}})
+    return {"role": message.role, "content": content}

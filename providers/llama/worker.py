@@ -1,0 +1,257 @@
+"""llama-cpp-python behind the few HTTP paths of a llama-server that this client uses: a program.
+
+    python -P providers/llama/worker.py SETTINGS      (one JSON object, see `main`)
+
+The library is not thread-safe, and an assertion in it ends the process: so it has a process of its
+own, and one thread that answers one request after the other. Options that a request leaves open are
+a llama-server's, not those of the library's chat handlers. Nothing of this package is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import select
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
+from typing import Any
+
+# A llama-server's own; the library's handlers would take 0.2 and a penalty of 1.1.
+DEFAULTS: Mapping[str, Any] = {
+    "temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "typical_p": 1.0,
+    "repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
+    "seed": None, "stop": [], "max_tokens": None,
+}  # fmt: skip
+CONSTRAINTS = frozenset({"grammar", "json_schema", "response_format"})
+# What llama.cpp takes for a model that brings no template.
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TEMPLATE = "tokenizer.chat_template"
+TOO_LONG = (r"Requested tokens \((\d+)\) exceed context window of (\d+)", r"exceeds n_ctx: (\d+) > (\d+)")
+PROBE = "a probe of the template"
+
+
+class Refusal(Exception):
+    """A request that will never be answered: a status of 400."""
+
+
+class Gone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def main(settings: Mapping[str, Any]) -> None:
+    """Serve `model` (and `mmproj`) at `port` until killed, with `ctx` tokens, `gpu_layers` and `threads`."""
+    # It listens once the model is loaded: who looks before is refused, as by a server that is not up.
+    Server(Model(settings), settings["port"], os.environ.get("LLAMA_API_KEY", "")).serve_forever()
+
+
+class Model:
+    """The one owner of the library's objects."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._library = library = import_module("llama_cpp")
+        self._eyes = eyes(settings["mmproj"]) if settings["mmproj"] else None
+        self._llama = library.Llama(
+            model_path=settings["model"],
+            chat_handler=self._eyes,
+            n_ctx=settings["ctx"],
+            n_gpu_layers=-1 if settings["gpu_layers"] is None else settings["gpu_layers"],
+            n_threads=settings["threads"],
+            n_threads_batch=settings["threads"],
+            kv_overrides=settings["overrides"],
+            verbose=True,  # the log says how loading goes, and why it fails
+        )
+        if TEMPLATE not in self._llama.metadata:
+            self._llama.metadata[TEMPLATE] = CHATML
+            self._llama.chat_format = "chatml"
+        if self._eyes:
+            self._eyes._init_mtmd_context(self._llama)
+            self._eyes.look_at(self._llama)
+        self._llama.verbose = False
+        self._gone: Callable[[], bool] = lambda: False
+        self._llama.create_completion = self._while_waited_for(self._llama.create_completion)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"total_slots": 1, "modalities": {"vision": self._eyes is not None}}
+
+    def answer(self, asked: dict[str, Any], gone: Callable[[], bool]) -> dict[str, Any]:
+        """A chat completion. Raises `Refusal`, and `Gone` once `gone` says that nobody waits for it."""
+        self._gone = gone
+        asked.pop("model", None)
+        messages = asked.pop("messages")
+        grammar = self._grammar({name: asked.pop(name, None) for name in CONSTRAINTS})
+        unknown = sorted(asked.keys() - DEFAULTS.keys())
+        if unknown:
+            raise Refusal(f"Unknown parameter: '{unknown[0]}'. llama-cpp-python takes no such option.")
+        for name, value in asked.items():
+            if isinstance(DEFAULTS[name], float | int) and not isinstance(value, float | int):
+                raise Refusal(f"Field '{name}': it must be a number, but is {value!r:.60}")
+        if not self._eyes:
+            messages = [{**each, "content": flat(each["content"])} for each in messages]
+        answer: dict[str, Any] = self._llama.create_chat_completion(
+            messages=messages,
+            grammar=grammar,
+            # Left alone, the library would draw the same answers in every process.
+            **{**DEFAULTS, "seed": secrets.randbits(31), **asked},
+        )
+        if gone():
+            raise Gone
+        usage = answer["usage"]
+        if answer["choices"][0]["finish_reason"] == "stop":
+            # The token that ended it was generated too, and is counted by a llama-server.
+            usage["completion_tokens"] += 1
+            usage["total_tokens"] += 1
+        return answer
+
+    def _while_waited_for(self, complete: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, but it stops at the next token once nobody waits; the chat handlers all end there."""
+
+        def watched(*args: Any, stopping_criteria: Any = None, **options: Any) -> Any:
+            own = [lambda _tokens, _scores: self._gone()]
+            criteria = self._library.StoppingCriteriaList([*(stopping_criteria or ()), *own])
+            return complete(*args, stopping_criteria=criteria, **options)
+
+        return watched
+
+    def _grammar(self, constraints: Mapping[str, Any]) -> Any:
+        form = constraints["response_format"] or {}
+        schema = constraints["json_schema"] or form.get("json_schema", {}).get("schema") or form.get("schema")
+        if form.get("type") == "json_object" and not schema:
+            schema = {"type": "object"}
+        grammar = self._library.LlamaGrammar
+        try:
+            if constraints["grammar"]:
+                return self._parsed(grammar.from_string(constraints["grammar"], verbose=False))
+            if schema:
+                return self._parsed(grammar.from_json_schema(json.dumps(schema), verbose=False))
+        except Exception as error:
+            raise Refusal(f"failed to parse grammar: {error}") from None
+        return None
+
+    def _parsed(self, grammar: Any) -> Any:
+        """The same grammar, once it is known to be one: the library would crash on it later."""
+        sampler = self._library.llama_sampler_init_grammar(
+            self._llama._model.vocab, grammar._grammar.encode(), grammar._root.encode()
+        )
+        if not sampler:
+            raise Refusal("it is no grammar in llama.cpp's notation")
+        self._library.llama_sampler_free(sampler)
+        return grammar
+
+
+def flat(content: Any, marker: str = "") -> Any:
+    """Content in parts as one text, as llama-server gives it to templates that know no parts."""
+    if not isinstance(content, list):
+        return content
+    return "\n".join(part["text"] if part["type"] == "text" else marker for part in content)
+
+
+def eyes(projector: str) -> Any:
+    """The library's handler for images of any family, for templates of any kind."""
+    formats = import_module("llama_cpp.llama_chat_format")
+
+    class Eyes(formats.MTMDChatHandler):  # type: ignore[name-defined, misc]
+        takes_parts = True
+
+        def look_at(self, llama: Any) -> None:
+            """Find out whether the model's template takes content in parts."""
+            from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+            template = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+            try:
+                said = template.from_string(llama.metadata[TEMPLATE]).render(
+                    messages=[{"role": "user", "content": [{"type": "text", "text": PROBE}]}],
+                    add_generation_prompt=True,
+                )
+            except Exception:
+                said = ""
+            self.takes_parts = PROBE in said and "'type'" not in said
+
+        def _get_template_messages(self, messages: Any, media_marker: str) -> Any:
+            if self.takes_parts:
+                return super()._get_template_messages(messages, media_marker)
+            return [{**each, "content": flat(each["content"], media_marker)} for each in messages]
+
+    return Eyes(clip_model_path=projector, verbose=True)
+
+
+class Server(HTTPServer):
+    """One thread: requests wait in the queue of the socket."""
+
+    request_queue_size = 128
+
+    def __init__(self, model: Model, port: int, key: str) -> None:
+        self.model = model
+        self.key = key
+        super().__init__(("127.0.0.1", port), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A llama-server's paths and error bodies."""
+
+    server: Server
+    timeout = 60  # seconds: who connects and says nothing holds up all others
+
+    def do_GET(self) -> None:
+        if self.path == "/health":
+            self.reply(200, {"status": "ok"})
+        elif self.path == "/props" and self.allowed():
+            self.reply(200, self.server.model.facts)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if not self.allowed():
+            return
+        try:
+            self.reply(200, self.server.model.answer(json.loads(body), self.gone))
+        except Gone:
+            pass
+        except (Refusal, ValueError, TypeError, KeyError) as error:
+            self.refuse(str(error))
+        except Exception as error:
+            self.fail(500, "server_error", f"{type(error).__name__}: {error}")
+
+    def allowed(self) -> bool:
+        if self.headers.get("Authorization") == f"Bearer {self.server.key}":
+            return True
+        self.fail(401, "authentication_error", "Invalid API Key")
+        return False
+
+    def gone(self) -> bool:
+        """Whether the client has closed its end."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def refuse(self, said: str) -> None:
+        found = next(filter(None, (re.search(phrase, said) for phrase in TOO_LONG)), None)
+        if found:
+            needed, there = int(found[1]), int(found[2])
+            self.fail(400, "exceed_context_size_error", said, n_prompt_tokens=needed, n_ctx=there)
+        else:
+            self.fail(400, "invalid_request_error", said)
+
+    def fail(self, status: int, kind: str, said: str, **more: Any) -> None:
+        self.reply(status, {"error": {"code": status, "type": kind, "message": said, **more}})
+
+    def reply(self, status: int, value: Any) -> None:
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: the log is for what the engine says."""
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

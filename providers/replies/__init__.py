@@ -1,0 +1,1 @@
+"""What a server said, over any wire: answers, errors, waits."""

@@ -1,0 +1,122 @@
+"""What a server sent as a success, before it is read as an answer: over either wire.
+
+An error inside of a success is raised as what it is, and what would spoil an answer is taken out:
+counts that cannot be true, text in parts, an error that says nothing. What the rest means is read
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from providers.replies.error_text import LOOKED_AT
+
+# In bytes, when unpacked: a million characters are twelve times as long when each one is escaped.
+LONGEST = 16 * 1024 * 1024
+# Reading a long error takes LiteLLM a second for each megabyte, and nobody looks at its end.
+LONGEST_ERROR = 100_000
+MOST_TOKENS = 10**9
+
+
+class BodyError(Exception):
+    """A success that holds no answer; `text` is the whole of an error in it, else empty."""
+
+    def __init__(self, message: str, text: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.text = text
+        self.headers = dict(headers.items()) if headers else {}  # the last of each name
+
+
+def too_long() -> BodyError:
+    """The error of a success that is longer than `LONGEST`."""
+    return BodyError(f"more than {LONGEST >> 20} MB")
+
+
+def parse(content: bytes, headers: Mapping[str, str] | None = None) -> tuple[Any, bool]:
+    """The body of a success without what spoils it, and whether anything was taken out of it.
+
+    Raises `BodyError` for an error in it, and for what is no JSON.
+    """
+    body = _parsed(content)
+    if not isinstance(body, dict):
+        return body, False
+    error = body.pop("error", None)
+    if error and _says_error(error):
+        raise BodyError("an error", content.decode(errors="replace"), headers)
+    counted, joined = _counted(body), _joined(body)
+    return body, counted or joined or error is not None
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        pass  # perhaps what Python reads all the same: half a surrogate pair, UTF-16
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        said = content[:LOOKED_AT].decode(errors="replace")
+        raise BodyError(f"a success that holds no answer: {said}") from None
+
+
+def _says_error(error: object) -> bool:
+    if isinstance(error, dict):
+        return any(error.get(name) for name in ("message", "code", "type", "status"))
+    return bool(error)
+
+
+def _counted(body: dict[str, Any]) -> bool:
+    """Take out counts that cannot be true, all of them: half a count would be a bill too low."""
+    known = "choices" in body or body.get("type") == "message"  # other shapes are LiteLLM's business
+    name = "usage" if known else "usageMetadata"
+    usage = body.get(name)
+    if usage is None or _sound(usage):
+        return False
+    kept = usage if isinstance(usage, dict) else {}
+    body[name] = {key: kept[key] for key in ("cost", "cost_details", "is_byok") if key in kept}
+    return True
+
+
+def _sound(usage: object) -> bool:
+    """Whether everything that is called a number of tokens can be one, at any depth."""
+    if not isinstance(usage, dict):
+        return False
+    waiting: list[Any] = [usage]
+    while waiting:
+        part = waiting.pop()
+        for name, value in part.items() if isinstance(part, dict) else ():
+            # Nearly all of them are whole numbers, and this is looked at in every answer.
+            if value is None or (type(value) is int and 0 <= value <= MOST_TOKENS):
+                continue
+            if isinstance(value, dict):
+                waiting.append(value)
+            elif isinstance(value, list):
+                waiting += value
+            elif name.lower().endswith(_COUNTS):
+                return False
+    return True
+
+
+_COUNTS = ("tokens", "tokencount")
+
+
+def _joined(body: dict[str, Any]) -> bool:
+    """Write the text of each message that came in parts as one text."""
+    changed = False
+    choices = body.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if isinstance(message, dict) and isinstance(message.get("content"), list):
+            message["content"] = "".join(_texts(message["content"]))
+            changed = True
+    return changed
+
+
+def _texts(parts: list[Any]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
+            yield part["text"]

@@ -1,0 +1,88 @@
+"""A provider's no as our error: a redirect, a status of 400 and up, or an error inside of a success.
+
+Both wires end here with what the server said, so that one refusal is one error, whichever wire it
+came over. What the words mean is known by `error_bodies`; a connection that failed is the business
+of the wire it failed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from providers.catalog.target import Asked
+from providers.errors import (
+    BadRequest,
+    MalformedResponse,
+    ParameterRejected,
+    ProviderError,
+    RequestRefused,
+    Unusable,
+)
+from providers.replies.bodies import BodyError
+from providers.replies.error_bodies import GAVE_UP, ErrorBody, kind_of, read_body, rejected_option, status_in
+from providers.replies.error_text import LOOKED_AT, one_line
+from providers.replies.retry_after import retry_after, retry_after_in_body
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class RedirectError(Exception):
+    """A server that names another one: to ask that would be a second request, which no hold covers."""
+
+    def __init__(self, status: int, where: str) -> None:
+        super().__init__(f"redirects to {where}")
+        self.status = status
+
+
+def redirect(status: int, headers: Mapping[str, str]) -> RedirectError | None:
+    """The error of a response that sends us away, also to nowhere; None for any other."""
+    where = headers.get("location")
+    return RedirectError(status, where or "nowhere") if status in REDIRECTS and where is not None else None
+
+
+def redirected(error: RedirectError, asked: Asked) -> Unusable:
+    """Nobody has worked, and the next request would be sent away as well."""
+    said = f"{asked.who} {one_line(str(error), asked.secrets)}: name that server as the base URL."
+    return Unusable(said, status=error.status)
+
+
+def refused(status: int, headers: Mapping[str, str], text: str, asked: Asked, now: float) -> ProviderError:
+    """The error of a response with this status and body; `now` is in seconds since the epoch."""
+    body = read_body(text)
+    return _by_body(status, headers, body, asked, now, _sentence(asked, str(status), body))
+
+
+def no_answer(error: BodyError, asked: Asked, now: float) -> ProviderError:
+    """An error inside of a success: what it says of itself decides, and without that it is transient."""
+    if not error.text:
+        return MalformedResponse(f"{asked.who} sent {one_line(str(error), asked.secrets)}", billed=True)
+    body = read_body(error.text)
+    status = status_in(body)
+    sentence = _sentence(asked, "with an error in a success", body)
+    if status is None:
+        return MalformedResponse(sentence, billed=True)
+    found = _by_body(status, error.headers, body, asked, now, sentence)
+    # It had begun to answer: only a plain no is known to cost nothing.
+    found.billed = found.billed or status >= 500
+    return found
+
+
+def _by_body(
+    status: int, headers: Mapping[str, str], body: ErrorBody, asked: Asked, now: float, sentence: str
+) -> ProviderError:
+    kind = kind_of(status, body)
+    if kind is BadRequest and status in (400, 422):
+        rejected = rejected_option(body.message[:LOOKED_AT], body.parameter, asked.options)
+        if rejected is not None:
+            return ParameterRejected(sentence, rejected[0], instead=rejected[1], status=status)
+    wait = retry_after(headers, now)
+    if wait is None:
+        wait = retry_after_in_body(body.raw)
+    # Azure and xAI bill what their filters stop.
+    billed = status in GAVE_UP or kind is RequestRefused
+    return kind(sentence, billed=billed, retry_after=wait, status=status)
+
+
+def _sentence(asked: Asked, how: str, body: ErrorBody) -> str:
+    said = one_line(body.message, asked.secrets)
+    return f"{asked.who} answered {how}: {said}" if said else f"{asked.who} answered {how}."

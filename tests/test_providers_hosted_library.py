@@ -1,0 +1,215 @@
+"""LiteLLM is silent, leaves nothing behind and takes no keys from files: in a process of its own."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from providers.hosted.library import Clients, _reach_directly, load, unlogged
+from providers.loopback.server import LoopbackServer
+
+ROOT = str(Path(__file__).parents[1])
+
+PROGRAM = """
+import asyncio, gc, logging, os, sys
+from contextlib import suppress
+sys.path.insert(0, {root!r})
+from providers import EncodedImage, Hosted, Message, ProviderError, Request
+from providers.loopback.server import Fault, LoopbackServer
+
+class Picture:
+    identity = {{}}
+    async def encode(self):
+        return EncodedImage("image/png", b"pixels" * 200_000, 1, 1)  # large enough for aiohttp to warn
+
+KINDS = ("rate_limit", "server_error", "html", "reset", "hang")
+
+def faults(ask, attempt):
+    return Fault(KINDS[attempt - 1]) if attempt <= len(KINDS) else None
+
+async def ask(hosted, server):
+    request = Request((Message("user", ("what", Picture())),), {{"max_tokens": 5}})
+    for kind in KINDS:
+        hosted.timeout = 0.05 if kind == "hang" else 60
+        calls = server.calls
+        while server.calls == calls:  # a busy machine may not get there in 0.05 s
+            try:
+                await hosted.complete(request)
+            except ProviderError as error:
+                assert error.__context__ is None
+    hosted.timeout = 60
+    assert (await hosted.complete(request)).text == "A"
+    hosted.timeout = 1e-6  # ends while LiteLLM prepares the call, in a thread
+    for _ in range(5):
+        with suppress(ProviderError):
+            await hosted.complete(request)
+
+async def main():
+    asyncio.get_running_loop().slow_callback_duration = 1e9  # importing LiteLLM is slow
+    async with LoopbackServer(faults=faults) as server:
+        import providers.hosted.library as quiet
+        quiet.load().api_base = server.url
+        for hosted in (
+            Hosted("openai", "gpt-4.1-mini", api_key="sk-123456789"),
+            Hosted("openai", "m", base_url=server.url),
+            Hosted("anthropic", "claude-haiku-5-5", base_url=server.root),
+            Hosted("gemini", "gemini-3.8-flash", base_url=server.root),
+            Hosted("openrouter", "a/b", base_url=server.url),
+        ):
+            async with hosted:
+                await ask(hosted, server)
+                assert gc.get_freeze_count() > 100_000
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    assert left == [], left
+
+for round in range(2):
+    asyncio.run(main())
+    assert gc.get_freeze_count() == 0
+assert os.environ.get("STRAY") is None
+assert logging.getLogger().handlers == []
+"""
+
+
+@pytest.mark.slow
+def test_calls_and_faults_leave_no_trace(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("STRAY=1\n")
+    program = PROGRAM.format(root=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+FIRST_CALLS = """
+import asyncio, os, sys, threading, time, urllib.request
+sys.path.insert(0, {root!r})
+from providers import Hosted, Message, Request
+from providers.loopback.server import LoopbackServer
+import providers.hosted.library as quiet
+
+class Slow:
+    # An import that takes longer than a call may: it is no part of one.
+    def find_spec(self, name, path=None, target=None):
+        if name == "litellm":
+            time.sleep({timeout})
+
+sys.meta_path.insert(0, Slow())
+
+async def main():
+    asyncio.get_running_loop().slow_callback_duration = 1e9
+    timeout = {timeout}
+    request = Request((Message("user", ("what",)),), {{"max_tokens": 5}})
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    async with LoopbackServer() as server:
+        several = [
+            Hosted("openai", "m", base_url=server.url, timeout=timeout),
+            Hosted("anthropic", "m", base_url=server.root, api_key="k"),
+            Hosted("gemini", "m", base_url=server.root, api_key="k"),
+        ]
+        calls = [asyncio.create_task(hosted.complete(request)) for hosted in several * 4]
+        while ticks < 3:
+            await asyncio.sleep(0.01)
+        calls[0].cancel()
+        try:
+            await calls.pop(0)
+        except asyncio.CancelledError:
+            assert quiet._load.cache_info().currsize == 0  # it did not wait for the import
+        for answer in await asyncio.gather(*calls):
+            assert answer.text == "A"
+        for hosted in several:
+            await hosted.aclose()
+    ticking.cancel()
+    assert ticks > 20, ticks  # the loop went on during the import
+
+asyncio.run(main())
+assert quiet._load.cache_info().misses == 1
+assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "h.example,localhost,127.0.0.1,::1"
+quiet.reach("http://127.9.9.9:8/v1")
+for host in ("127.0.0.1", "localhost", "::1", "127.9.9.9", "h.example"):
+    assert urllib.request.proxy_bypass(host), host
+quiet.reach("http://10.0.0.1/v1")
+quiet.reach("http://elsewhere.example/v1")
+for host in ("10.0.0.1", "elsewhere.example"):
+    assert not urllib.request.proxy_bypass(host), host
+"""
+
+
+@pytest.mark.slow
+def test_the_first_calls_leave_the_loop_free_and_go_past_the_proxy(tmp_path: Path) -> None:
+    proxies = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")}
+    environ = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    for timeout in (1, 4, 16):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-X",
+                "dev",
+                "-W",
+                "error",
+                "-c",
+                FIRST_CALLS.format(root=ROOT, timeout=timeout),
+            ],
+            cwd=tmp_path,
+            env=environ | proxies | {"NO_PROXY": "h.example"},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        if "AttemptTimedOut" not in done.stderr:  # a busy machine may take seconds for a call, too
+            break
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"NO_PROXY": "h"}, "h"),
+        ({"https_proxy": "http://p"}, "localhost"),
+        ({"HTTP_PROXY": "http://p", "no_proxy": "h , i"}, "h,i,localhost"),
+        ({"HTTP_PROXY": "http://p", "no_proxy": "localhost,h"}, "localhost,h"),
+        ({"HTTP_PROXY": "http://p", "NO_PROXY": "*"}, "*"),
+    ],
+)
+def test_what_the_user_has_said_of_proxies_stays(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], expected: str | None
+) -> None:
+    named = (name for name in os.environ if not name.lower().endswith("_proxy"))
+    mine = {name: os.environ[name] for name in named} | environ
+    monkeypatch.setattr(os, "environ", mine)
+    _reach_directly("localhost")
+    assert mine.get("NO_PROXY", mine.get("no_proxy")) == expected
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_calls_of_others_are_priced_by_litellm(ours: bool) -> None:
+    async def call() -> bool:
+        clients = Clients()
+        async with LoopbackServer() as server:
+            clients.enter()
+            if ours:
+                unlogged()
+            messages = [{"role": "user", "content": "what"}]
+            answer = await litellm.acompletion(
+                model="hosted_vllm/m", messages=messages, api_base=server.url, api_key="none"
+            )
+            await clients.leave()
+        return "response_cost" in answer._hidden_params
+
+    litellm = load()
+    assert asyncio.run(call()) is not ours
