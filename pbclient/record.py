@@ -22,12 +22,12 @@ class Reply(NamedTuple):
     model: str | None = None
 
 
-type Line = dict[str, Json]
+type Record = dict[str, Json]
 
 
-def call(reply: Reply, booked: Line, seconds: float) -> Line:
+def call(reply: Reply, booked: Record, seconds: float) -> Record:
     """What is recorded of any call: the answer, and what the books say of it."""
-    said: Line = {
+    said: Record = {
         "answer": reply.text,
         **booked,
         "usage": reply.usage._asdict() if reply.usage else None,
@@ -39,7 +39,7 @@ def call(reply: Reply, booked: Line, seconds: float) -> Line:
     return said
 
 
-def turn(state: Mapping[str, Any], recorded: Line) -> Line:
+def turn(state: Mapping[str, Any], recorded: Record) -> Record:
     """A turn, from its recorded call, before the environment has evaluated the answer."""
     return {
         "image": state["image_path"],
@@ -57,15 +57,15 @@ def episode(
     sample: str,
     repeat: int,
     outcome: str,
-    turns: Sequence[Line],
+    turns: Sequence[Record],
     *,
     correct: bool | None = False,
     suggestions: int | None = 0,
     error: str | None = None,
     **more: Json,
-) -> Line:
+) -> Record:
     """The line of a finished episode; `more` are the fields that only some episodes have."""
-    line: Line = {
+    line: Record = {
         "dataset": dataset,
         "sample": sample,
         "repeat": repeat,

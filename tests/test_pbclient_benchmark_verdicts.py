@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from proactivebench.open_ended_gen import PREDICTION_THR, parse_judge_prediction
 
-from pbclient.benchmark.open_ended import Verdict, read_verdict
+from pbclient.benchmark.open_ended import VerdictFigures, read_verdict
 
 VALID = {
     name: ", ".join(f"answer {number}" for number in range(2 + few)) for name, few in PREDICTION_THR.items()
@@ -37,18 +37,18 @@ def test_any_text_is_read_as_the_package_reads_it(text):
 @pytest.mark.parametrize(
     ("text", "verdict"),
     [
-        ("1, 0, 1", Verdict(1, 1, 1, parsed=True)),
-        ("0, 0, 0", Verdict(0, 0, 0, parsed=True)),
-        ("0,0,1\n", Verdict(0, 1, 1, parsed=True)),
-        ("<think>1, 1, 1</think>\n\n0, 0, 0", Verdict(0, 0, 0, parsed=True)),
-        ("a </think> 1, 1, 1 </think> 0, 1, 0", Verdict(1, 0, 1, parsed=True)),
-        ("<think>1, 1, 1", Verdict(1, 1, 1, parsed=True)),
-        ("<think>1, 1, 1</think>", Verdict(0, 0, 0, parsed=False)),
-        ("", Verdict(0, 0, 0, parsed=False)),
-        ("Yes to all.", Verdict(0, 0, 0, parsed=False)),
-        ("1, 0", Verdict(0, 0, 0, parsed=False)),
-        ("1, 0, 1, 1", Verdict(0, 0, 0, parsed=False)),
-        ("1, 0, 1\nThat is my answer, version 2.0", Verdict(0, 0, 0, parsed=False)),
+        ("1, 0, 1", VerdictFigures(1, 1, 1, parsed=True)),
+        ("0, 0, 0", VerdictFigures(0, 0, 0, parsed=True)),
+        ("0,0,1\n", VerdictFigures(0, 1, 1, parsed=True)),
+        ("<think>1, 1, 1</think>\n\n0, 0, 0", VerdictFigures(0, 0, 0, parsed=True)),
+        ("a </think> 1, 1, 1 </think> 0, 1, 0", VerdictFigures(1, 0, 1, parsed=True)),
+        ("<think>1, 1, 1", VerdictFigures(1, 1, 1, parsed=True)),
+        ("<think>1, 1, 1</think>", VerdictFigures(0, 0, 0, parsed=False)),
+        ("", VerdictFigures(0, 0, 0, parsed=False)),
+        ("Yes to all.", VerdictFigures(0, 0, 0, parsed=False)),
+        ("1, 0", VerdictFigures(0, 0, 0, parsed=False)),
+        ("1, 0, 1, 1", VerdictFigures(0, 0, 0, parsed=False)),
+        ("1, 0, 1\nThat is my answer, version 2.0", VerdictFigures(0, 0, 0, parsed=False)),
     ],
 )
 def test_which_part_of_an_answer_counts(text, verdict):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pbclient.calls.breaker import GONE, NEVER_ANSWERED, Gate
+from pbclient.calls.breaker import GONE, NEVER_ANSWERED, Breaker
 from providers import ConnectionFailed, QuotaExhausted, Request, Response, ServerFault, Unreachable
 
 REQUEST = Request((), {})
@@ -25,12 +25,12 @@ class Account:
 def test_the_first_unusable_account_stops_all_later_calls_unbilled():
     account = Account(QuotaExhausted("The account is empty.", billed=True, status=429))
     said: list[str] = []
-    gate = Gate(account, lambda error: said.append(str(error)))
+    breaker = Breaker(account, lambda error: said.append(str(error)))
 
     async def main():
         for _ in range(5):
             with pytest.raises(QuotaExhausted, match="empty") as caught:
-                await gate.complete(REQUEST)
+                await breaker.complete(REQUEST)
         return caught.value
 
     last = asyncio.run(main())
@@ -42,23 +42,23 @@ def test_the_first_unusable_account_stops_all_later_calls_unbilled():
 
 def test_other_errors_leave_the_gate_open():
     account = Account(ServerFault("x"))
-    gate = Gate(account)
+    breaker = Breaker(account)
     with pytest.raises(ServerFault):
-        asyncio.run(gate.complete(REQUEST))
+        asyncio.run(breaker.complete(REQUEST))
     account.error = None
-    assert asyncio.run(gate.complete(REQUEST)).text == "A"
-    assert gate.shut is None
+    assert asyncio.run(breaker.complete(REQUEST)).text == "A"
+    assert breaker.shut is None
 
 
 @pytest.mark.parametrize(("answered", "patience"), [(False, NEVER_ANSWERED), (True, GONE)])
 def test_a_server_that_is_gone_for_long_stops_the_run(answered, patience):
     clock = [0.0]
     account = Account(None if answered else ConnectionFailed("nobody listens"))
-    gate = Gate(account, clock=lambda: clock[0])
+    breaker = Breaker(account, clock=lambda: clock[0])
 
     async def ask() -> type[BaseException] | None:
         try:
-            await gate.complete(REQUEST)
+            await breaker.complete(REQUEST)
         except Exception as error:
             return type(error)
         return None
@@ -69,7 +69,7 @@ def test_a_server_that_is_gone_for_long_stops_the_run(answered, patience):
             account.error = ConnectionFailed("nobody listens")
         for clock[0] in (10.0, 10.0 + patience - 1):
             assert await ask() is ConnectionFailed
-            assert gate.shut is None
+            assert breaker.shut is None
         clock[0] = 10.0 + patience
         assert await ask() is ConnectionFailed
         calls = account.calls
@@ -82,12 +82,12 @@ def test_a_server_that_is_gone_for_long_stops_the_run(answered, patience):
 def test_broken_connections_and_single_failures_stop_nothing():
     clock = [0.0]
     account = Account(ConnectionFailed("broke off", billed=True))
-    gate = Gate(account, clock=lambda: clock[0])
+    breaker = Breaker(account, clock=lambda: clock[0])
 
     async def main():
         for clock[0] in (0.0, 1000.0, 5000.0):
             with pytest.raises(ConnectionFailed):
-                await gate.complete(REQUEST)
+                await breaker.complete(REQUEST)
 
     asyncio.run(main())
-    assert gate.shut is None
+    assert breaker.shut is None

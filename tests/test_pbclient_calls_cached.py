@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cache import KeyLocks, Store
 from pbclient.calls.cached import Cached, Storing
-from pbclient.calls.key import describe
+from pbclient.calls.key import request_json
 from providers import Message, Request, Response
 
 
@@ -23,7 +23,7 @@ def request(number: int) -> Request:
     return Request((Message("user", (f"What is {number}?",)),), {"max_tokens": 9})
 
 
-ASKED = describe({}, request(7))
+ASKED = request_json({}, request(7))
 
 
 class Model:

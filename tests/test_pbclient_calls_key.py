@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache import canonical, digest, digest_of
-from pbclient.calls.key import Spelling, describe, pack, unpack
+from pbclient.calls.key import KeyWriter, request_json, response_from, response_json
 from providers import EncodedImage, Json, Message, Request, Response, Usage
 
 
@@ -45,15 +45,15 @@ REQUESTS = st.builds(
 
 @given(OBJECTS, st.lists(REQUESTS, max_size=4))
 def test_spelling_is_that_of_the_description(identity: dict[str, Json], requests: list[Request]) -> None:
-    spelling = Spelling(identity)
+    spelling = KeyWriter(identity)
     for request in [*requests, *requests[:1]]:
         spelled = spelling(request)
-        assert spelled == canonical(describe(identity, request))
-        assert digest_of(spelled) == digest(describe(identity, request))
+        assert spelled == canonical(request_json(identity, request))
+        assert digest_of(spelled) == digest(request_json(identity, request))
 
 
 def test_options_that_change_on_the_way_change_the_spelling() -> None:
-    spelling, request = Spelling({}), Request((Message("user", ("?",)),), {"max_tokens": 5})
+    spelling, request = KeyWriter({}), Request((Message("user", ("?",)),), {"max_tokens": 5})
     first = spelling(request)
     other = spelling(request._replace(params={"max_tokens": 6}))
     assert first != other
@@ -64,11 +64,11 @@ RESPONSE = Response("A", "stop", Usage(4, 2, 1, 1, 0), 0.5, "served")
 
 
 def test_answers_are_unpacked_as_they_were_packed() -> None:
-    packed = pack(RESPONSE, "a run", 7)
-    assert unpack(packed) == RESPONSE
-    assert unpack(packed, "a key") == RESPONSE._replace(key="a key", hit=True)
+    packed = response_json(RESPONSE, "a run", 7)
+    assert response_from(packed) == RESPONSE
+    assert response_from(packed, "a key") == RESPONSE._replace(key="a key", hit=True)
     bare = RESPONSE._replace(usage=None, cost=None, model=None)
-    assert unpack(pack(bare, "a run", 7)) == bare
+    assert response_from(response_json(bare, "a run", 7)) == bare
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ def test_answers_are_unpacked_as_they_were_packed() -> None:
 )
 def test_what_was_not_packed_is_no_answer(change: dict[str, Json]) -> None:
     with pytest.raises(ValueError, match="not a stored answer"):
-        unpack({**pack(RESPONSE, "a run", 7), **change})
+        response_from({**response_json(RESPONSE, "a run", 7), **change})
 
 
 @pytest.mark.parametrize("answer", [None, 1, "A", [], {}, {"text": "A"}])
 def test_other_json_is_no_answer(answer: Json) -> None:
     with pytest.raises(ValueError, match="not a stored answer"):
-        unpack(answer)
+        response_from(answer)

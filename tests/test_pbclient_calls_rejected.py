@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cache import Store
-from pbclient.calls.rejected import Adapting
+from pbclient.calls.rejected import DropRejected
 from providers import BadRequest, ParameterRejected, Request, Response
 
 IDENTITY = {"provider": "p", "endpoint": None, "model": "m"}
@@ -26,15 +26,15 @@ class Picky:
         return Response("A", "stop")
 
 
-def ask(tmp_path, model: Picky, times: int = 1, **params) -> tuple[Adapting, list[tuple]]:
+def ask(tmp_path, model: Picky, times: int = 1, **params) -> tuple[DropRejected, list[tuple]]:
     noticed: list[tuple] = []
 
-    async def main() -> Adapting:
+    async def main() -> DropRejected:
         with Store(tmp_path / "answers") as store:
-            adapting = Adapting(model, store, IDENTITY, lambda *what: noticed.append(what))
-            adapting.recall()
-            await asyncio.gather(*(adapting.complete(Request((), params)) for _ in range(times)))
-            return adapting
+            adapted = DropRejected(model, store, IDENTITY, lambda *what: noticed.append(what))
+            adapted.load()
+            await asyncio.gather(*(adapted.complete(Request((), params)) for _ in range(times)))
+            return adapted
 
     return asyncio.run(main()), noticed
 
@@ -49,9 +49,9 @@ def test_rejected_options_are_dropped_one_after_the_other_and_said_once(tmp_path
 def test_what_was_learned_is_known_to_the_next_run(tmp_path):
     ask(tmp_path, Picky(temperature=None), max_tokens=9, temperature=0)
     model = Picky(temperature=None)
-    adapting, noticed = ask(tmp_path, model, max_tokens=9, temperature=0)
+    adapted, noticed = ask(tmp_path, model, max_tokens=9, temperature=0)
     assert (model.sent, noticed) == ([{"max_tokens": 9}], [])
-    assert adapting.changes == {"temperature": None}
+    assert adapted.changes == {"temperature": None}
 
 
 def test_the_output_limit_is_renamed_and_never_dropped(tmp_path):

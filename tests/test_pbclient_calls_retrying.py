@@ -118,7 +118,7 @@ def test_a_wait_beyond_patience_ends_the_call_at_once():
 
 
 def test_retries_are_noticed():
-    noticed: list[tuple[str, float]] = []
+    retries: list[tuple[str, float]] = []
 
     async def sleep(seconds: float) -> None:
         pass
@@ -126,11 +126,11 @@ def test_retries_are_noticed():
     retrying = Retrying(
         Scripted(ServerFault("x"), RateLimited("y", retry_after=7.0)),
         sleep=sleep,
-        noticed=lambda error, wait: noticed.append((str(error), wait)),
+        on_retry=lambda error, wait: retries.append((str(error), wait)),
     )
     run(retrying.complete(REQUEST))
-    assert [said for said, _ in noticed] == ["x", "y"]
-    assert noticed[1][1] >= 7.0
+    assert [said for said, _ in retries] == ["x", "y"]
+    assert retries[1][1] >= 7.0
 
 
 def test_what_was_tried_again_leaves_nothing_to_the_collector():

@@ -19,8 +19,8 @@ from pbclient.episodes.baselines import abstention, suggestions
 from pbclient.episodes.players import ModelPlayer, View
 from pbclient.episodes.rules import WITH_EXAMPLES
 from pbclient.errors import FrameError
-from pbclient.forecast.longest import LONGEST_TOKEN, walks
-from pbclient.forecast.replay import rehearsal
+from pbclient.forecast.longest import LONGEST_TOKEN, longest_path
+from pbclient.forecast.replay import replay
 from pbclient.images.frames import FrameStore
 from pbclient.images.pictures import HEAD_BYTES, Pictures
 from pbclient.money.books import NoBooks
@@ -56,7 +56,7 @@ async def _steps(plan, sample, environment):
     view = View(
         environment, plan.rules.state(environment), sample.dataset, sample.id, 0, environment.num_turns
     )
-    with walks(plan, plan.model) as ahead:
+    with longest_path(plan, plan.model) as ahead:
         return await ahead.longest(sample, view)
 
 
@@ -148,7 +148,7 @@ def test_no_way_is_dearer_under_the_conditions_of_the_paper(
         with Pictures(plan.data.frames) as pictures:
             player = Choosing(plan.player(plan.model, bounding, pictures), choices, words)
             played = await plan.episode(sample, repeat, player, NoBooks()).play(plan.row(sample))
-        with rehearsal(plan, plan.model) as stored, walks(plan, plan.model) as ahead:
+        with replay(plan, plan.model) as stored, longest_path(plan, plan.model) as ahead:
             begun = await stored.play(sample, repeat)
             return played, bounding.holds, await ahead.longest(sample, begun.view)
 

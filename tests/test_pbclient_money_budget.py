@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual_time import run
 
-from pbclient.money.budget import BudgetExhausted, Held, Purse, finish
+from pbclient.money.budget import Budget, BudgetExhausted, Held, finish
 from providers import (
     AttemptTimedOut,
     BadRequest,
@@ -29,7 +29,7 @@ from runs import Ledger
 
 @dataclass
 class Bank:
-    """A model server that bills; knows the truth that the purse must bound."""
+    """A model server that bills; knows the truth that the budget must bound."""
 
     rng: random.Random
     most: int
@@ -82,18 +82,18 @@ def test_what_is_billed_never_exceeds_the_limit(
     tmp_path_factory, seed, limit, most, calls, faults, cancelled
 ):
     rng = random.Random(seed)
-    path = tmp_path_factory.mktemp("purse") / "ledger.jsonl"
+    path = tmp_path_factory.mktemp("budget") / "ledger.jsonl"
 
     async def main():
         with Watched.open(path) as ledger:
             ledger.limit = limit
             bank = Bank(rng, most, faults)
-            purse = Purse(ledger, limit)
+            budget = Budget(ledger, limit)
 
             async def bound(request: Request) -> int:
                 return most
 
-            held = Held(bank, purse, bound, bill)
+            held = Held(bank, budget, bound, bill)
             tasks = [
                 asyncio.create_task(held.complete(Request((), {}, turn=rng.randint(0, 2), key=str(number))))
                 for number in range(calls)
@@ -135,7 +135,7 @@ def purse_with(path, limit: int | None, cost: int, seconds: float = 1.0):
 
     till = Till()
     ledger = Ledger.open(path / "ledger.jsonl")
-    return till, ledger, Held(till, Purse(ledger, limit), bound, bill)
+    return till, ledger, Held(till, Budget(ledger, limit), bound, bill)
 
 
 async def ask(held: Held, *turns: int) -> list[Response | BaseException]:
@@ -189,7 +189,7 @@ def test_what_costs_nothing_runs_when_the_money_is_gone(tmp_path):
 def test_a_bill_above_its_hold_is_said_and_raises_all_later_holds(tmp_path):
     _till, ledger, held = purse_with(tmp_path, 10_000, cost=150)
     said = []
-    held.purse.overrun = lambda bill, hold, raised: said.append((bill, hold, raised.ratio))
+    held.budget.overrun = lambda bill, hold, raised: said.append((bill, hold, raised.ratio))
     with ledger:
         run(ask(held, 0))
         run(ask(held, 0))
@@ -208,7 +208,7 @@ def test_calls_in_flight_are_counted_higher_once_a_bill_exceeded_its_hold(tmp_pa
         flying = [asyncio.create_task(held.complete(Request((), {}, key=f"flying {n}"))) for n in range(2)]
         await asyncio.sleep(0.6)
         # early has settled 200 instead of 100; the two in flight now count 200 each: 300 are left.
-        assert held.purse.free == 300
+        assert held.budget.free == 300
         later = await ask(held, 0, 0)
         await asyncio.gather(early, *flying)
         return later

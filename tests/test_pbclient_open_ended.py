@@ -22,7 +22,7 @@ from pbclient.benchmark.package import DATA_SETS, kept_ids
 from pbclient.calls.retrying import RetryPolicy
 from pbclient.errors import InputError
 from pbclient.scheduler.rejudge import JudgeConfig, rejudge
-from pbclient.scores.rescore import score_again
+from pbclient.scores.rescore import rescore_run
 from providers.loopback.server import Fault, LoopbackServer
 
 FORMS = (
@@ -230,7 +230,7 @@ def test_a_judge_that_fails_is_counted_and_repaired_without_touching_the_rest(
     assert all(json.loads(old)["outcome"] == "judge_failed" for old, _ in changed)
     assert all(json.loads(new)["outcome"] == "resolved" for _, new in changed)
     summary = (tmp_path / "run" / "summary.json").read_bytes()
-    score_again(tmp_path / "run")
+    rescore_run(tmp_path / "run")
     assert (tmp_path / "run" / "summary.json").read_bytes() == summary
 
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from pbclient.progress import Activity, Progress, Tally
-from pbclient.report.panel import Pace, panel, plain, render, status_line
+from pbclient.report.panel import Speed, panel, plain, render, status_line
 
 SECONDS = 3_700.0
 
@@ -38,14 +38,14 @@ def progress() -> Progress:
     return made
 
 
-def drawn(progress: Progress, pace: Pace, width: int) -> list[str]:
+def drawn(progress: Progress, pace: Speed, width: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, legacy_windows=False, color_system=None)
     console.print(render(progress, pace))
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 def test_the_whole_panel_in_80_columns(progress):
-    pace = Pace()
+    pace = Speed()
     began = Progress(clock=lambda: SECONDS - 30, active=dict(progress.active), money=lambda: (7.0, 0, 25.0))
     began.datasets = {"ROD": Tally(planned=1640, finished=286)}
     pace.note(began)
@@ -64,7 +64,7 @@ def test_the_whole_panel_in_80_columns(progress):
 
 
 def test_nothing_is_known_before_the_first_episode():
-    assert drawn(Progress(), Pace(), 80) == [
+    assert drawn(Progress(), Speed(), 80) == [
         "0/0 episodes",
         "$0.00 spent · $0.00 held",
         "0 calls · 0 hits · 0 retries · 0 on the wire",
@@ -73,15 +73,15 @@ def test_nothing_is_known_before_the_first_episode():
 
 @pytest.mark.parametrize("width", [40, 60, 79])
 def test_a_narrower_terminal_cuts_lines_and_never_wraps_them(progress, width):
-    lines = drawn(progress, Pace(), width)
-    assert len(lines) == len(drawn(progress, Pace(), 200)) == 10
+    lines = drawn(progress, Speed(), width)
+    assert len(lines) == len(drawn(progress, Speed(), 200)) == 10
     assert max(map(len, lines)) <= width
     assert lines[0].startswith("ROD ")
     assert [" 300/600 " in lines[0], " 1/1000 " in lines[1], "0/40" in lines[2]] == [True] * 3
 
 
 def test_the_pace_is_that_of_the_last_minute_and_not_of_earlier_lives(progress):
-    pace = Pace()
+    pace = Speed()
     idle = Progress(clock=lambda: 0.0, money=lambda: (0.0, 0.0, None))
     pace.note(idle)  # earlier lives are being counted: no episode runs yet
     assert pace.per_second() is None
@@ -94,7 +94,7 @@ def test_the_pace_is_that_of_the_last_minute_and_not_of_earlier_lives(progress):
 
 
 def test_a_pipe_gets_the_same_in_one_line(progress):
-    assert status_line(progress, Pace()) == (
+    assert status_line(progress, Speed()) == (
         "301/1640 episodes in 1:00:00 · $7.25 spent · $0.0391 held of $25.00 · ~$39.50 in all · "
         "1340 calls · 12 hits (saved $0.0417) · 3 retries · 16 on the wire · "
         "unresolved: 1 judge failed, 2 refused"
@@ -138,7 +138,7 @@ def test_a_run_that_waits_for_the_client_itself_names_the_remedy(share, seconds,
     progress = Progress(clock=lambda: clock[0], worked=lambda: share * clock[0], remedy=remedy)
     progress.plan({"ROD": 10})
     progress.active[0] = Activity("ROD 1")
-    pace = Pace()
+    pace = Speed()
     for clock[0] in (0.0, float(seconds)):
         pace.note(progress)
     assert ("limits the run: do that" in status_line(progress, pace)) == said

@@ -16,7 +16,7 @@ from pbclient.errors import InputError
 from pbclient.money.books import NoBooks
 from pbclient.progress import Progress
 from pbclient.scheduler.recording import Recording
-from pbclient.scores.rescore import score_again
+from pbclient.scores.rescore import rescore_run
 from pbclient.scores.summary import LedgerTotals
 from runs import RunFolder, identity
 
@@ -57,7 +57,7 @@ def test_whatever_lives_a_run_had_its_summary_is_that_of_its_folder(
     for lines in lives:
         summary = live(path, {"mode": "mcqa"}, lines)
         written = (path / "summary.json").read_bytes()
-        assert score_again(path) == summary
+        assert rescore_run(path) == summary
         assert (path / "summary.json").read_bytes() == written
 
 
@@ -70,7 +70,7 @@ def test_verdicts_and_other_judges_are_in_it_too(tmp_path: Path) -> None:
     summary = live(path, config, [judged(3, "1, 0"), unjudged(4, "refused")])
     assert summary["datasets"]["QD"]["n"] == 4
     assert summary["judges"]["second"]["n"] == 2
-    assert score_again(path) == summary
+    assert rescore_run(path) == summary
 
 
 @pytest.mark.parametrize("file", ["episodes.jsonl", "judges/second.jsonl"])

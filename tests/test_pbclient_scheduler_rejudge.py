@@ -14,7 +14,7 @@ from test_pbclient_open_ended import config, in_turn, lines_of
 
 from cache import Store
 from pbclient import RunConfig, evaluate
-from pbclient.calls.key import describe, pack
+from pbclient.calls.key import request_json, response_json
 from pbclient.cli.app import main
 from pbclient.cli.live import ending
 from pbclient.episodes.judge import Judged
@@ -26,7 +26,7 @@ from pbclient.money.prices import price_of, stated_in
 from pbclient.scheduler.interrupts import Interrupts
 from pbclient.scheduler.rejudge import JudgeConfig, Rejudged, rejudge
 from pbclient.scheduler.verdict_files import Verdicts, own_judge
-from pbclient.scores.rescore import score_again
+from pbclient.scores.rescore import rescore_run
 from providers import Message, Request, Response
 from providers.loopback.server import Ask, Fault, LoopbackServer
 from runs import Balance, Ledger, RunBusy, RunFolder
@@ -106,7 +106,7 @@ def test_each_repair_makes_new_draws_and_forgets_none(samples, tmp_path):
     settled = Balance.read(tmp_path / "run" / "ledger.jsonl").settled
     assert booked(tmp_path) == pytest.approx(settled / 1e12)
     summary = (tmp_path / "run" / "summary.json").read_bytes()
-    score_again(tmp_path / "run")
+    rescore_run(tmp_path / "run")
     assert (tmp_path / "run" / "summary.json").read_bytes() == summary
 
 
@@ -299,8 +299,8 @@ def test_release_holds_frees_nothing_that_another_judge_has_answered(samples, tm
             asked = Request((Message("user", ("?",)),), {"max_tokens": 1})
             identity = {"provider": "openai", "endpoint": server.url, "model": "judge"}
             with Store(tmp_path / "answers") as store:
-                answer = pack(Response("1", "stop"), folder.manifest["id"], answered)
-                await store.put("ab" * 32, describe(identity, asked), answer)
+                answer = response_json(Response("1", "stop"), folder.manifest["id"], answered)
+                await store.put("ab" * 32, request_json(identity, asked), answer)
         released = await evaluate(RunConfig(**{**vars(recording), "release_holds": True}))
         assert released.summary["cost"]["held"] == pytest.approx(5e-6)
 

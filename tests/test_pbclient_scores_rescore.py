@@ -16,7 +16,7 @@ from test_pbclient_scores_oeg import judged, unjudged
 
 from pbclient import RunConfig, evaluate
 from pbclient.errors import InputError
-from pbclient.scores.rescore import score_again
+from pbclient.scores.rescore import rescore_run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,7 +60,7 @@ def elsewhere(folder: Path, tmp_path: Path) -> bytes:
         "TZ": "Asia/Tokyo",
         "PYTHONPATH": str(ROOT),
     }
-    program = "import sys, pathlib, pbclient.scores.rescore as r; r.score_again(pathlib.Path(sys.argv[1]))"
+    program = "import sys, pathlib, pbclient.scores.rescore as r; r.rescore_run(pathlib.Path(sys.argv[1]))"
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "nothing")}
     subprocess.run(
         [sys.executable, "-c", program, str(copy)],
@@ -74,7 +74,7 @@ def elsewhere(folder: Path, tmp_path: Path) -> bytes:
 def test_a_played_run_scores_to_the_same_bytes_here_and_elsewhere(played, tmp_path):
     whole = (played / "summary.json").read_bytes()
     assert elsewhere(played, tmp_path) == whole
-    score_again(played)
+    rescore_run(played)
     assert (played / "summary.json").read_bytes() == whole
 
 
@@ -82,7 +82,7 @@ def test_the_order_of_the_lines_on_disk_moves_no_byte(played):
     whole = (played / "summary.json").read_bytes()
     lines = (played / "episodes.jsonl").read_bytes().splitlines(keepends=True)
     (played / "episodes.jsonl").write_bytes(b"".join(reversed(lines)))
-    score_again(played)
+    rescore_run(played)
     assert (played / "summary.json").read_bytes() == whole
 
 
@@ -91,12 +91,12 @@ def test_neither_a_line_that_is_there_twice_nor_a_torn_one_moves_a_byte(played):
     lines = (played / "episodes.jsonl").read_bytes().splitlines(keepends=True)
     before = json.dumps({**json.loads(lines[3]), "outcome": "failed"}).encode() + b"\n"
     (played / "episodes.jsonl").write_bytes(b"".join([before, *lines, *lines[:5], lines[9][:-20]]))
-    score_again(played)
+    rescore_run(played)
     assert (played / "summary.json").read_bytes() == whole
 
 
 def test_an_open_ended_run_scores_to_the_same_bytes_elsewhere(open_ended, tmp_path):
-    summary = score_again(open_ended)
+    summary = rescore_run(open_ended)
     assert elsewhere(open_ended, tmp_path) == (open_ended / "summary.json").read_bytes()
     assert summary["datasets"]["QD"]["acc_bounds"] == [16.666667, 83.333333]
     assert summary["judges"]["second-1a2b"]["n"] == 2
@@ -109,7 +109,7 @@ def test_another_judges_verdict_is_read_again_too(open_ended):
     line["verdict"]["aggregate"] = 0
     write(open_ended / "judges" / "second-1a2b.jsonl", [line])
     with pytest.raises(InputError, match=r"^Episode QD 1 \(repeat 0\) is recorded with aggregate 0, but"):
-        score_again(open_ended)
+        rescore_run(open_ended)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +125,4 @@ def test_a_damaged_manifest_is_named(open_ended, damage, says):
     manifest = json.loads((open_ended / "run.json").read_text())
     (open_ended / "run.json").write_text(json.dumps({**manifest, **damage}))
     with pytest.raises(InputError, match=rf"run\.json is damaged \({says}\)"):
-        score_again(open_ended)
+        rescore_run(open_ended)

@@ -14,7 +14,7 @@ from proactivebench.environment import get_environment
 from pbclient.benchmark.choices import evaluate, suggests
 from pbclient.benchmark.package import DATA_SETS, DataSet
 from pbclient.errors import InputError
-from pbclient.scores.trajectory import Shape, shape_of
+from pbclient.scores.trajectory import Trajectory, trajectory_of
 
 GARBAGE = "It is hard to say, friend."
 FOREIGN = ["Rewind the video.", "Deblur the image.", "Rotate the object.", "Move the camera up."]
@@ -66,7 +66,7 @@ def eager(rng: random.Random, asking: float) -> Callable[[list[Chosen]], Chosen]
     return pick
 
 
-def expected(env: Any, turns: list[Any], kinds: list[str]) -> Shape:
+def expected(env: Any, turns: list[Any], kinds: list[str]) -> Trajectory:
     action, category = turns[-1]["action"], turns[-1]["category"]
     if env.get_statistics()["correct_prediction"]:
         last = "right"
@@ -77,7 +77,7 @@ def expected(env: Any, turns: list[Any], kinds: list[str]) -> Shape:
     assert (category == "correct") == (last == "right")
     off_the_film = last == "accepted" and not env.get_statistics()["max_steps"]
     limited = kinds[-1] == "suggest" and (env.get_statistics()["max_steps"] or off_the_film)
-    return Shape(len(turns), last, limited)  # type: ignore[arg-type]
+    return Trajectory(len(turns), last, limited)  # type: ignore[arg-type]
 
 
 def episodes(folder: Path, dataset: DataSet, **mode: bool) -> Iterator[tuple[Any, Any, list[Any], list[str]]]:
@@ -101,7 +101,7 @@ def test_the_shape_of_an_episode_is_what_was_played(samples, monkeypatch, datase
     monkeypatch.setattr("proactivebench.environment.random", random.Random(dataset.acronym))
     seen = set()
     for episode, env, turns, kinds in episodes(samples, dataset, **mode):
-        shape = shape_of(episode, random_options=mode.get("random", False))
+        shape = trajectory_of(episode, random_options=mode.get("random", False))
         assert shape == expected(env, turns, kinds), (turns[-1], kinds)
         assert shape.suggestions == env.get_statistics()["num_turns"] - 1
         seen.add(shape.last)
@@ -119,7 +119,7 @@ def test_who_only_asks_runs_into_the_limit_wherever_asking_is_always_offered(sam
             return next((each for each in offered if each[1] in valid), offered[-1])
 
         turns, _ = play(env, {row["options"][-1]}, ask, random.Random(1))
-        shape = shape_of({"dataset": dataset.acronym, "turns": turns})
+        shape = trajectory_of({"dataset": dataset.acronym, "turns": turns})
         assert env.get_statistics()["max_steps"] or not shape.limited
         # Where the environment stops to offer suggestions, there is nothing left to ask for.
         assert shape.limited or turns[-1]["answer"] == GARBAGE
@@ -132,7 +132,7 @@ def test_a_wrong_repair_is_refused_and_is_no_loop(samples):
     wrong = next(option for option in repairs if option != row["quality_answer"])
     env = get_environment(dataset.stem)(entry=row, data_dir="")
     turns, _ = play(env, set(), lambda offered: ("suggest", wrong), random.Random(1))
-    assert shape_of({"dataset": "IN-C", "turns": turns}) == Shape(1, "refused")
+    assert trajectory_of({"dataset": "IN-C", "turns": turns}) == Trajectory(1, "refused")
 
 
 SCREEN = ["Rotate it.", "I cannot tell.", "A cup.", "A pen."]
@@ -144,24 +144,24 @@ def turn(
     return {"action": action, "category": category, "answer": answer, "options": options}
 
 
-def of(*turns: dict[str, Any]) -> Shape:
-    return shape_of({"dataset": "MVP-N", "sample": "17", "repeat": 0, "turns": list(turns)})
+def of(*turns: dict[str, Any]) -> Trajectory:
+    return trajectory_of({"dataset": "MVP-N", "sample": "17", "repeat": 0, "turns": list(turns)})
 
 
 @pytest.mark.parametrize(
     ("last", "shape"),
     [
-        (turn("correct", "mismatch"), Shape(1, "accepted", True)),
-        (turn("correct", "wrong"), Shape(1, "accepted", True)),
-        (turn("mismatch", "correct"), Shape(1, "right")),
-        (turn("wrong", "correct"), Shape(1, "right")),
-        (turn("mismatch", "wrong"), Shape(1, "wrong")),
-        (turn("mismatch", "mismatch"), Shape(1, "mismatch")),
-        (turn("wrong", "mismatch", "B"), Shape(1, "abstain")),
-        (turn("wrong", "mismatch", "A. Rotate it."), Shape(1, "refused", True)),
+        (turn("correct", "mismatch"), Trajectory(1, "accepted", True)),
+        (turn("correct", "wrong"), Trajectory(1, "accepted", True)),
+        (turn("mismatch", "correct"), Trajectory(1, "right")),
+        (turn("wrong", "correct"), Trajectory(1, "right")),
+        (turn("mismatch", "wrong"), Trajectory(1, "wrong")),
+        (turn("mismatch", "mismatch"), Trajectory(1, "mismatch")),
+        (turn("wrong", "mismatch", "B"), Trajectory(1, "abstain")),
+        (turn("wrong", "mismatch", "A. Rotate it."), Trajectory(1, "refused", True)),
         # A letter of an option with the text of a category: the text weighs more, as in the environment.
-        (turn("wrong", "wrong", "A. A cup."), Shape(1, "wrong")),
-        (turn("wrong", "wrong", "C. I cannot tell."), Shape(1, "abstain")),
+        (turn("wrong", "wrong", "A. A cup."), Trajectory(1, "wrong")),
+        (turn("wrong", "wrong", "C. I cannot tell."), Trajectory(1, "abstain")),
     ],
 )
 def test_one_turn(last, shape):

@@ -78,7 +78,7 @@ _EXCHANGED = str.maketrans("01", "10")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerdictFigures:
     """The package's three figures, each 0 or 1, and whether the judge's answer held them.
 
     Where `parsed` is false the figures are the zeros that the package counts: no score of ours.
@@ -98,7 +98,7 @@ class Verdict:
         }
 
 
-def read_verdict(valid_first: str, valid_second: str, text: str, dataset: str) -> Verdict:
+def read_verdict(valid_first: str, valid_second: str, text: str, dataset: str) -> VerdictFigures:
     """The verdict in `text`, a judge's whole answer with its thinking, on a sample of `dataset` (acronym).
 
     `valid_first` and `valid_second` are what `get_open_ended_gen_answers` of one environment gave
@@ -120,4 +120,6 @@ def read_verdict(valid_first: str, valid_second: str, text: str, dataset: str) -
     found = parse(said)
     # A verdict has at least one figure: all zeros, exchanged, are all ones; what has no verdict stays 0.
     parsed = bool(found["aggregate"] or parse(said.translate(_EXCHANGED))["aggregate"])
-    return Verdict(found["proactive_suggestion"], found["category_prediction"], found["aggregate"], parsed)
+    return VerdictFigures(
+        found["proactive_suggestion"], found["category_prediction"], found["aggregate"], parsed
+    )

@@ -19,11 +19,11 @@ GONE = 180.0  # seconds of failed connections after an answer: a laptop may chan
 
 
 @dataclass
-class Gate:
+class Breaker:
     """Lets calls through until one shows that none can succeed; `shut` is that error."""
 
     inner: Provider
-    noticed: Callable[[Unusable], None] = lambda error: None
+    on_open: Callable[[Unusable], None] = lambda error: None
     clock: Callable[[], float] = time.monotonic
     shut: Unusable | None = None
     _answered: bool = False
@@ -57,4 +57,4 @@ class Gate:
     def _shut(self, error: Unusable) -> None:
         if self.shut is None:
             self.shut = error
-            self.noticed(error)
+            self.on_open(error)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cache import MISS, CorruptEntry, KeyLocks, Store, digest_of, nearest
-from pbclient.calls.key import Spelling, bought_by, describe, is_request, pack, unpack
+from pbclient.calls.key import KeyWriter, bought_by, is_request, request_json, response_from, response_json
 from pbclient.errors import PbclientError
 from providers import Json, Provider, Request, Response
 from runs import RunFolder
@@ -38,10 +38,10 @@ class Cached:
     run: str
     warn: Callable[[str], None]
     ours: Callable[[Request, Response], None]
-    _spelling: Spelling = field(init=False, repr=False)
+    _spelling: KeyWriter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._spelling = Spelling(self.identity)
+        self._spelling = KeyWriter(self.identity)
 
     async def complete(self, request: Request) -> Response:
         spelled = self._spelling(request)
@@ -61,7 +61,7 @@ class Cached:
             answer = self.store.answer(key, spelled)
             if answer is MISS:
                 return None
-            found = unpack(answer, key)
+            found = response_from(answer, key)
         except (CorruptEntry, ValueError) as error:
             self.warn(f"Cache entry {key[:12]} is corrupt and counts as a miss ({error})")
             return None
@@ -84,7 +84,7 @@ class Storing:
 
     async def complete(self, request: Request) -> Response:
         response = await self.inner.complete(request)
-        await self.store.keep(request.key, request.spelled, pack(response, self.run, request.hold))
+        await self.store.keep(request.key, request.spelled, response_json(response, self.run, request.hold))
         return response._replace(key=request.key)
 
 
@@ -108,7 +108,7 @@ class Offline:
     def _difference(self, request: Request) -> str:
         # What was learned of a model stands among the answers, but nobody asked for it.
         asked = ((key, entry) for key, entry in self._store.entries() if is_request(entry.asked))
-        found = nearest(asked, describe(self._identity, request))
+        found = nearest(asked, request_json(self._identity, request))
         if found is None:
             return "the cache holds no request at all."
         key, _, differences = found

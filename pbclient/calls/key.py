@@ -16,7 +16,7 @@ SCHEMA = 1
 _PACKED = frozenset(("text", "finish", "usage", "cost", "model", "run", "hold"))
 
 
-def describe(identity: Mapping[str, Json], request: Request) -> dict[str, Json]:
+def request_json(identity: Mapping[str, Json], request: Request) -> dict[str, Json]:
     """What the cache key is made of; `identity` is the provider, endpoint and model."""
     return {
         "schema": SCHEMA,
@@ -27,7 +27,7 @@ def describe(identity: Mapping[str, Json], request: Request) -> dict[str, Json]:
     }
 
 
-class Spelling:
+class KeyWriter:
     """Spells what is asked of one provider: `spelling(request)` is `canonical(describe(identity, request))`.
 
     It is put together from the spellings of its parts, of which most are the same in every request.
@@ -82,7 +82,7 @@ def _part(part: Part) -> Json:
     return {"text": part} if isinstance(part, str) else {"image": dict(part.identity)}
 
 
-def pack(response: Response, run: str, hold: int) -> dict[str, Json]:
+def response_json(response: Response, run: str, hold: int) -> dict[str, Json]:
     """A response as JSON, with the id of the run that bought it and the hold that covered it."""
     return {
         "text": response.text,
@@ -103,7 +103,7 @@ def bought_by(answer: Json) -> tuple[Json, int]:
     return answer.get("run"), hold if isinstance(hold, int) else 0
 
 
-def unpack(answer: Json, key: str | None = None) -> Response:
+def response_from(answer: Json, key: str | None = None) -> Response:
     """The response that `pack` packed; with a `key` it is a hit. Raises `ValueError` when it is none."""
     try:
         fields: dict[str, Any] = cast("dict[str, Any]", answer)

@@ -18,20 +18,20 @@ ITS_OTHER_NAME = "max_completion_tokens"
 
 
 @dataclass
-class Adapting:
+class DropRejected:
     """Leaves out (or renames) what the model has rejected, and asks again.
 
-    `changes` maps an option to its new name, or to None when it is dropped; `noticed` hears
+    `changes` maps an option to its new name, or to None when it is dropped; `on_rejected` hears
     of each new one with the provider's words.
     """
 
     inner: Provider
     store: Store
     identity: Mapping[str, Json]
-    noticed: Callable[[str, str | None, str], None] = lambda name, instead, why: None
+    on_rejected: Callable[[str, str | None, str], None] = lambda name, instead, why: None
     changes: dict[str, str | None] = field(default_factory=dict)
 
-    def recall(self) -> None:
+    def load(self) -> None:
         """Take up what earlier runs learned of this model."""
         try:
             entry = self.store.get(digest(self._asked()))
@@ -71,7 +71,7 @@ class Adapting:
         if error.parameter == OUTPUT_LIMIT and error.instead != ITS_OTHER_NAME:
             raise error
         self.changes[error.parameter] = error.instead
-        self.noticed(error.parameter, error.instead, str(error))
+        self.on_rejected(error.parameter, error.instead, str(error))
         changed: dict[str, Json] = dict(self.changes)
         await self.store.put(digest(self._asked()), self._asked(), changed)
 

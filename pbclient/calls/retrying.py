@@ -41,7 +41,7 @@ class Retrying:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     rng: random.Random = field(default_factory=random.Random)
     sleep: Sleep = asyncio.sleep
-    noticed: Callable[[TransientError, float], None] = lambda error, wait: None
+    on_retry: Callable[[TransientError, float], None] = lambda error, wait: None
 
     async def complete(self, request: Request) -> Response:
         """The first answer; the last error as it was raised when there is none."""
@@ -53,7 +53,7 @@ class Retrying:
                 wait = attempts.wait(error, self.rng)
                 if wait is None:
                     raise
-                self.noticed(error, wait)
+                self.on_retry(error, wait)
             with waits_for(f"retry in {wait:.0f} s"):
                 await self.sleep(wait)
 

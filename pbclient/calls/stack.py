@@ -4,7 +4,7 @@
 
 A hit turns back at `Cached`: it waits for no slot, limit or hold. `Storing` stands next to the
 wire: a paid answer is on disk before anything else can happen to it. A judge has a line of its own
-with the same cache, ledger and purse.
+with the same cache, ledger and budget.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from fractions import Fraction
 from pathlib import Path
 
 from cache import KeyLocks, Store, digest
-from pbclient.calls.breaker import Gate
+from pbclient.calls.breaker import Breaker
 from pbclient.calls.cached import Cached, Offline, Storing
-from pbclient.calls.key import asked_of, bought_by, images_in, unpack
+from pbclient.calls.key import asked_of, bought_by, images_in, response_from
 from pbclient.calls.limiter import Bucket, Limited, Slots
 from pbclient.calls.pace import Paced
 from pbclient.calls.process import RareCollections
-from pbclient.calls.rejected import Adapting
+from pbclient.calls.rejected import DropRejected
 from pbclient.calls.retrying import Retrying
 from pbclient.episodes.judge import Judge
 from pbclient.models.model import Model
-from pbclient.money.amounts import dollars, shown
+from pbclient.money.amounts import dollars, format_dollars
 from pbclient.money.books import RunBooks
 from pbclient.money.bounds import images_of
-from pbclient.money.budget import Held, Purse, Raise
+from pbclient.money.budget import BoundCorrection, Budget, Held
 from pbclient.progress import Progress
 from providers import Provider, Request, Response, TransientError, Unusable
 from runs import Ledger, RunFolder
@@ -46,23 +46,23 @@ class Limits:
 
 
 @asynccontextmanager
-async def open_works(
+async def open_stack(
     answers: Path, limit: int | None, folder: RunFolder, progress: Progress
-) -> AsyncIterator[Works]:
+) -> AsyncIterator[Stack]:
     """What all models of a run share, closed with the block."""
     async with AsyncExitStack() as stack:
         store = stack.enter_context(Store(answers))
         locks = stack.enter_context(KeyLocks(answers))
         ledger = stack.enter_context(Ledger.open(folder.ledger))
         progress.retries = ledger.retries
-        yield Works(folder, progress, store, locks, ledger, limit, stack)
+        yield Stack(folder, progress, store, locks, ledger, limit, stack)
 
 
 @dataclass
-class Works:
+class Stack:
     """Fits the wrappers round providers, and ties what they notice to the run.
 
-    One cache, one ledger and one purse, whatever is asked: the limit is the run's.
+    One cache, one ledger and one budget, whatever is asked: the limit is the run's.
     """
 
     folder: RunFolder
@@ -72,13 +72,13 @@ class Works:
     ledger: Ledger
     limit: int | None
     stack: AsyncExitStack
-    gates: list[Gate] = field(default_factory=list)
+    breakers: list[Breaker] = field(default_factory=list)
     slots: list[Slots] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.purse = Purse(self.ledger, self.limit, self._raised(), self._overrun)
+        self.budget = Budget(self.ledger, self.limit, self._raised(), self._overrun)
 
-    def wired(self, model: Model, limits: Limits) -> Provider:
+    def provider_for(self, model: Model, limits: Limits) -> Provider:
         """The whole line to a model."""
         wire = Offline(self.store, model.identity) if limits.offline else self._paid(model, limits)
 
@@ -87,19 +87,19 @@ class Works:
 
         cached = Cached(wire, self.store, self.locks, model.identity, self._run, self.progress.say, recovered)
         dropped = _Dropped(self.folder, self.progress, "judge_dropped" if model.choice.prefix else "dropped")
-        adapting = Adapting(cached, self.store, model.identity, dropped.notice)
-        adapting.recall()
-        dropped.keep(adapting.changes)
-        return adapting
+        adapted = DropRejected(cached, self.store, model.identity, dropped.notice)
+        adapted.load()
+        dropped.keep(adapted.changes)
+        return adapted
 
     def judge(self, model: Model, limits: Limits) -> Judge:
         """A judge with its line and its books."""
         books = RunBooks(self.ledger, model.price)
         return Judge(
-            model.title, self.wired(model, limits), model.params, books, grammar=model.choice.grammar
+            model.title, self.provider_for(model, limits), model.params, books, grammar=model.choice.grammar
         )
 
-    def collect_rarely(self, models: Iterable[Model], calls: int) -> None:
+    def tune_collector(self, models: Iterable[Model], calls: int) -> None:
         """Keep the garbage collector out of the way while these are asked, so many calls at once."""
         # Nothing is known of the cycles that LiteLLM's many ways leave behind.
         tidy = not any(model.by_litellm for model in models)
@@ -133,10 +133,10 @@ class Works:
             if answering is None:
                 others.add(hold)
             else:
-                self._settle(answering, hold, images_in(entry.asked), unpack(entry.answer), key)
+                self._settle(answering, hold, images_in(entry.asked), response_from(entry.answer), key)
         freed = self.ledger.release_holds(others)
         self.folder.update(holds_raised=None)
-        self.progress.say(f"Released {shown(freed)} of holds left by calls whose end is unknown.")
+        self.progress.say(f"Released {format_dollars(freed)} of holds left by calls whose end is unknown.")
 
     @property
     def _run(self) -> str:
@@ -146,19 +146,19 @@ class Works:
         """Retries, slots and money, and behind them the wire."""
         provider = model.connect()
         self.stack.push_async_callback(provider.aclose)
-        gate = Gate(Storing(provider, self.store, self._run), self._shut)
-        self.gates.append(gate)
+        breaker = Breaker(Storing(provider, self.store, self._run), self._shut)
+        self.breakers.append(breaker)
         slots, bounds = Slots(limits.concurrency), model.bounds
         self.slots.append(slots)
         held = Held(
-            Paced(gate),
-            self.purse,
+            Paced(breaker),
+            self.budget,
             bounds.of,
             lambda request, response: bounds.bill(images_of(request), response),
         )
         requests = Bucket(limits.rpm) if limits.rpm else None
         tokens = Bucket(limits.tpm) if limits.tpm else None
-        return Retrying(Limited(held, slots, requests, tokens), noticed=self._retried)
+        return Retrying(Limited(held, slots, requests, tokens), on_retry=self._retried)
 
     def _settle(self, model: Model, hold: int, images: int, response: Response, key: str) -> None:
         """Killed between storing an answer and settling it: the bill is known after all."""
@@ -166,16 +166,17 @@ class Works:
         if bill is not None and self.ledger.is_kept(hold):
             self.ledger.settle(hold, bill, key)
 
-    def _raised(self) -> Raise:
+    def _raised(self) -> BoundCorrection:
         """By how much an earlier life of the run had to raise its holds."""
         ratio, floor = self.folder.manifest.get("holds_raised") or ("1", 0)
-        return Raise(Fraction(ratio), int(floor))
+        return BoundCorrection(Fraction(ratio), int(floor))
 
-    def _overrun(self, bill: int, hold: int, raised: Raise) -> None:
+    def _overrun(self, bill: int, hold: int, raised: BoundCorrection) -> None:
         self.folder.update(holds_raised=[str(raised.ratio), raised.floor])
         self.progress.say(
-            f"WARNING: a call cost {shown(bill)} although its hold was {shown(hold)}. From here on all "
-            "holds of this run are raised to match (--release-holds forgets that); the limit stays."
+            f"WARNING: a call cost {format_dollars(bill)} although its hold was {format_dollars(hold)}. "
+            "From here on all holds of this run are raised to match (--release-holds forgets that); "
+            "the limit stays."
         )
 
     def _retried(self, error: TransientError, wait: float) -> None:

@@ -109,12 +109,12 @@ def estimate(as_json: bool, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def score(folder: Path, reward: bool, as_json: bool) -> None:
     """Score a run again from its recorded answers: no call, no cache, no images."""
-    from pbclient.scores.rescore import score_again
+    from pbclient.scores.rescore import rescore_run
 
     if reward:
         _print_rewards(folder, as_json)
     else:
-        print_summary(score_again(folder), as_json)
+        print_summary(rescore_run(folder), as_json)
 
 
 def _print_rewards(folder: Path, as_json: bool) -> None:

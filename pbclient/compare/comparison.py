@@ -14,7 +14,7 @@ from math import lcm
 from pathlib import Path
 from typing import Any
 
-from pbclient.compare.paired import Differences, Verdict, holm, test_of_average
+from pbclient.compare.paired import Differences, TestResult, holm, test_of_average
 from pbclient.compare.recorded import (
     config_differences,
     other_data,
@@ -22,7 +22,7 @@ from pbclient.compare.recorded import (
     refuse_mixed_modes,
     refuse_other_data,
 )
-from pbclient.compare.shared import Figure, Repeats, Shared, share
+from pbclient.compare.shared import Metric, Repeats, Shared, shared_episodes
 from pbclient.errors import InputError
 from pbclient.scores.intervals import Interval, stratified_mean
 
@@ -61,7 +61,7 @@ def compare(paths: Sequence[Path], *, force: bool = False) -> Comparison:
         raise InputError("A comparison needs two runs or more: name their folders.")
     runs = read_runs(paths)
     refuse_mixed_modes(runs)
-    shared = share(runs)
+    shared = shared_episodes(runs)
     samples = shared.by_sample()
     differ = other_data(runs, list(samples))
     if not force:
@@ -95,7 +95,7 @@ def _described(shared: Shared, place: int) -> _Entry:
     }
 
 
-def _compared(figure: Figure, samples: _Samples, runs: int) -> _Entry:
+def _compared(figure: Metric, samples: _Samples, runs: int) -> _Entry:
     """One figure: of each run, of each pair of them, and which runs are highest."""
     datasets = {name: _values(figure, found, runs) for name, found in samples.items()}
     average = [_mean([values[run] for values in datasets.values()]) for run in range(runs)]
@@ -117,7 +117,7 @@ def _compared(figure: Figure, samples: _Samples, runs: int) -> _Entry:
     }
 
 
-def _values(figure: Figure, samples: Sequence[Repeats], runs: int) -> list[float]:
+def _values(figure: Metric, samples: Sequence[Repeats], runs: int) -> list[float]:
     """The figure of each run over one data set."""
     return [
         figure.factor
@@ -126,7 +126,7 @@ def _values(figure: Figure, samples: Sequence[Repeats], runs: int) -> list[float
     ]
 
 
-def _pair(figure: Figure, samples: _Samples, runs: tuple[int, int]) -> _Entry:
+def _pair(figure: Metric, samples: _Samples, runs: tuple[int, int]) -> _Entry:
     """The second run less the first: by data set, and averaged."""
     strata = {name: _differences(figure, found, *runs) for name, found in samples.items()}
     # Seeded by data set and figure alone: neither the order of the runs nor their number moves a figure.
@@ -149,7 +149,7 @@ def _pair(figure: Figure, samples: _Samples, runs: tuple[int, int]) -> _Entry:
     }
 
 
-def _differences(figure: Figure, samples: Sequence[Repeats], first: int, second: int) -> Differences:
+def _differences(figure: Metric, samples: Sequence[Repeats], first: int, second: int) -> Differences:
     scale = lcm(*{len(repeats) for repeats in samples})
     counts: Counter[int] = Counter()
     gained = lost = 0
@@ -163,7 +163,7 @@ def _differences(figure: Figure, samples: Sequence[Repeats], first: int, second:
     return Differences(counts, scale, sum(map(len, samples)), changed)
 
 
-def _entry(figure: Figure, difference: float, interval: Interval | None, verdict: Verdict) -> _Entry:
+def _entry(figure: Metric, difference: float, interval: Interval | None, verdict: TestResult) -> _Entry:
     return {
         "difference": round(figure.factor * difference, 6),
         "ci": None if interval is None else _rounded([figure.factor * limit for limit in interval]),

@@ -25,7 +25,7 @@ SIGN_FLIP_DRAWN = f"sign-flip permutation, {MONTE_CARLO:,} draws"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TestResult:
     """A two-sided p-value and the name of the test that gave it."""
 
     p: float
@@ -82,7 +82,7 @@ def _score_error(gained: float, lost: float, n: float, difference: float) -> flo
     return sqrt(max(0.0, n * (2 * share_lost + difference * (1 - difference))))
 
 
-def sign_flip(differences: Mapping[int, int], seed: int | str) -> Verdict:
+def sign_flip(differences: Mapping[int, int], seed: int | str) -> TestResult:
     """The paired permutation test of a sum of 0, from differences given as value -> count; two-sided.
 
     Under the hypothesis each difference is as likely with the other sign (R. A. Fisher, "The design
@@ -95,14 +95,14 @@ def sign_flip(differences: Mapping[int, int], seed: int | str) -> Verdict:
         sizes[abs(value)] += count if value else 0
     unit = gcd(*sizes)
     if not unit:
-        return Verdict(1.0, SIGN_FLIP)
+        return TestResult(1.0, SIGN_FLIP)
     groups = sorted(((size // unit, count) for size, count in sizes.items() if size), key=_by_count)
     observed = abs(sum(value * count for value, count in differences.items())) // unit
     # A sum of signed sizes is twice what has the plus, less the sum of all.
     needed = (observed + sum(size * count for size, count in groups)) // 2
     if _work(groups) <= _EXACT_WORK:
-        return Verdict(_counted(groups, needed) if observed else 1.0, SIGN_FLIP)
-    return Verdict(_drawn(groups, observed, seed), SIGN_FLIP_DRAWN)
+        return TestResult(_counted(groups, needed) if observed else 1.0, SIGN_FLIP)
+    return TestResult(_drawn(groups, observed, seed), SIGN_FLIP_DRAWN)
 
 
 def _by_count(group: tuple[int, int]) -> tuple[int, int]:
@@ -228,15 +228,15 @@ class Differences:
             return self.samples
         return min(self.episodes, self.samples * of_episodes / max(of_samples, 1e-12))
 
-    def test(self, seed: int | str) -> Verdict:
+    def test(self, seed: int | str) -> TestResult:
         """Exact McNemar for a share without repeats, else the sign-flip permutation over samples."""
         if self.changed is not None and self.scale == 1:
             gained, lost = self.changed
-            return Verdict(mcnemar(round(gained), round(lost)), MCNEMAR)
+            return TestResult(mcnemar(round(gained), round(lost)), MCNEMAR)
         return sign_flip(self.counts, seed)
 
 
-def test_of_average(strata: Sequence[Differences], seed: int | str) -> Verdict:
+def test_of_average(strata: Sequence[Differences], seed: int | str) -> TestResult:
     """The permutation test of the mean over data sets of their mean differences; each weighs the same."""
     units = [each.scale * each.samples for each in strata]
     whole = lcm(*units)

@@ -21,7 +21,7 @@ type Repeats = Sequence[Sequence[Scores]]  # of one sample: repeat by repeat the
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Metric:
     """What is compared: a share (shown in percent) or a mean; `place` is where in the scores it is."""
 
     name: str
@@ -33,8 +33,8 @@ class Figure:
         return 100 if self.share else 1
 
 
-_CHOICE = (Figure("acc", 0, share=True), Figure("ps", 1, share=False))
-_OPEN = tuple(Figure(name, place, share=True) for place, name in enumerate(FIGURES))
+_CHOICE = (Metric("acc", 0, share=True), Metric("ps", 1, share=False))
+_OPEN = tuple(Metric(name, place, share=True) for place, name in enumerate(FIGURES))
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Shared:
     unscored: Sequence[int]
 
     @property
-    def figures(self) -> tuple[Figure, ...]:
+    def figures(self) -> tuple[Metric, ...]:
         """What can be compared in runs of this mode."""
         return _CHOICE if self.runs[0].mode == MCQA else _OPEN
 
@@ -60,7 +60,7 @@ class Shared:
         return {name: list(found[name].values()) for name in STEMS if name in found}
 
 
-def share(runs: Sequence[Recorded]) -> Shared:
+def shared_episodes(runs: Sequence[Recorded]) -> Shared:
     """Read the runs and join them. Raises `InputError` where they share nothing or a line is damaged."""
     scored = [_scores(run) for run in runs]
     scores = [own for own, _ in scored]

@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pbclient import record as lines
-from pbclient.benchmark.open_ended import Verdict, judge_messages, read_verdict
+from pbclient import record
+from pbclient.benchmark.open_ended import VerdictFigures, judge_messages, read_verdict
 from pbclient.errors import PbclientError
 from pbclient.money.books import Books
 from pbclient.money.budget import BudgetExhausted
-from pbclient.record import Line, Reply
+from pbclient.record import Record, Reply
 from providers import Json, Provider, ProviderError, Request, Response
 
 DRAWS = 2
 MOST_ANSWERS = 1000
-_NO_VERDICT = Verdict(0, 0, 0, parsed=False)
+_NO_VERDICT = VerdictFigures(0, 0, 0, parsed=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Judged:
     """`outcome` is `resolved`, `judge_failed` or `budget`; `verdict` its record in the run folder."""
 
     outcome: str
-    verdict: Line
+    verdict: Record
     error: str | None = None
 
     @property
@@ -67,7 +67,7 @@ class Judge:
     grammar: bool = False
     clock: Callable[[], float] = time.monotonic
 
-    async def judge(self, question: Question, earlier: Sequence[Line] = ()) -> Judged:
+    async def judge(self, question: Question, earlier: Sequence[Record] = ()) -> Judged:
         """The verdict on one answer; `earlier` are the recorded calls of attempts that gave none."""
         calls = list(earlier)
         error = "The judge gave no verdict that the benchmark can read."
@@ -84,32 +84,32 @@ class Judge:
             error = f"The judge could not be asked: {failure}"
         return self._judged("judge_failed", question, calls, error=error)
 
-    async def _ask(self, question: Question, repeat: int, calls: list[Line]) -> Reply:
+    async def _ask(self, question: Question, repeat: int, calls: list[Record]) -> Reply:
         messages = judge_messages(question.prompt, question.valid[0], question.answer)
         started = self.clock()
         # An episode whose answer is bought comes before one that has none yet.
         params = {**self.params, "grammar": verdict_grammar(question)} if self.grammar else self.params
         response = await self.provider.complete(Request(messages, params, repeat, turn=1))
         reply = _reply(response)
-        call = lines.call(reply, self.books.entry(reply), self.clock() - started)
+        call = record.call(reply, self.books.entry(reply), self.clock() - started)
         calls.append({**call, "finish": reply.finish})
         return reply
 
-    def _read(self, question: Question, text: str) -> Verdict:
+    def _read(self, question: Question, text: str) -> VerdictFigures:
         return read_verdict(*question.valid, text, question.dataset)
 
     def _judged(
         self,
         outcome: str,
         question: Question,
-        calls: Sequence[Line],
-        verdict: Verdict | None = None,
+        calls: Sequence[Record],
+        verdict: VerdictFigures | None = None,
         error: str | None = None,
     ) -> Judged:
         # The package asks once, and counts what it cannot read as zeros.
         official = self._read(question, str(calls[0]["answer"])) if calls else _NO_VERDICT
-        figures: Line = dict.fromkeys(_NO_VERDICT.figures())
-        record: Line = {
+        figures: Record = dict.fromkeys(_NO_VERDICT.figures())
+        record: Record = {
             "judge": self.title,
             "valid": list(question.valid),
             **(dict(verdict.figures()) if verdict else figures),

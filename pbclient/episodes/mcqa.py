@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pbclient import record as lines
+from pbclient import record
 from pbclient.benchmark.package import Environment, State
 from pbclient.data.folder import Sample
 from pbclient.episodes.players import Player, View
@@ -20,7 +20,7 @@ from pbclient.episodes.rules import Examples, Exchange, Rules
 from pbclient.errors import PbclientError
 from pbclient.money.books import Books
 from pbclient.money.budget import BudgetExhausted
-from pbclient.record import Line, Reply
+from pbclient.record import Record, Reply
 from providers import Json, ProviderError, RequestRefused
 
 type Failure = tuple[str, str]
@@ -40,11 +40,11 @@ class Episode:
     books: Books
     examples: Examples | None = None
     clock: Callable[[], float] = time.monotonic
-    turns: list[Line] = field(default_factory=list)
+    turns: list[Record] = field(default_factory=list)
     _past: list[Exchange] = field(default_factory=list)
     _shown: list[Json] = field(default_factory=list)
 
-    async def play(self, row: Mapping[str, Any]) -> Line:
+    async def play(self, row: Mapping[str, Any]) -> Record:
         """Run to its end; returns the episode line. Only cancellation and bugs of ours pass."""
         try:
             self._show_examples()
@@ -73,8 +73,8 @@ class Episode:
         view = self._view(environment, state)
         started = self.clock()
         reply = await self.player.answer(view)
-        call = lines.call(reply, self.books.entry(reply), self.clock() - started)
-        turn = lines.turn(state, call)
+        call = record.call(reply, self.books.entry(reply), self.clock() - started)
+        turn = record.turn(state, call)
         self.turns.append(turn)
         failure = unscorable(reply)
         if failure is None:
@@ -97,13 +97,13 @@ class Episode:
             tuple(self._past),
         )
 
-    def _failed(self, outcome: str, error: str) -> Line:
+    def _failed(self, outcome: str, error: str) -> Record:
         return self._line(outcome, suggestions=max(len(self.turns) - 1, 0), error=error)
 
     def _line(
         self, outcome: str, *, correct: bool = False, suggestions: int = 0, error: str | None = None
-    ) -> Line:
-        return lines.episode(
+    ) -> Record:
+        return record.episode(
             self.sample.dataset,
             self.sample.id,
             self.repeat,

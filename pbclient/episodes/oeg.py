@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pbclient import record as lines
+from pbclient import record
 from pbclient.benchmark.open_ended import hint, valid_answers
 from pbclient.benchmark.package import Environment, State, guarded
 from pbclient.data.folder import Sample
@@ -21,7 +21,7 @@ from pbclient.episodes.players import Player, View
 from pbclient.episodes.rules import Rules
 from pbclient.errors import PbclientError
 from pbclient.money.books import Books
-from pbclient.record import Line
+from pbclient.record import Record
 from providers import ProviderError
 
 
@@ -36,9 +36,9 @@ class OpenEpisode:
     books: Books
     judge: Judge | None = None
     clock: Callable[[], float] = time.monotonic
-    turns: list[Line] = field(default_factory=list)
+    turns: list[Record] = field(default_factory=list)
 
-    async def play(self, row: Mapping[str, Any]) -> Line:
+    async def play(self, row: Mapping[str, Any]) -> Record:
         """Run to its end; returns the episode line. Only cancellation and bugs of ours pass."""
         try:
             environment = self.rules.environment(self.sample, row)
@@ -57,11 +57,11 @@ class OpenEpisode:
         view = View(environment, state, sample.dataset, sample.id, self.repeat, 0)
         started = self.clock()
         reply = await self.player.answer(view)
-        call = lines.call(reply, self.books.entry(reply), self.clock() - started)
-        self.turns.append({**lines.turn(state, call), "options": []})
+        call = record.call(reply, self.books.entry(reply), self.clock() - started)
+        self.turns.append({**record.turn(state, call), "options": []})
         return unscorable(reply)
 
-    async def _judged(self, question: Question) -> Line:
+    async def _judged(self, question: Question) -> Record:
         if self.judge is None:
             return self._line("resolved", correct=None, suggestions=None, valid=list(question.valid))
         found = await self.judge.judge(question)
@@ -74,8 +74,8 @@ class OpenEpisode:
             verdict=found.verdict,
         )
 
-    def _line(self, outcome: str, **more: Any) -> Line:
-        return lines.episode(self.sample.dataset, self.sample.id, self.repeat, outcome, self.turns, **more)
+    def _line(self, outcome: str, **more: Any) -> Record:
+        return record.episode(self.sample.dataset, self.sample.id, self.repeat, outcome, self.turns, **more)
 
 
 def open_state(environment: Environment, rules: Rules) -> State:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from pbclient.benchmark.package import MCQA
 from pbclient.forecast.costs import ASSUMED_SHARE, ASSUMED_TURNS, ASSUMED_VERDICT, Forecaster
-from pbclient.forecast.history import Learned, Record
+from pbclient.forecast.history import History, Record
 from pbclient.forecast.longest import BYTES_A_TOKEN, KEPT_ANSWER, LONGEST_TOKEN
-from pbclient.forecast.replay import Rehearsed
+from pbclient.forecast.replay import Replayed
 from pbclient.money.amounts import dollars
 from pbclient.money.prices import MILLION, Price
 from pbclient.scheduler.plan import Plan
 
 
 @dataclass
-class Seen:
+class Notes:
     """What going through the episodes showed besides money."""
 
     spent: int = 0
@@ -27,7 +27,7 @@ class Seen:
     failed: int = 0
     failure: str = ""
 
-    def note(self, rehearsed: Rehearsed) -> None:
+    def note(self, rehearsed: Replayed) -> None:
         """An episode that was looked up in the cache."""
         self.hits += rehearsed.hits
         self.complete += rehearsed.complete
@@ -37,7 +37,7 @@ class Seen:
             self.failure = self.failure or rehearsed.failure
 
 
-def assumptions(plan: Plan, forecaster: Forecaster | None, seen: Seen) -> Iterator[str]:
+def assumptions(plan: Plan, forecaster: Forecaster | None, seen: Notes) -> Iterator[str]:
     """A sentence each."""
     if forecaster is None:
         yield "Price: none; a baseline makes no call."
@@ -96,7 +96,7 @@ def _read_again(plan: Plan) -> Iterator[str]:
         )
 
 
-def _turns(learned: Learned, names: Sequence[str]) -> Iterator[str]:
+def _turns(learned: History, names: Sequence[str]) -> Iterator[str]:
     own = {name: learned.own[name] for name in names if name in learned.own}
     others = {
         name: learned.others[name] for name in names if name in learned.others and name not in learned.own
@@ -148,7 +148,7 @@ def _tokens(forecaster: Forecaster, names: Sequence[str]) -> Iterator[str]:
     )
 
 
-def _found(plan: Plan, seen: Seen) -> Iterator[str]:
+def _found(plan: Plan, seen: Notes) -> Iterator[str]:
     if seen.hits:
         yield (
             f"Cache: {seen.hits:,} answers are there and cost nothing; they complete {seen.complete:,} "

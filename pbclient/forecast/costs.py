@@ -14,7 +14,7 @@ from pbclient.benchmark.open_ended import judge_messages, valid_answers
 from pbclient.data.folder import Sample
 from pbclient.episodes.judge import DRAWS
 from pbclient.episodes.players import View
-from pbclient.forecast.history import Learned, Tokens
+from pbclient.forecast.history import History, Tokens
 from pbclient.forecast.longest import BYTES_A_TOKEN, Step, hold_of, longest_answer
 from pbclient.models.model import Model
 from pbclient.money.prices import Price, cost
@@ -64,13 +64,13 @@ class Forecaster:
 
     price: Price
     limit: int
-    learned: Learned
+    learned: History
     floor: int
     thinks: bool
     open_ended: bool = False
 
     @classmethod
-    def of(cls, model: Model, learned: Learned, *, open_ended: bool = False) -> Self:
+    def of(cls, model: Model, learned: History, *, open_ended: bool = False) -> Self:
         """For the episodes that this model is asked."""
         row = price_map.find(model.provider, model.name) or {}
         tells_cost = model.provider == "openrouter" or model.identity.get("endpoint") is not None

@@ -19,12 +19,12 @@ from pbclient.benchmark.package import OEG
 from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
 from pbclient.episodes.players import View
-from pbclient.forecast.assumptions import Seen, assumptions
+from pbclient.forecast.assumptions import Notes, assumptions
 from pbclient.forecast.costs import ASSUMED_SHARE, NOTHING, Forecast, Forecaster, JudgeForecaster
-from pbclient.forecast.history import RESULTS, learn
-from pbclient.forecast.longest import Step, Walks, walks
+from pbclient.forecast.history import RESULTS, read_history
+from pbclient.forecast.longest import LongestPath, Step, longest_path
 from pbclient.forecast.power import detectable, half_width
-from pbclient.forecast.replay import Rehearsal, Rehearsed, rehearsal
+from pbclient.forecast.replay import Replay, Replayed, replay
 from pbclient.money.amounts import dollars
 from pbclient.scheduler.manifest import DEFAULTS
 from pbclient.scheduler.plan import Plan, prepare
@@ -106,7 +106,7 @@ async def _estimate(config: RunConfig, results: Path) -> Estimate:
 def _forecaster(plan: Plan, results: Path) -> Forecaster | None:
     if plan.model is None:
         return None
-    return Forecaster.of(plan.model, learn(plan, results), open_ended=plan.config.mode == OEG)
+    return Forecaster.of(plan.model, read_history(plan, results), open_ended=plan.config.mode == OEG)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class _Survey:
 
     def __init__(self, plan: Plan, earlier: _Earlier, forecaster: Forecaster | None) -> None:
         self.plan = plan
-        self.seen = Seen(spent=earlier.spent)
+        self.seen = Notes(spent=earlier.spent)
         self._earlier = earlier
         self._forecaster = forecaster
         self._tallies = {name: _Tally() for name in plan.counts}
@@ -185,12 +185,12 @@ class _Survey:
             for sample, repeat in self.plan.order:
                 self._count(sample, repeat, NOTHING, stored=False)
             return
-        with rehearsal(self.plan, self.plan.model) as stored, walks(self.plan, self.plan.model) as ahead:
+        with replay(self.plan, self.plan.model) as stored, longest_path(self.plan, self.plan.model) as ahead:
             for sample, repeat in self.plan.order:
                 await self._look(sample, repeat, self._forecaster, stored, ahead)
 
     async def _look(
-        self, sample: Sample, repeat: int, forecaster: Forecaster, stored: Rehearsal, ahead: Walks
+        self, sample: Sample, repeat: int, forecaster: Forecaster, stored: Replay, ahead: LongestPath
     ) -> None:
         if (sample.dataset, sample.id, repeat) in self._earlier.finished:
             self.seen.finished += 1
@@ -218,7 +218,7 @@ class _Survey:
         return await self._judged.of_coming(sample, view, tokens)
 
     async def _steps(
-        self, sample: Sample, rehearsed: Rehearsed, view: View, ahead: Walks
+        self, sample: Sample, rehearsed: Replayed, view: View, ahead: LongestPath
     ) -> tuple[Step, ...]:
         # Every repeat begins in the same place, but where it goes on by chance the chance is its own.
         if rehearsed.turns or self.plan.config.repeat == 1 or self.plan.rules.random_options:
@@ -244,12 +244,12 @@ class _Survey:
         )
 
     def _figures(self, tally: _Tally, names: list[str]) -> Figures:
-        reaches = (self._reach(purse, names) for purse in (self._expected, self._worst))
+        reaches = (self._reach(budget, names) for budget in (self._expected, self._worst))
         return Figures(tally.episodes, tally.stored, tally.forecast, *reaches)
 
-    def _reach(self, purse: _Purse, names: list[str]) -> Reach:
-        strata = [(self._share(name), purse.samples(name)) for name in names]
-        episodes = sum(purse.episodes(name) for name in names)
+    def _reach(self, budget: _Purse, names: list[str]) -> Reach:
+        strata = [(self._share(name), budget.samples(name)) for name in names]
+        episodes = sum(budget.episodes(name) for name in names)
         return Reach(episodes, _points(half_width(strata)), _points(detectable(strata)))
 
     def _share(self, name: str) -> float:

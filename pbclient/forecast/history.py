@@ -82,7 +82,7 @@ class Record:
 
 
 @dataclass
-class Learned:
+class History:
     """Records by data set: `own` of the model to be asked, `others` of all other models.
 
     `skipped` counts the run folders that could not be read.
@@ -111,9 +111,9 @@ class Learned:
         return pooled.tokens
 
 
-def learn(plan: Plan, results: Path = RESULTS) -> Learned:
+def read_history(plan: Plan, results: Path = RESULTS) -> History:
     """From all run folders in `results`, and from the plan's own when it is being continued."""
-    learned = Learned()
+    learned = History()
     samples = {(each.dataset, each.id): each for found in plan.data.samples.values() for each in found}
     for path in _folders(results, plan.out):
         try:
@@ -138,7 +138,7 @@ def _asks_the_same(manifest: Mapping[str, Any], plan: Plan) -> bool:
     return was.get("provider") != BASELINE and all(was.get(name) == now.get(name) for name in names)
 
 
-def _read(folder: RunFolder, plan: Plan, samples: Mapping[tuple[str, str], Sample], learned: Learned) -> None:
+def _read(folder: RunFolder, plan: Plan, samples: Mapping[tuple[str, str], Sample], learned: History) -> None:
     config = folder.manifest["config"]
     asked = plan.manifest["config"]
     own = all(config.get(name) == asked[name] for name in ("provider", "model"))

@@ -56,7 +56,7 @@ class _Told:
 
 
 @dataclass(frozen=True)
-class Walks:
+class LongestPath:
     """Measures the longest way from where an episode stands to its end."""
 
     model: Model
@@ -149,11 +149,11 @@ class Walks:
 
 
 @contextmanager
-def walks(plan: Plan, model: Model) -> Iterator[Walks]:
+def longest_path(plan: Plan, model: Model) -> Iterator[LongestPath]:
     """For the episodes of a plan."""
     with Outlines(plan.data.frames) as outlines:
         conversation = plan.conversation(model, outlines)
-        yield Walks(model, conversation, plan.rules, open_ended=plan.config.mode == OEG)
+        yield LongestPath(model, conversation, plan.rules, open_ended=plan.config.mode == OEG)
 
 
 def longest_answer(model: Model) -> int:

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from cache import MISS, CorruptEntry, Store, digest
-from pbclient.calls.key import describe, unpack
-from pbclient.calls.rejected import Adapting
+from pbclient.calls.key import request_json, response_from
+from pbclient.calls.rejected import DropRejected
 from pbclient.data.folder import Sample
 from pbclient.episodes.judge import Judge
 from pbclient.episodes.players import Player, View
@@ -35,7 +35,7 @@ class _Missing(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
+class Replayed:
     """How far an episode came: `turns` of the model's answers were there, and `hits` with the judge's.
 
     `key` names what it would ask next, None when it ended: about `view` the model, or the judge what
@@ -56,14 +56,14 @@ class Rehearsed:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Replay:
     """Plays the episodes of a plan from what is stored."""
 
     plan: Plan
     player: Player
     judge: Judge | None = None
 
-    async def play(self, sample: Sample, repeat: int) -> Rehearsed:
+    async def play(self, sample: Sample, repeat: int) -> Replayed:
         """One episode, as far as stored answers carry it."""
         watched = _Watched(self.player)
         episode = self.plan.episode(sample, repeat, watched, NoBooks(), self.judge)
@@ -72,21 +72,21 @@ class Rehearsal:
         except _Missing as missing:
             turns = len(episode.turns)
             if missing.judge:
-                return Rehearsed(turns, turns + missing.request.repeat, missing.key, judged=missing.request)
-            return Rehearsed(turns, turns, missing.key, watched.view)
+                return Replayed(turns, turns + missing.request.repeat, missing.key, judged=missing.request)
+            return Replayed(turns, turns, missing.key, watched.view)
         failure = str(line.get("error")) if line["outcome"] == "failed" else None
-        return Rehearsed(len(episode.turns), sum(1 for _ in calls(line)), failure=failure)
+        return Replayed(len(episode.turns), sum(1 for _ in calls(line)), failure=failure)
 
 
 @contextmanager
-def rehearsal(plan: Plan, model: Model) -> Iterator[Rehearsal]:
+def replay(plan: Plan, model: Model) -> Iterator[Replay]:
     """For the answers that a run of this plan would find; a cache that is not there is not made."""
     folder = plan.cache_dir(plan.out)
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder)) if folder.is_dir() else None
         pictures = stack.enter_context(Pictures(plan.data.frames))
         judge = _judge(plan.judge, store) if plan.judge else None
-        yield Rehearsal(plan, plan.player(model, _wired(model, store), pictures), judge)
+        yield Replay(plan, plan.player(model, _wired(model, store), pictures), judge)
 
 
 def _judge(model: Model, store: Store | None) -> Judge:
@@ -98,9 +98,9 @@ def _wired(model: Model, store: Store | None, *, judge: bool = False) -> Provide
     provider = _Stored(store, model.identity, judge)
     if store is None:
         return provider
-    adapting = Adapting(provider, store, model.identity)
-    adapting.recall()
-    return adapting
+    adapted = DropRejected(provider, store, model.identity)
+    adapted.load()
+    return adapted
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class _Stored:
     judge: bool
 
     async def complete(self, request: Request) -> Response:
-        key = digest(describe(self.identity, request))
+        key = digest(request_json(self.identity, request))
         found = None if self.store is None else _found(self.store, key)
         if found is None:
             raise _Missing(key, request, judge=self.judge)
@@ -122,7 +122,7 @@ class _Stored:
 def _found(store: Store, key: str) -> Response | None:
     try:
         entry = store.get(key)
-        return None if entry is MISS else unpack(entry.answer)
+        return None if entry is MISS else response_from(entry.answer)
     except (CorruptEntry, ValueError):
         # As in a run: what cannot be read is bought again.
         return None

@@ -11,12 +11,12 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 PICODOLLARS = 10**12
 
 
-def owed(dollars: float | Decimal) -> int:
+def picodollars_up(dollars: float | Decimal) -> int:
     """Dollars as picodollars, rounded up: for prices, holds and bills."""
     return int((_exact(dollars) * PICODOLLARS).to_integral_value(ROUND_CEILING))
 
 
-def allowed(dollars: float | Decimal) -> int:
+def picodollars_down(dollars: float | Decimal) -> int:
     """Dollars as picodollars, rounded down: for limits."""
     return int((_exact(dollars) * PICODOLLARS).to_integral_value(ROUND_FLOOR))
 
@@ -31,7 +31,7 @@ def _exact(value: float | Decimal) -> Decimal:
     return value if isinstance(value, Decimal) else Decimal(str(value))
 
 
-def shown(picodollars: int) -> str:
+def format_dollars(picodollars: int) -> str:
     """Picodollars as people read them: cents from a dollar on, four figures below, never rounded to $0.00."""
     value = dollars(picodollars)
     if value == 0 or value >= 1:

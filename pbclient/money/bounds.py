@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pbclient.money.amounts import owed
+from pbclient.money.amounts import picodollars_up
 from pbclient.money.prices import Price, cost, hold
 from providers import BadRequest, Message, Request, Response
 from providers.catalog.image_limits import MIB, NO_LIMITS, ImageLimits, encoded
@@ -113,7 +113,7 @@ class Bounds:
         used = cost(self.price, response.usage, images) if response.usage else None
         if response.cost is None:
             return used
-        return owed(response.cost) or used or 0
+        return picodollars_up(response.cost) or used or 0
 
     def image(self, width: int, height: int) -> int:
         """The most tokens that an image of so many pixels is billed for."""

@@ -26,7 +26,7 @@ class BudgetExhausted(PbclientError):
 
 
 @dataclass(frozen=True)
-class Raise:
+class BoundCorrection:
     """What bills above their holds have taught: a hold is `ratio` times the bound, and at least `floor`.
 
     The floor speaks for calls whose bound was nothing and which cost something after all.
@@ -42,7 +42,7 @@ class Raise:
         # Rounded up, in whole numbers: a fraction for each of the several times a call would be slow.
         return -(-bound * self.ratio.numerator // self.ratio.denominator)
 
-    def after(self, bill: int, bound: int) -> Raise:
+    def after(self, bill: int, bound: int) -> BoundCorrection:
         """The raise that would have covered this bill as well."""
         if bound == 0:
             return replace(self, floor=max(self.floor, bill))
@@ -50,7 +50,7 @@ class Raise:
 
 
 @dataclass
-class Purse:
+class Budget:
     """What may still be spent, and who waits for it. Amounts are picodollars; `limit` None is no limit.
 
     The invariant: `ledger.settled + ledger.kept + ledger.held <= limit` whenever a hold is made.
@@ -59,8 +59,8 @@ class Purse:
 
     ledger: Ledger
     limit: int | None
-    raised: Raise = Raise()
-    overrun: Callable[[int, int, Raise], None] = lambda bill, hold, raised: None
+    raised: BoundCorrection = BoundCorrection()
+    overrun: Callable[[int, int, BoundCorrection], None] = lambda bill, hold, raised: None
     # The bounds of the calls in flight, and what they are counted at: their holds, or more once
     # another call's bill has shown that bounds like theirs are too small.
     _in_flight: dict[int, int] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class Purse:
         self._reserved += amount
         return hold
 
-    def _raise(self, raised: Raise) -> None:
+    def _raise(self, raised: BoundCorrection) -> None:
         self.raised = raised
         self._reserved = sum(map(raised.hold, self._in_flight.values()))
 
@@ -165,13 +165,13 @@ class Held:
     """
 
     inner: Provider
-    purse: Purse
+    budget: Budget
     bound: Callable[[Request], Awaitable[int]]
     bill: Callable[[Request, Response], int | None]
 
     async def complete(self, request: Request) -> Response:
         bound = await self.bound(request)
-        hold = await self.purse.hold(bound, request)
+        hold = await self.budget.hold(bound, request)
         # From here on money may be spent: the call is finished and settled even when whoever
         # asked is cancelled (Ctrl-C); a second cancellation ends it, and keeps the hold.
         return await finish(self._spend(request, hold, bound))
@@ -182,13 +182,13 @@ class Held:
                 response = await self.inner.complete(request.covered(hold))
         except BaseException as error:
             if _provably_free(error):
-                self.purse.release(hold)
+                self.budget.release(hold)
             else:
-                self.purse.keep(hold)
+                self.budget.keep(hold)
             raise
         bill = self.bill(request, response)
         # An answer that does not say what it cost may have cost all of it.
-        self.purse.settle(hold, self.purse.raised.hold(bound) if bill is None else bill, request.key)
+        self.budget.settle(hold, self.budget.raised.hold(bound) if bill is None else bill, request.key)
         return response
 
 

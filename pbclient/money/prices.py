@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from pbclient.errors import InputError
-from pbclient.money.amounts import PICODOLLARS, owed
+from pbclient.money.amounts import PICODOLLARS, picodollars_up
 from providers.catalog import prices as price_map
 from providers.types import Json, Usage
 
@@ -181,7 +181,7 @@ def _stated(text: str) -> Price:
         raise InputError(
             f"--price takes IN,OUT, two amounts in dollars per million tokens such as 2.50,10, not {text!r}."
         )
-    into, out = (owed(Decimal(part) / MILLION) for part in parts)
+    into, out = (picodollars_up(Decimal(part) / MILLION) for part in parts)
     return Price.flat(into, out, source=f"--price {text}")
 
 
@@ -211,7 +211,7 @@ def _search(row: price_map.Row, model: str) -> int:
     prices = row.get("search_context_cost_per_query")
     if not isinstance(prices, Mapping) or not SEARCHES.search(model.lower()):
         return 0
-    return max((owed(price) for price in prices.values()), default=0)
+    return max((picodollars_up(price) for price in prices.values()), default=0)
 
 
 def _thresholds(row: price_map.Row, scale: Decimal) -> tuple[Rates, ...]:
@@ -269,4 +269,4 @@ def _rate(row: Mapping[str, Any], key: str, scale: Decimal) -> int | None:
     value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         return None
-    return owed(Decimal(str(value)) * scale)
+    return picodollars_up(Decimal(str(value)) * scale)

@@ -34,7 +34,7 @@ def panel(progress: Progress, stream: TextIO) -> Iterator[None]:
     from rich.live import Live
 
     console = Console(file=stream)
-    pace = Pace()
+    pace = Speed()
     with Live(console=console, get_renderable=lambda: render(progress, pace), transient=True):
         progress.say = lambda sentence: console.print(sentence, markup=False, highlight=False, emoji=False)
         yield
@@ -44,7 +44,7 @@ def panel(progress: Progress, stream: TextIO) -> Iterator[None]:
 def plain(progress: Progress, stream: TextIO) -> Iterator[None]:
     """A line every 15 seconds in which something has changed."""
     done = threading.Event()
-    pace = Pace()
+    pace = Speed()
 
     def say(sentence: str) -> None:
         with suppress(OSError):  # whoever read along has gone: that is no reason to lose a paid run
@@ -70,7 +70,7 @@ def plain(progress: Progress, stream: TextIO) -> Iterator[None]:
 
 
 @dataclass
-class Pace:
+class Speed:
     """How fast the run goes now: a continued run has spent and finished before it began."""
 
     _readings: deque[tuple[float, float, int, float]] = field(default_factory=deque)
@@ -104,13 +104,13 @@ class Pace:
         return now - began >= BUSY_AFTER and worked - worked_then >= BUSY * (now - began)
 
 
-def status_line(progress: Progress, pace: Pace) -> str:
+def status_line(progress: Progress, pace: Speed) -> str:
     """The whole run in one line."""
     parts = [_count_line(progress, pace), _money_line(progress, pace), _wire_line(progress)]
     return " · ".join([*parts, *_unresolved(progress), *_busy(progress, pace)])
 
 
-def render(progress: Progress, pace: Pace) -> Group:
+def render(progress: Progress, pace: Speed) -> Group:
     """The panel at this moment: a bar a data set, then a line each for time, money, calls and waits."""
     from rich.console import Group
     from rich.text import Text
@@ -124,7 +124,7 @@ def render(progress: Progress, pace: Pace) -> Group:
     return Group(_bars(progress), *texts)
 
 
-def _count_line(progress: Progress, pace: Pace) -> str:
+def _count_line(progress: Progress, pace: Speed) -> str:
     line = f"{progress.finished}/{progress.planned} episodes"
     line += f" ({progress.stage})" if progress.stage else ""
     if not progress.planned:
@@ -137,7 +137,7 @@ def _count_line(progress: Progress, pace: Pace) -> str:
     return line
 
 
-def _money_line(progress: Progress, pace: Pace) -> str:
+def _money_line(progress: Progress, pace: Speed) -> str:
     """Spent, held, limit, speed and projection."""
     settled, held, limit = progress.money()
     of = "" if limit is None else f" of {_dollars(limit)}"
@@ -165,7 +165,7 @@ def _unresolved(progress: Progress) -> list[str]:
     return [f"unresolved: {said}"] if said else []
 
 
-def _busy(progress: Progress, pace: Pace) -> list[str]:
+def _busy(progress: Progress, pace: Speed) -> list[str]:
     """That the client limits the run, and what helps, where something does."""
     return [f"this process limits the run: {progress.remedy}"] if progress.remedy and pace.busy() else []
 

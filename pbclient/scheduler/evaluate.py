@@ -26,7 +26,7 @@ from pbclient.scheduler.order import Order
 from pbclient.scheduler.phases import answer_first
 from pbclient.scheduler.plan import Plan, prepare
 from pbclient.scheduler.recording import Recording
-from pbclient.scheduler.session import Line, open_line
+from pbclient.scheduler.session import Session, open_session
 from pbclient.scheduler.workers import all_or_first_error
 from runs import RunFolder
 
@@ -97,13 +97,15 @@ def _with_room(config: RunConfig, progress: Progress) -> RunConfig:
 
 async def _in_folder(plan: Plan, progress: Progress, interrupts: Interrupts) -> RunResult:
     with RunFolder.start(plan.out, plan.manifest, DEFAULTS) as folder:
-        async with open_line(plan, folder, progress) as line:
+        async with open_session(plan, folder, progress) as session:
             with Recording(folder, progress) as recording:
-                await _play_all(plan, recording, line, progress, interrupts)
-                result = await asyncio.to_thread(_close, plan, folder, recording, line, progress, interrupts)
-        if line.unusable is not None and _came_to_nothing(plan, folder, result):
+                await _play_all(plan, recording, session, progress, interrupts)
+                result = await asyncio.to_thread(
+                    _close, plan, folder, recording, session, progress, interrupts
+                )
+        if session.unusable is not None and _came_to_nothing(plan, folder, result):
             folder.discard()
-            raise line.unusable
+            raise session.unusable
     return result
 
 
@@ -115,7 +117,7 @@ def _came_to_nothing(plan: Plan, folder: RunFolder, result: RunResult) -> bool:
 
 
 def run(config: RunConfig, *, progress: Progress | None = None) -> RunResult:
-    """`evaluate` for notebooks and scripts: also works where an event loop is already running.
+    """`evaluate` for notebooks and scripts: also stack where an event loop is already running.
 
     An interrupt (Ctrl-C, the notebook's stop button) finishes what is on the wire and returns
     what there is; a second one stops at once.
@@ -139,19 +141,19 @@ def run(config: RunConfig, *, progress: Progress | None = None) -> RunResult:
 
 
 async def _play_all(
-    plan: Plan, recording: Recording, line: Line, progress: Progress, interrupts: Interrupts
+    plan: Plan, recording: Recording, session: Session, progress: Progress, interrupts: Interrupts
 ) -> None:
     progress.plan(plan.counts)
-    finished = await asyncio.to_thread(recording.take_up, plan.owed, line.books)
+    finished = await asyncio.to_thread(recording.take_up, plan.owed, session.books)
     owed: Order[Sample] | list[tuple[Sample, int]] = plan.order
     if finished:
         owed = [each for each in plan.order if _identity(*each) not in finished]
     if plan.in_phases and owed:
-        owed = await answer_first(plan, list(owed), recording, line, progress, interrupts)
+        owed = await answer_first(plan, list(owed), recording, session, progress, interrupts)
     queue, pace = iter(owed), Pace()
     async with all_or_first_error() as group:
         for number in range(min(plan.config.concurrency, len(owed))):
-            task = group.create_task(pace(_work, number, queue, pace, plan, recording, line, progress))
+            task = group.create_task(pace(_work, number, queue, pace, plan, recording, session, progress))
             interrupts.watch(task)
     if plan.judge and plan.judge.local and (held := await peak(plan.judge.local)):
         progress.say(held)
@@ -163,17 +165,17 @@ async def _work(
     pace: Pace,
     plan: Plan,
     recording: Recording,
-    line: Line,
+    session: Session,
     progress: Progress,
 ) -> None:
     """Play episodes one after the other until none is owed or none can be asked."""
     for sample, repeat in owed:
-        if line.unusable is not None:
+        if session.unusable is not None:
             return
         activity = Activity(f"{sample.dataset} {sample.id}", since=progress.clock())
         progress.active[number] = activity
         begin(activity)
-        episode = plan.episode(sample, repeat, line.player, line.books, line.judge)
+        episode = plan.episode(sample, repeat, session.player, session.books, session.judge)
         try:
             played = await episode.play(plan.row(sample))
         finally:
@@ -186,12 +188,12 @@ def _close(
     plan: Plan,
     folder: RunFolder,
     recording: Recording,
-    line: Line,
+    session: Session,
     progress: Progress,
     interrupts: Interrupts,
 ) -> RunResult:
-    summary = recording.summarize(line.totals())
-    unusable = None if line.unusable is None else str(line.unusable)
+    summary = recording.summarize(session.totals())
+    unusable = None if session.unusable is None else str(session.unusable)
     reasons = tuple(progress.reasons.most_common())
     return RunResult(folder.path, summary, interrupts.count > 0, unusable, len(plan.order), reasons)
 

@@ -17,14 +17,19 @@ from pbclient.progress import Progress
 from pbclient.scheduler.interrupts import Interrupts
 from pbclient.scheduler.plan import Plan
 from pbclient.scheduler.recording import Recording
-from pbclient.scheduler.session import Line
+from pbclient.scheduler.session import Session
 from pbclient.scheduler.workers import all_or_first_error
 
 type Owed = tuple[Sample, int]
 
 
 async def answer_first(
-    plan: Plan, owed: list[Owed], recording: Recording, line: Line, progress: Progress, interrupts: Interrupts
+    plan: Plan,
+    owed: list[Owed],
+    recording: Recording,
+    session: Session,
+    progress: Progress,
+    interrupts: Interrupts,
 ) -> list[Owed]:
     """Ask the model for every owed answer and free its memory; returns what is left for the judge."""
     assert plan.model is not None
@@ -34,12 +39,12 @@ async def answer_first(
     queue, pace = iter(owed), Pace()
     async with all_or_first_error() as group:
         for _ in range(min(plan.config.concurrency, len(owed))):
-            task = group.create_task(pace(_answer, queue, left, pace, plan, recording, line, progress))
+            task = group.create_task(pace(_answer, queue, left, pace, plan, recording, session, progress))
             interrupts.watch(task)
     progress.stage = ""
     used = await peak(plan.model.local)
     await plan.model.local.aclose()
-    if line.unusable is None:
+    if session.unusable is None:
         progress.say(f"Phase 2 of 2: {len(left)} verdicts. {used}".rstrip())
     return left
 
@@ -50,13 +55,13 @@ async def _answer(
     pace: Pace,
     plan: Plan,
     recording: Recording,
-    line: Line,
+    session: Session,
     progress: Progress,
 ) -> None:
     for sample, repeat in queue:
-        if line.unusable is not None:
+        if session.unusable is not None:
             return
-        played = await plan.episode(sample, repeat, line.player, NoBooks()).play(plan.row(sample))
+        played = await plan.episode(sample, repeat, session.player, NoBooks()).play(plan.row(sample))
         if played["outcome"] == "failed":
             # It has no answer, and asking again would need the model's memory again.
             recording.append(played)

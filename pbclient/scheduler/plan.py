@@ -30,7 +30,7 @@ from pbclient.episodes.rules import Examples, Rules, refuse_combinations
 from pbclient.errors import InputError
 from pbclient.images.pictures import Pictures
 from pbclient.models.model import Model, resolve
-from pbclient.money.amounts import allowed, shown
+from pbclient.money.amounts import format_dollars, picodollars_down
 from pbclient.money.books import Books
 from pbclient.progress import Say
 from pbclient.scheduler.manifest import BASELINE, manifest_of, model_name
@@ -66,7 +66,7 @@ class Plan:
     @property
     def limit(self) -> int | None:
         """`--max-cost` in picodollars."""
-        return None if self.config.max_cost is None else allowed(self.config.max_cost)
+        return None if self.config.max_cost is None else picodollars_down(self.config.max_cost)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -153,7 +153,8 @@ def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None
 def _limit_line(config: RunConfig) -> str:
     if config.max_cost is None:
         return "Limit: none (--max-cost none): the run may cost whatever it costs."
-    return f"Limit: {shown(allowed(config.max_cost))} for the whole run (--max-cost changes it)."
+    limit = format_dollars(picodollars_down(config.max_cost))
+    return f"Limit: {limit} for the whole run (--max-cost changes it)."
 
 
 def _new_folder(provider: str, model: str) -> Path:

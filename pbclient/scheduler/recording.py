@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pbclient.money.books import Books
 from pbclient.progress import Progress
-from pbclient.scores.rescore import judged
+from pbclient.scores.rescore import judge_lines
 from pbclient.scores.summary import LedgerTotals, Tally, dump
 from runs import Episodes, Identity, RunFolder, replace_file
 
@@ -35,7 +35,7 @@ class Recording:
             self._count(episode)
             books.recorded(episode)
 
-        self._tally.compare(judged(self._folder.path))
+        self._tally.compare(judge_lines(self._folder.path))
         return self._episodes.keep(retry, take)
 
     def append(self, episode: Mapping[str, Any]) -> None:

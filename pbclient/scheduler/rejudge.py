@@ -18,7 +18,7 @@ from pbclient.benchmark.package import OEG
 from pbclient.calls.cached import answers_folder
 from pbclient.calls.pace import Pace
 from pbclient.calls.process import room_for
-from pbclient.calls.stack import Limits, Works, open_works
+from pbclient.calls.stack import Limits, Stack, open_stack
 from pbclient.config import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_COST,
@@ -31,13 +31,13 @@ from pbclient.episodes.judge import Judge, Judged
 from pbclient.errors import InputError
 from pbclient.models.engines import LOCAL, Engine
 from pbclient.models.model import LITELLM, Choice, Model, judge_named, judge_wire, resolve
-from pbclient.money.amounts import allowed
+from pbclient.money.amounts import picodollars_down
 from pbclient.money.prices import stated_in
 from pbclient.progress import Progress
 from pbclient.scheduler.interrupts import Interrupts
 from pbclient.scheduler.verdict_files import Owed, Verdicts, beside, own_judge
 from pbclient.scheduler.workers import all_or_first_error
-from pbclient.scores.rescore import read_run, score_again
+from pbclient.scores.rescore import read_run, rescore_run
 from runs import Identity, RunFolder
 
 AS_THE_RUN = "as the run"
@@ -126,7 +126,7 @@ async def rejudge(
         owed = list(verdicts.owed(only_failed=config.only_failed))
         found, unusable = await _judge_all(verdicts, owed, config, progress, interrupts)
         verdicts.write(found)
-        summary = score_again(path)
+        summary = rescore_run(path)
     return Rejudged(
         path,
         model.title,
@@ -192,33 +192,33 @@ async def _judge_all(
     """What was found, and why no further call could succeed, if that was so."""
     folder, found = verdicts.folder, dict[Identity, Judged]()
     answers = answers_folder(folder, config.cache_dir)
-    async with open_works(answers, _limit(folder, config), folder, progress) as works:
-        works.show_money()
-        works.collect_rarely([verdicts.model], min(config.concurrency, len(owed)))
+    async with open_stack(answers, _limit(folder, config), folder, progress) as stack:
+        stack.show_money()
+        stack.tune_collector([verdicts.model], min(config.concurrency, len(owed)))
         concurrency = config.concurrency if config.offline else room_for(config.concurrency, progress.say)
         limits = Limits(concurrency, config.rpm, config.tpm, config.offline)
-        judge = works.judge(verdicts.model, limits)
+        judge = stack.judge(verdicts.model, limits)
         for line in verdicts.recorded.values():
             judge.books.recorded(line)
         queue, pace = iter(owed), Pace()
         progress.plan(Counter(each.question.dataset for each in owed))
         async with all_or_first_error() as group:
             for _ in range(min(concurrency, len(owed))):
-                task = group.create_task(pace(_work, queue, pace, judge, works, found, progress))
+                task = group.create_task(pace(_work, queue, pace, judge, stack, found, progress))
                 interrupts.watch(task)
-        return found, next((str(gate.shut) for gate in works.gates if gate.shut), None)
+        return found, next((str(gate.shut) for gate in stack.breakers if gate.shut), None)
 
 
 async def _work(
     queue: Iterator[Owed],
     pace: Pace,
     judge: Judge,
-    works: Works,
+    stack: Stack,
     found: dict[Identity, Judged],
     progress: Progress,
 ) -> None:
     for owed in queue:
-        if any(gate.shut for gate in works.gates):
+        if any(gate.shut for gate in stack.breakers):
             return
         judged = await judge.judge(owed.question, owed.earlier)
         found[owed.which] = judged
@@ -233,5 +233,5 @@ def _limit(folder: RunFolder, config: JudgeConfig) -> int | None:
     if config.max_cost != AS_THE_RUN:
         dollars = None if config.max_cost is None else float(config.max_cost)
         folder.update(settings={**settings, "max_cost": dollars})
-        return None if dollars is None else allowed(dollars)
+        return None if dollars is None else picodollars_down(dollars)
     return _limit(folder, replace(config, max_cost=settings.get("max_cost", DEFAULT_MAX_COST)))

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from pbclient.calls.breaker import Gate
-from pbclient.calls.stack import Limits, open_works
+from pbclient.calls.breaker import Breaker
+from pbclient.calls.stack import Limits, open_stack
 from pbclient.episodes.baselines import BaselinePlayer
 from pbclient.episodes.judge import Judge
 from pbclient.episodes.players import Player
@@ -23,20 +23,20 @@ from runs import Ledger, RunFolder
 
 
 @dataclass
-class Line:
+class Session:
     """What a run plays with: a player, perhaps a judge, and the books."""
 
     player: Player
     books: Books
     judge: Judge | None = None
-    gates: list[Gate] = field(default_factory=list)
+    breakers: list[Breaker] = field(default_factory=list)
     ledger: Ledger | None = None
     limit: int | None = None
 
     @property
     def unusable(self) -> Unusable | None:
         """Why no further call can succeed."""
-        return next((gate.shut for gate in self.gates if gate.shut), None)
+        return next((breaker.shut for breaker in self.breakers if breaker.shut), None)
 
     def totals(self) -> LedgerTotals:
         """Money and calls over all lives of the run."""
@@ -53,24 +53,24 @@ class Line:
 
 
 @asynccontextmanager
-async def open_line(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncIterator[Line]:
+async def open_session(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncIterator[Session]:
     """The line of a run, closed with the block."""
     if plan.model is None:
         assert plan.policy is not None
-        yield Line(BaselinePlayer(plan.policy), NoBooks(), limit=plan.limit)
+        yield Session(BaselinePlayer(plan.policy), NoBooks(), limit=plan.limit)
         return
-    async with open_works(plan.cache_dir(folder.path), plan.limit, folder, progress) as works:
-        works.show_money()
+    async with open_stack(plan.cache_dir(folder.path), plan.limit, folder, progress) as stack:
+        stack.show_money()
         at_once = min(plan.config.concurrency, len(plan.order))
-        works.collect_rarely([each for each in (plan.model, plan.judge) if each], at_once)
+        stack.tune_collector([each for each in (plan.model, plan.judge) if each], at_once)
         if plan.model.can_be_direct:
             progress.remedy = "--wire direct needs a small part of LiteLLM's processor time"
         if plan.config.release_holds:
-            works.release_holds([each for each in (plan.model, plan.judge) if each])
+            stack.release_holds([each for each in (plan.model, plan.judge) if each])
         limits = Limits(plan.config.concurrency, plan.config.rpm, plan.config.tpm, plan.config.offline)
-        digests = works.stack.enter_context(Digests(plan.cache_dir(folder.path)))
-        pictures = works.stack.enter_context(Pictures(plan.data.frames, digests))
-        player = plan.player(plan.model, works.wired(plan.model, limits), pictures)
-        judge = works.judge(plan.judge, limits) if plan.judge else None
-        books = RunBooks(works.ledger, plan.model.price)
-        yield Line(player, books, judge, works.gates, works.ledger, plan.limit)
+        digests = stack.stack.enter_context(Digests(plan.cache_dir(folder.path)))
+        pictures = stack.stack.enter_context(Pictures(plan.data.frames, digests))
+        player = plan.player(plan.model, stack.provider_for(plan.model, limits), pictures)
+        judge = stack.judge(plan.judge, limits) if plan.judge else None
+        books = RunBooks(stack.ledger, plan.model.price)
+        yield Session(player, books, judge, stack.breakers, stack.ledger, plan.limit)

@@ -17,7 +17,7 @@ from pbclient.episodes.judge import Judged, Question
 from pbclient.errors import InputError
 from pbclient.models.model import Model
 from pbclient.money.prices import describe
-from pbclient.scores.rescore import rescored, rescored_verdicts
+from pbclient.scores.rescore import checked_episodes, checked_verdicts
 from pbclient.scores.verdicts import asked_of
 from runs import Episodes, Identity, RunFolder, identity, replace_file
 
@@ -74,11 +74,11 @@ class Verdicts:
 
         Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.
         """
-        episodes = {identity(each): dict(each) for each in rescored(folder) if each.get("valid")}
+        episodes = {identity(each): dict(each) for each in checked_episodes(folder) if each.get("valid")}
         own = own_judge(folder.manifest)
         if own is None or own == model.described:
             return cls(folder, model, episodes, None)
-        lines = rescored_verdicts(_file(folder, model))
+        lines = checked_verdicts(_file(folder, model))
         return cls(folder, model, episodes, {identity(each): dict(each) for each in lines})
 
     @property

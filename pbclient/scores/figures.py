@@ -7,7 +7,7 @@ from typing import Any
 
 from pbclient.scores.intervals import Interval, stratified_mean, wilson
 
-type Estimate = tuple[float, Interval]
+type Figure = tuple[float, Interval]
 
 
 def independent(repeats: Iterable[int]) -> float:
@@ -23,7 +23,7 @@ def independent(repeats: Iterable[int]) -> float:
     return sum(fullest_first) ** 2 / squares if squares else 0.0
 
 
-def share(successes: int, total: int, samples: float) -> Estimate | None:
+def share(successes: int, total: int, samples: float) -> Figure | None:
     """`successes` of `total` in percent, with Wilson's interval; None where there are none.
 
     `samples` is how many of `total` count as independent, since repeats of a sample and turns of
@@ -40,7 +40,7 @@ def span(successes: int, unknown: int, total: int) -> Interval:
     return 100 * successes / total, 100 * (successes + unknown) / total
 
 
-def average(estimates: Iterable[Estimate | None]) -> Estimate | None:
+def average(estimates: Iterable[Figure | None]) -> Figure | None:
     """The mean over the data sets that have the figure, each of which weighs the same."""
     known = [each for each in estimates if each is not None]
     interval = stratified_mean(known)
@@ -55,7 +55,7 @@ def average_span(spans: Iterable[Interval]) -> Interval | None:
     return sum(worst for worst, _ in found) / len(found), sum(best for _, best in found) / len(found)
 
 
-def entry(name: str, estimate: Estimate | None) -> dict[str, Any]:
+def entry(name: str, estimate: Figure | None) -> dict[str, Any]:
     """The two keys of a figure in a summary; null where nothing stands behind it."""
     if estimate is None:
         return {name: None, f"{name}_ci": None}

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pbclient.scores.checks import Checks, Episode, is_count
-from pbclient.scores.figures import Estimate, average, average_span, entry, independent, pair, share, span
+from pbclient.scores.figures import Figure, average, average_span, entry, independent, pair, share, span
 from pbclient.scores.intervals import Interval, bootstrap_mean
-from pbclient.scores.trajectory import Shape, shape_of
+from pbclient.scores.trajectory import Trajectory, trajectory_of
 
 CHECKS: Checks = {"correct": lambda value: isinstance(value, bool), "suggestions": is_count}
 
-type _Count = Callable[[Shape], int]
+type _Count = Callable[[Trajectory], int]
 
 # What was done in a turn: the first four are all turns, "invalid" is part of "proactive".
 _ACTIONS: Mapping[str, _Count] = {
@@ -34,13 +34,13 @@ _ACTIONS: Mapping[str, _Count] = {
 class Figures:
     """Of one data set; None where nothing is resolved. `by_turns` is number of turns -> (episodes, acc)."""
 
-    acc: Estimate | None
+    acc: Figure | None
     acc_bounds: Interval
-    ps: Estimate | None
-    first_turn_acc: Estimate | None
-    step_limit: Estimate | None
-    actions: Mapping[str, Estimate | None]
-    by_turns: Mapping[int, tuple[int, Estimate | None]]
+    ps: Figure | None
+    first_turn_acc: Figure | None
+    step_limit: Figure | None
+    actions: Mapping[str, Figure | None]
+    by_turns: Mapping[int, tuple[int, Figure | None]]
 
     def entry(self) -> dict[str, Any]:
         """As in a summary."""
@@ -63,7 +63,7 @@ class Tally:
 
     dataset: str
     random_options: bool = False
-    shapes: Counter[tuple[int, Shape]] = field(default_factory=Counter)
+    shapes: Counter[tuple[int, Trajectory]] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, dataset: str, config: Mapping[str, Any]) -> Self:
@@ -73,7 +73,7 @@ class Tally:
     def add(self, episode: Episode) -> None:
         """Count an episode whose fields have been checked."""
         if episode["outcome"] == "resolved":
-            shape = shape_of(episode, random_options=self.random_options)
+            shape = trajectory_of(episode, random_options=self.random_options)
             self.shapes[episode["repeat"], shape] += 1
 
     def figures(self, n: int) -> Figures:
@@ -100,10 +100,10 @@ class Tally:
             by_repeat[repeat] += times * (turns in (None, shape.turns))
         return independent(by_repeat.values())
 
-    def _share(self, hit: _Count) -> Estimate | None:
+    def _share(self, hit: _Count) -> Figure | None:
         return share(self._sum(hit), self.shapes.total(), self.samples())
 
-    def _share_of_turns(self, count: _Count) -> Estimate | None:
+    def _share_of_turns(self, count: _Count) -> Figure | None:
         turns = self._sum(lambda shape: shape.turns)
         if not turns:
             return None
@@ -111,7 +111,7 @@ class Tally:
         clusters = turns * turns / self._sum(lambda shape: shape.turns**2)
         return share(self._sum(count), turns, clusters * self.samples() / self.shapes.total())
 
-    def _suggestions(self) -> Estimate | None:
+    def _suggestions(self) -> Figure | None:
         counts: Counter[int] = Counter()
         for (_, shape), times in self.shapes.items():
             counts[shape.suggestions] += times
@@ -120,7 +120,7 @@ class Tally:
         total = self._sum(lambda shape: shape.suggestions)
         return None if interval is None else (total / self.shapes.total(), interval)
 
-    def _by_turns(self) -> dict[int, tuple[int, Estimate | None]]:
+    def _by_turns(self) -> dict[int, tuple[int, Figure | None]]:
         episodes: Counter[int] = Counter()
         right: Counter[int] = Counter()
         for (_, shape), times in self.shapes.items():
@@ -157,5 +157,5 @@ def _by_turns(datasets: Mapping[str, Figures]) -> dict[str, Any]:
     return found
 
 
-def _joined(estimates: Mapping[str, Estimate | None]) -> dict[str, Any]:
+def _joined(estimates: Mapping[str, Figure | None]) -> dict[str, Any]:
     return {key: value for name, each in estimates.items() for key, value in entry(name, each).items()}

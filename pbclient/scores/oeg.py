@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pbclient.scores.checks import Checks, Episode
 from pbclient.scores.figures import (
-    Estimate,
+    Figure,
     average,
     average_span,
     entry,
@@ -38,7 +38,7 @@ class Figures:
     """Of one data set, by the names of `FIGURES`; None where nothing is judged."""
 
     judged: int
-    shares: Mapping[str, Estimate | None]
+    shares: Mapping[str, Figure | None]
     bounds: Mapping[str, Interval]
     official: Mapping[str, float]
 
@@ -99,7 +99,7 @@ def averaged(datasets: Mapping[str, Figures]) -> dict[str, Any]:
     return {**_entries(shares, bounds), "official": official, "over": over}
 
 
-def _entries(shares: Mapping[str, Estimate | None], bounds: Mapping[str, Interval | None]) -> dict[str, Any]:
+def _entries(shares: Mapping[str, Figure | None], bounds: Mapping[str, Interval | None]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for each in FIGURES:
         found |= {**entry(each, shares[each]), f"{each}_bounds": pair(bounds[each])}

@@ -14,7 +14,7 @@ from pbclient.scores.verdicts import check_judged, rescore_verdict
 from runs import Balance, Episodes, RunFolder, replace_file
 
 
-def score_again(path: Path) -> dict[str, Any]:
+def rescore_run(path: Path) -> dict[str, Any]:
     """Score the run at `path` from its recorded evaluations and write its summary.json again.
 
     Raises `runs.RunError` when there is no run, `PbclientError` when an episode contradicts
@@ -22,7 +22,7 @@ def score_again(path: Path) -> dict[str, Any]:
     """
     folder = read_run(path)
     ledger = totals(folder.manifest, Balance.read(folder.ledger))
-    summary = summarize(folder.manifest, rescored(folder), ledger, judged(folder.path))
+    summary = summarize(folder.manifest, checked_episodes(folder), ledger, judge_lines(folder.path))
     replace_file(folder.summary, [dump(summary)])
     return summary
 
@@ -44,16 +44,16 @@ def _damaged(path: Path, why: str) -> InputError:
     return InputError(f"{path / 'run.json'} is damaged ({why}): put it back from a copy.")
 
 
-def rescored(folder: RunFolder) -> Iterator[Mapping[str, Any]]:
+def checked_episodes(folder: RunFolder) -> Iterator[Mapping[str, Any]]:
     """The episodes of a run, each held against its own turns."""
     mode = mode_of(folder.manifest)
     for episode in Episodes(folder.episodes).read():
         yield rescore(episode, mode)
 
 
-def judged(path: Path) -> dict[str, Iterator[Mapping[str, Any]]]:
+def judge_lines(path: Path) -> dict[str, Iterator[Mapping[str, Any]]]:
     """The lines of the run's other judges by the names of their files, each held against its own turns."""
-    return {file.stem: rescored_verdicts(file) for file in sorted((path / "judges").glob("*.jsonl"))}
+    return {file.stem: checked_verdicts(file) for file in sorted((path / "judges").glob("*.jsonl"))}
 
 
 def totals(manifest: Mapping[str, Any], balance: Balance) -> LedgerTotals:
@@ -67,7 +67,7 @@ def totals(manifest: Mapping[str, Any], balance: Balance) -> LedgerTotals:
     )
 
 
-def rescored_verdicts(file: Path) -> Iterator[Mapping[str, Any]]:
+def checked_verdicts(file: Path) -> Iterator[Mapping[str, Any]]:
     """The lines of one judge beside the run's own, each held against its own turns."""
     for line in Episodes(file).read():
         check_judged(line)

@@ -12,10 +12,10 @@ from pbclient.benchmark.package import OEG
 from pbclient.errors import InputError
 from pbclient.reward import RIGHT_CATEGORY, VALID_SUGGESTION
 from pbclient.scores.checks import DATASETS
-from pbclient.scores.figures import Estimate, average, entry
+from pbclient.scores.figures import Figure, average, entry
 from pbclient.scores.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from pbclient.scores.mcqa import Tally
-from pbclient.scores.rescore import read_run, rescored
+from pbclient.scores.rescore import checked_episodes, read_run
 from pbclient.scores.summary import mode_of
 
 # Rewards are counted in quarters, so that their sums are exact.
@@ -31,8 +31,8 @@ class _Rewards:
 
     episodes: int
     turns: int
-    per_turn: Estimate | None
-    per_episode: Estimate | None
+    per_turn: Figure | None
+    per_episode: Figure | None
 
     def entry(self) -> Summary:
         counts = {"episodes": self.episodes, "turns": self.turns}
@@ -50,7 +50,7 @@ def recorded_rewards(path: Path) -> Summary:
     if mode_of(folder.manifest) == OEG:
         raise InputError(f"{path} is an open-ended run: the reward is defined on turns of multiple choice.")
     tallies = {name: Tally.of(name, folder.manifest["config"]) for name in DATASETS}
-    for episode in rescored(folder):
+    for episode in checked_episodes(folder):
         tallies[episode["dataset"]].add(episode)
     found = {name: _rewards(tally) for name, tally in tallies.items() if tally.shapes}
     return {"datasets": {name: each.entry() for name, each in found.items()}, "average": _averaged(found)}
@@ -92,7 +92,7 @@ def _rewards(tally: Tally) -> _Rewards:
     )
 
 
-def _estimate(quarters: float, interval: Interval | None) -> Estimate | None:
+def _estimate(quarters: float, interval: Interval | None) -> Figure | None:
     if interval is None:
         return None
     return quarters / _QUARTERS, (interval[0] / _QUARTERS, interval[1] / _QUARTERS)

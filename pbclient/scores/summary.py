@@ -17,13 +17,13 @@ from typing import Any, Protocol
 
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.errors import InputError
-from pbclient.money.amounts import dollars, owed
+from pbclient.money.amounts import dollars, picodollars_up
 from pbclient.record import calls
 from pbclient.scores import mcqa as mcqa_scores
 from pbclient.scores import oeg as oeg_scores
 from pbclient.scores.checks import DATASETS, OUTCOMES, Checks, Episode, check, name
 from pbclient.scores.judges import JudgePairs
-from pbclient.scores.trajectory import shape_of
+from pbclient.scores.trajectory import trajectory_of
 from pbclient.scores.verdicts import must_be, rescore_verdict
 
 __all__ = [
@@ -90,7 +90,7 @@ def rescore(episode: Episode, mode: str = MCQA) -> Episode:
     if mode == OEG:
         _rescore_open(episode)
     elif episode["outcome"] == "resolved":
-        shape = shape_of(episode)
+        shape = trajectory_of(episode)
         must_be(episode, "its turns", {"correct": shape.right, "suggestions": shape.suggestions}, episode)
     return episode
 
@@ -234,7 +234,7 @@ def _saved(episode: Episode, call: Mapping[str, Any]) -> int:
 
 
 # Questions of one kind are worth the same few amounts again and again.
-_picodollars = lru_cache(maxsize=1024)(owed)
+_picodollars = lru_cache(maxsize=1024)(picodollars_up)
 
 
 def _cost(ledger: LedgerTotals, saved: int) -> Summary:

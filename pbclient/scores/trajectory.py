@@ -21,7 +21,7 @@ type Turn = Mapping[str, Any]
 _ONE_RIGHT_SUGGESTION = "IN-C"
 
 
-class Shape(NamedTuple):
+class Trajectory(NamedTuple):
     """`turns` is how many there were, `last` what the model did in the last one:
 
     - `right`: it named the right category, and the environment took it;
@@ -53,7 +53,7 @@ class Shape(NamedTuple):
         return self.suggestions + (self.last == "accepted")
 
 
-def shape_of(episode: Episode, *, random_options: bool = False) -> Shape:
+def trajectory_of(episode: Episode, *, random_options: bool = False) -> Trajectory:
     """The shape of a resolved episode whose fields have been checked.
 
     With `random_options` (`--options random`) the environment takes any suggestion; in CIT it then
@@ -71,7 +71,7 @@ def shape_of(episode: Episode, *, random_options: bool = False) -> Shape:
     if last == "refused":
         takes_any = random_options or episode["dataset"] != _ONE_RIGHT_SUGGESTION
         limited = takes_any or _chosen(turns[-1]) in map(_chosen, turns[:-1])
-    return Shape(len(turns), last, limited)
+    return Trajectory(len(turns), last, limited)
 
 
 def _action(episode: Episode, number: int, turn: Turn) -> Action:
