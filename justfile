@@ -1,13 +1,13 @@
-# Tasks for people who work on pbclient; `just` alone lints, checks types and tests.
+# Tasks for people who work on pbclient; `just` alone checks and tests.
 
-default: lint types test
+default: check test
 
-lint:
+# Lint, format, types, the order of the rooms, and sizes.
+check:
     uv run ruff check .
     uv run ruff format --check .
-
-types:
     uv run mypy
+    uv run pytest -n 0 tests/test_structure.py tests/test_size.py tests/test_docs.py
 
 test *ARGS:
     uv run pytest {{ARGS}}
@@ -16,9 +16,15 @@ fix:
     uv run ruff check --fix .
     uv run ruff format .
 
+# Write docs/cli.md and docs/conversations.md.
 docs:
     uv run python docs/write_cli.py
+    uv run python docs/write_conversations.py
 
-# The functions and modules to look at first when something should get smaller.
+# Write docs/speed.md: an hour of measurements.
+bench:
+    uv run python benchmarks/everything.py --write
+
+# The largest files, to look at first when something should get smaller.
 size:
-    @wc -l providers/*.py cache/*.py runs/*.py pbclient/*.py | sort -n | tail -30
+    @find providers cache runs pbclient -name '*.py' | xargs wc -l | sort -n | tail -30
