@@ -1,9 +1,10 @@
 """All measurements, one program after the other, as a page of Markdown.
 
-    python benchmarks/everything.py [--light] [--only NAME ...] [--json]
+    python benchmarks/everything.py [--light] [--only NAME ...] [--json | --write]
 
 Each program says at its top what it measures and how. `--light` takes as little of each as shows
 whether something is far off: minutes become seconds, and figures of so few calls are rough.
+`--write` makes docs/speed.md of it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,36 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "speed.md"
 NAMED = ("pbclient", "litellm", "openai", "aiohttp", "diskcache", "pillow", "proactivebench")
+
+
+HEAD = """# Speed
+
+Written by `python benchmarks/everything.py --write`. Each question has a program of its own, which runs
+the contenders in turn against one server on this machine: 64 calls at once and pictures of 40 KB, unless
+it says otherwise.
+
+"""
+NOTES = """
+Client, server and everything else share the cores, and how fast they are changes from minute to minute:
+processor time and ratios within one table tell more than calls a second. LiteLLM calls of ours go by its
+`hosted_vllm/` route. Inspect AI has to be installed apart and runs in a program of its own.
+
+- `--wire direct` is for OpenAI, any OpenAI-compatible server, OpenRouter and Anthropic. LiteLLM stays
+  the default and the reference: a conformance suite holds requests, answers, bills and errors of the two
+  against each other, and their cache keys are the same. When this process itself limits a run, the panel
+  says so.
+- There is no `--processes`: one process makes hundreds of calls a second, tens of thousands a minute.
+  Providers' rate limits and a local device are reached long before. Two runs may share a cache; they
+  never buy the same answer twice.
+"""
 
 
 @dataclass(frozen=True)
@@ -98,6 +123,7 @@ def main() -> None:
     parser.add_argument("--light", action="store_true")
     parser.add_argument("--only", nargs="+", choices=[each.name for each in PROGRAMS])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true", help="write docs/speed.md")
     options = parser.parse_args()
     programs = [
         each
@@ -107,9 +133,12 @@ def main() -> None:
     if options.json:
         print(as_json(programs, options.light))
         return
-    print(machine(), flush=True)
-    for program in programs:
-        print(section(program, options.light), flush=True)
+    parts = []
+    for part in (machine, *(partial(section, program, options.light) for program in programs)):
+        parts.append(part())
+        print(parts[-1], flush=True)
+    if options.write:
+        PAGE.write_text(HEAD + "\n".join(parts) + "\n" + NOTES, encoding="utf-8")
 
 
 if __name__ == "__main__":
