@@ -156,7 +156,17 @@ def test_pbclient_has_no_other_names():
         pbclient.no_such_name  # noqa: B018
 
 
-HEAVY = ("litellm", "openai", "PIL", "aiohttp", "rich", "diskcache", "proactivebench", "platformdirs")
+HEAVY = (
+    "litellm",
+    "openai",
+    "PIL",
+    "aiohttp",
+    "rich",
+    "diskcache",
+    "proactivebench",
+    "platformdirs",
+    "tenacity",
+)
 OWN_HEAVY = (
     "pbclient.data.folder",
     "pbclient.data.samples",
