@@ -10,13 +10,12 @@ Retries and money live elsewhere.
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pbclient.progress import waits_for
+from pbclient.turnstile import Turnstile
 from providers import Provider, ProviderError, RateLimited, Request, Response, TransientError, Unusable
 
 OPENED = 16  # the limit after the first call
@@ -38,23 +37,15 @@ class Slots:
     _probe: asyncio.TimerHandle | None = None
     _shrunk: float | None = None
     _paused_until: float = float("-inf")
-    _queue: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
-    _order: itertools.count[int] = field(default_factory=itertools.count)
+    _queue: Turnstile[None, None] = field(default_factory=Turnstile)
 
     async def acquire(self, turn: int) -> None:
         """A place on the wire, at once or in turn."""
-        if self.running < int(self.limit) and not self._queue:
+        if self.running < int(self.limit) and self._queue.first is None:
             self._enter()
             return
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (-min(turn, 1), next(self._order), place))
-        try:
-            with waits_for("a slot"):
-                await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.leave()  # the place was given just as its owner was cancelled
-            raise
+        with waits_for("a slot"):
+            await self._queue.wait(-min(turn, 1), None, lambda _: self.leave())
 
     def leave(self) -> None:
         """Give the place to whoever waits."""
@@ -98,11 +89,9 @@ class Slots:
             self._probe = asyncio.get_running_loop().call_later(PROBE, self.open)
 
     def _admit(self) -> None:
-        while self._queue and self.running < int(self.limit):
-            _, _, place = heapq.heappop(self._queue)
-            if not place.done():
-                self._enter()
-                place.set_result(None)
+        while self._queue.first is not None and self.running < int(self.limit):
+            self._enter()
+            self._queue.grant(None)
 
 
 @dataclass
