@@ -5,8 +5,8 @@
 All data sets in their published proportions, three turns an episode, images of about 40 KB. The cache
 is filled once, in another process; then whole processes are measured as a person starts them, the
 median of several. A small run of the same kind tells what starting alone takes, so that the time a
-hit takes is the slope between the two. `environments` is the benchmark's own code, remembered as a
-run remembers it, playing the same episodes: no run of ours can be below it.
+hit takes is the slope between the two. `environments` is the benchmark's own code, playing the same
+episodes: no run of ours can be below it.
 """
 
 from __future__ import annotations

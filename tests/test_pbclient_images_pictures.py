@@ -26,7 +26,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pbclient.benchmark.package import environment_class
 from pbclient.errors import FrameError
-from pbclient.images import pictures
+from pbclient.images import pictures, transforms
 from pbclient.images.frames import FrameStore
 from pbclient.images.pictures import Pictures
 from providers.types import EncodedImage
@@ -336,8 +336,8 @@ def test_identity_says_what_is_sent_without_decoding(tmp_path: Path, opened: Pic
 def test_crop_is_rounded_as_pillow_rounds(box: tuple[float, float, float, float]) -> None:
     image = Image.new("L", (8, 8))
     try:
-        change = pictures._recorded(pictures._Recorder(lambda: image.size), cropped(*box))
-    except pictures._RefusedError:
+        change = transforms.recorded(transforms.Recorder(lambda: image.size), cropped(*box))
+    except transforms.RefusedError:
         assert box[2] < box[0] or box[3] < box[1] or 0 in image.crop(box).size
     else:
         assert change is not None
@@ -479,6 +479,16 @@ def test_equal_pictures_are_encoded_once_while_they_are_kept(tmp_path: Path, sma
         assert sent(made, "a.png", cropped(1, 1, 60, 60)) is not second
 
 
+def is_shown(data: bytes) -> bool:
+    """Whether Pillow decodes it, as the package's own loop does."""
+    try:
+        with Image.open(BytesIO(data)) as image:
+            image.load()
+    except Exception:
+        return False
+    return True
+
+
 @settings(deadline=None)  # files and decoders take their time
 @given(st.sampled_from(["baseline.jpg", "colour.png", "lossy.webp", "colour.gif", "tagged.tif"]), st.data())
 def test_any_bytes_are_sent_or_refused(
@@ -495,7 +505,10 @@ def test_any_bytes_are_sent_or_refused(
     with FrameStore(folder) as frames, Pictures(frames) as made:
         for transform in (same, cropped(0, 0, 9, 9), resized):
             with suppress(FrameError):
-                assert_shows_what_the_package_shows(folder / name, sent(made, name, transform), transform)
+                encoded = sent(made, name, transform)
+                if encoded.data == content and not is_shown(content):
+                    continue  # a JPEG broken inside goes to the provider as it is
+                assert_shows_what_the_package_shows(folder / name, encoded, transform)
 
 
 def test_importing_it_does_not_import_pillow() -> None:

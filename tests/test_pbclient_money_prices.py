@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pbclient.errors import InputError
-from pbclient.money.prices import Price, Rates, cost, describe, from_describe, hold, price_of
+from pbclient.money.amounts import PICODOLLARS
+from pbclient.money.prices import Price, Rates, cost, describe, hold, price_of
 from providers.catalog import prices as price_map
 from providers.types import Usage
 
@@ -45,7 +46,13 @@ def test_no_bill_within_the_bounds_is_above_the_hold(
 
 @given(prices())
 def test_what_run_json_says_is_the_price_exactly(price: Price) -> None:
-    assert from_describe(json.loads(json.dumps(describe(price)))) == price
+    described = json.loads(json.dumps(describe(price)))
+    tiers = tuple(
+        Rates(tier.pop("above_input_tokens"), **{name: round(rate * MILLION) for name, rate in tier.items()})
+        for tier in described["tiers"]
+    )
+    image, request = (round(described[name] * PICODOLLARS) for name in ("per_image", "per_request"))
+    assert Price(tiers, image, request, described["source"]) == price
 
 
 def test_every_row_of_the_map_is_priced_or_refused_and_its_holds_are_above_its_bills() -> None:

@@ -76,8 +76,8 @@ def test_a_planted_import_is_found(planted):
 # From the ground up: a room uses what stands to its left and nothing to its right.
 ORDER = {
     "providers": "errors types host_memory weights catalog replies hosted direct llama hf loopback",
-    "pbclient": "errors record benchmark images progress data reward money scores models compare episodes"
-    " calls config scheduler forecast report cli",
+    "pbclient": "errors record benchmark images progress turnstile data reward money scores models compare"
+    " episodes calls config scheduler forecast report cli",
 }
 ROOMS = {package: rooms.split() for package, rooms in ORDER.items()}
 
@@ -156,7 +156,17 @@ def test_pbclient_has_no_other_names():
         pbclient.no_such_name  # noqa: B018
 
 
-HEAVY = ("litellm", "openai", "PIL", "aiohttp", "rich", "diskcache", "proactivebench", "platformdirs")
+HEAVY = (
+    "litellm",
+    "openai",
+    "PIL",
+    "aiohttp",
+    "rich",
+    "diskcache",
+    "proactivebench",
+    "platformdirs",
+    "tenacity",
+)
 OWN_HEAVY = (
     "pbclient.data.folder",
     "pbclient.data.samples",

@@ -1,7 +1,6 @@
 """What this client takes from the installed `proactivebench` package, unmodified.
 
 The one place that touches it, and only when asked, so that the command line starts without it.
-What its environments work out again and again is remembered (`remembered`); its code is as installed.
 `proactivebench.data_utils` imports torch: its table of kept ids is read from its source text and
 its two small rules (which rows are skipped, how options are laid out) are written down here, held
 against the installed source by tests. Verdicts on open-ended answers are the judge's business.
@@ -20,7 +19,6 @@ from typing import Any, Protocol, TypedDict, cast
 
 import orjson
 
-from pbclient.benchmark.remembered import remembering
 from pbclient.errors import DataError, EnvironmentFailed, InputError
 
 MCQA, OEG = "mcqa", "oeg"
@@ -142,10 +140,10 @@ class EnvironmentClass(Protocol):
 
 @cache
 def environment_class(acronym: str) -> EnvironmentClass:
-    """The package's environment class for one data set; the same questions are asked of it once."""
+    """The package's environment class for one data set."""
     from proactivebench.environment import get_environment
 
-    return cast(EnvironmentClass, remembering(get_environment(data_set(acronym).stem)))
+    return cast(EnvironmentClass, get_environment(data_set(acronym).stem))
 
 
 def kept_ids(acronym: str) -> frozenset[int]:

@@ -1,8 +1,8 @@
-"""The last door before the wire: once no call can succeed any more, it stays shut.
+"""Refuse further calls once none can succeed any more.
 
-A wrong key, a missing model or an empty account shut it at once: the first such error costs one
-call, and without the door each waiting call would make it again. A server that cannot be reached
-shuts it after a while, sooner when it never answered: without the door every episode of the run
+A wrong key, a missing model or an empty account opens the breaker at once: the first such error
+costs one call, and without the breaker each waiting call would make it again. A server that cannot
+be reached opens it after a while, sooner when it never answered: else every episode of the run
 would try its ten attempts and fail.
 """
 
@@ -20,7 +20,7 @@ GONE = 180.0  # seconds of failed connections after an answer: a laptop may chan
 
 @dataclass
 class Breaker:
-    """Lets calls through until one shows that none can succeed; `shut` is that error."""
+    """A provider that lets calls through until one shows that none can succeed: that error is `shut`."""
 
     inner: Provider
     on_open: Callable[[Unusable], None] = lambda error: None
@@ -36,25 +36,21 @@ class Breaker:
         try:
             response = await self.inner.complete(request)
         except Unusable as error:
-            self._shut(error)
+            self._open(error)
             raise
         except ConnectionFailed as error:
-            self._unconnected(error)
+            if not error.billed:  # else it was sent, so somebody is there
+                now = self.clock()
+                if self._failing_since is None:
+                    self._failing_since = now
+                patience = GONE if self._answered else NEVER_ANSWERED
+                if now - self._failing_since >= patience:
+                    self._open(Unreachable(f"No connection for {patience:.0f} s: {error}"))
             raise
         self._answered, self._failing_since = True, None
         return response
 
-    def _unconnected(self, error: ConnectionFailed) -> None:
-        if error.billed:
-            return  # it was sent, so somebody is there
-        now = self.clock()
-        if self._failing_since is None:
-            self._failing_since = now
-        patience = GONE if self._answered else NEVER_ANSWERED
-        if now - self._failing_since >= patience:
-            self._shut(Unreachable(f"No connection for {patience:.0f} s: {error}"))
-
-    def _shut(self, error: Unusable) -> None:
+    def _open(self, error: Unusable) -> None:
         if self.shut is None:
             self.shut = error
             self.on_open(error)

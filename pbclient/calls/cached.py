@@ -1,4 +1,4 @@
-"""A provider around a provider and a store: what was answered once is never asked again.
+"""Answer from the store what was asked before, and store what is answered.
 
 `Cached` stands outermost, so that a hit waits for no slot, limit or hold; `Storing` stands
 innermost, so that an answer is on disk before anything else can happen to it.
@@ -26,9 +26,9 @@ class OfflineMiss(PbclientError):
 class Cached:
     """Looks up first; on a miss, one caller a key goes inside and the others wait for its answer.
 
-    `identity` is the provider's part of the key and `run` the id of the run that asks. `warn`
-    hears of entries that cannot be read, which count as misses: their answers are bought again
-    and written over them. `ours` hears of hits on answers that this very run stored.
+    `identity` is the provider's part of the key and `run` the id of the run that asks. `warn` is
+    called for entries that cannot be read, which count as misses: their answers are bought again and
+    written over them. `on_own` is called for hits on answers that this very run stored.
     """
 
     inner: Provider
@@ -37,23 +37,23 @@ class Cached:
     identity: Mapping[str, Json]
     run: str
     warn: Callable[[str], None]
-    ours: Callable[[Request, Response], None]
-    _spelling: KeyWriter = field(init=False, repr=False)
+    on_own: Callable[[Request, Response], None]
+    _writer: KeyWriter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._spelling = KeyWriter(self.identity)
+        self._writer = KeyWriter(self.identity)
 
     async def complete(self, request: Request) -> Response:
-        spelled = self._spelling(request)
+        spelled = self._writer(request)
         key = digest_of(spelled)
-        found = self._look_up(key, spelled, request)
-        if found is not None:
-            return found
+        hit = self._look_up(key, spelled, request)
+        if hit is not None:
+            return hit
         async with self.locks.hold(key):
             # Whoever held the key before us, here or in another process, has stored its answer.
-            found = self._look_up(key, spelled, request)
-            if found is not None:
-                return found
+            hit = self._look_up(key, spelled, request)
+            if hit is not None:
+                return hit
             return await self.inner.complete(request.named(key, spelled))
 
     def _look_up(self, key: str, spelled: bytes, request: Request) -> Response | None:
@@ -61,19 +61,19 @@ class Cached:
             answer = self.store.answer(key, spelled)
             if answer is MISS:
                 return None
-            found = response_from(answer, key)
+            response = response_from(answer, key)
         except (CorruptEntry, ValueError) as error:
             self.warn(f"Cache entry {key[:12]} is corrupt and counts as a miss ({error})")
             return None
         run, hold = bought_by(answer)
         if run == self.run:
-            self.ours(request._replace(key=key, hold=hold), found)
-        return found
+            self.on_own(request._replace(key=key, hold=hold), response)
+        return response
 
 
 @dataclass
 class Storing:
-    """Keeps every answer, and which run bought it, before it is handed on: nothing later can lose it.
+    """Store every answer, and which run bought it, before it is handed on: nothing later can lose it.
 
     For requests that have passed a `Cached`.
     """
@@ -89,7 +89,7 @@ class Storing:
 
 
 class Offline:
-    """Stands where the wire would be: every miss is an error that names what differs."""
+    """Takes the place of the wire: every miss is an error that names what differs."""
 
     def __init__(self, store: Store, identity: Mapping[str, Json]) -> None:
         self._store = store
@@ -108,15 +108,12 @@ class Offline:
     def _difference(self, request: Request) -> str:
         # What was learned of a model stands among the answers, but nobody asked for it.
         asked = ((key, entry) for key, entry in self._store.entries() if is_request(entry.asked))
-        found = nearest(asked, request_json(self._identity, request))
-        if found is None:
+        stored = nearest(asked, request_json(self._identity, request))
+        if stored is None:
             return "the cache holds no request at all."
-        key, _, differences = found
-        return (
-            f"the nearest stored request ({key[:12]}) differs in "
-            + "; ".join(map(str, differences[:5]))
-            + "."
-        )
+        key, _, differences = stored
+        named = "; ".join(map(str, differences[:5]))
+        return f"the nearest stored request ({key[:12]}) differs in {named}."
 
 
 def answers_folder(folder: RunFolder, cache_dir: Path | None) -> Path:

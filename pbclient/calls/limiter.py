@@ -1,22 +1,20 @@
-"""How many calls are on the wire at once, and how many a minute.
+"""Limit how many calls are on the wire at once, and how many start a minute.
 
 The limit adapts: it starts with one call, so that a wrong key or an empty account costs one
 call and not hundreds; the end of that call opens it (or a few seconds, when it hangs). Every
 answer that comes while the limit is fully used widens it. Only a rate limit shrinks it, by a
 fifth and once per cooldown; a server fault only pauses growth. `--concurrency` is the ceiling.
-Retries and money live elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pbclient.progress import waits_for
+from pbclient.turnstile import Turnstile
 from providers import Provider, ProviderError, RateLimited, Request, Response, TransientError, Unusable
 
 OPENED = 16  # the limit after the first call
@@ -28,7 +26,7 @@ PAUSE = 10.0  # seconds without growth after a server fault
 
 @dataclass
 class Slots:
-    """The adaptive limit and its queue; those in an episode already begun are served first."""
+    """The adaptive limit and its queue; calls of episodes already begun are served first."""
 
     ceiling: int
     clock: Callable[[], float] = time.monotonic
@@ -38,26 +36,18 @@ class Slots:
     _probe: asyncio.TimerHandle | None = None
     _shrunk: float | None = None
     _paused_until: float = float("-inf")
-    _queue: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
-    _order: itertools.count[int] = field(default_factory=itertools.count)
+    _queue: Turnstile[None, None] = field(default_factory=Turnstile)
 
     async def acquire(self, turn: int) -> None:
-        """A place on the wire, at once or in turn."""
-        if self.running < int(self.limit) and not self._queue:
+        """Take a slot, at once or in turn."""
+        if self.running < int(self.limit) and self._queue.first is None:
             self._enter()
             return
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (-min(turn, 1), next(self._order), place))
-        try:
-            with waits_for("a slot"):
-                await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.leave()  # the place was given just as its owner was cancelled
-            raise
+        with waits_for("a slot"):
+            await self._queue.wait(-min(turn, 1), None, lambda _: self.leave())
 
     def leave(self) -> None:
-        """Give the place to whoever waits."""
+        """Give the slot to whoever waits."""
         self.running -= 1
         self._admit()
 
@@ -98,11 +88,9 @@ class Slots:
             self._probe = asyncio.get_running_loop().call_later(PROBE, self.open)
 
     def _admit(self) -> None:
-        while self._queue and self.running < int(self.limit):
-            _, _, place = heapq.heappop(self._queue)
-            if not place.done():
-                self._enter()
-                place.set_result(None)
+        while self._queue.first is not None and self.running < int(self.limit):
+            self._enter()
+            self._queue.grant(None)
 
 
 @dataclass
@@ -162,24 +150,20 @@ class Limited:
             await self.tokens.take(estimate)
         try:
             response = await self.inner.complete(request)
-        except ProviderError as error:
-            self._learn(error)
+        except RateLimited:
+            self.slots.rate_limited()
+            raise
+        except TransientError:
+            self.slots.faulted()
+            raise
+        except Unusable:
+            raise  # no call can be made: the others need not try
+        except ProviderError:
+            self.slots.open()
             raise
         self.slots.answered()
-        self._correct(response, estimate)
+        if self.tokens and response.usage:
+            actual = response.usage.input_tokens + response.usage.output_tokens
+            self.tokens.give_back(estimate - actual)
+            self._usual_tokens += 0.2 * (actual - self._usual_tokens)
         return response
-
-    def _learn(self, error: ProviderError) -> None:
-        if isinstance(error, RateLimited):
-            self.slots.rate_limited()
-        elif isinstance(error, TransientError):
-            self.slots.faulted()
-        elif not isinstance(error, Unusable):
-            self.slots.open()
-
-    def _correct(self, response: Response, estimate: float) -> None:
-        if self.tokens is None or response.usage is None:
-            return
-        actual = response.usage.input_tokens + response.usage.output_tokens
-        self.tokens.give_back(estimate - actual)
-        self._usual_tokens += 0.2 * (actual - self._usual_tokens)

@@ -21,7 +21,7 @@ from pbclient.calls.cached import Cached, Offline, Storing
 from pbclient.calls.key import asked_of, bought_by, images_in, response_from
 from pbclient.calls.limiter import Bucket, Limited, Slots
 from pbclient.calls.pace import Paced
-from pbclient.calls.process import RareCollections
+from pbclient.calls.process import rare_collections
 from pbclient.calls.rejected import DropRejected
 from pbclient.calls.retrying import Retrying
 from pbclient.episodes.judge import Judge
@@ -103,7 +103,7 @@ class Stack:
         """Keep the garbage collector out of the way while these are asked, so many calls at once."""
         # Nothing is known of the cycles that LiteLLM's many ways leave behind.
         tidy = not any(model.by_litellm for model in models)
-        self.stack.enter_context(RareCollections(tidy=tidy, calls=calls))
+        self.stack.enter_context(rare_collections(tidy=tidy, calls=calls))
 
     def show_money(self) -> None:
         """Let the progress read the ledger live."""

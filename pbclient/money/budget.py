@@ -2,14 +2,12 @@
 
 Each call first holds the most that it can cost, in a ledger on disk, and settles what it did
 cost once its answer is stored. A call that the free money cannot cover waits while calls in
-flight may still give some back. What a price is, and how large a bound, is decided elsewhere.
+flight may still give some back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -17,6 +15,7 @@ from typing import Any
 
 from pbclient.errors import FrameError, PbclientError
 from pbclient.progress import waits_for
+from pbclient.turnstile import Turnstile
 from providers import Provider, ProviderError, Request, Response
 from runs import Ledger
 
@@ -65,8 +64,8 @@ class Budget:
     # another call's bill has shown that bounds like theirs are too small.
     _in_flight: dict[int, int] = field(default_factory=dict)
     _reserved: int = 0
-    _queue: list[tuple[int, int, int, asyncio.Future[int]]] = field(default_factory=list)
-    _order: itertools.count[int] = field(default_factory=itertools.count)
+    # They wait with their bounds, and are granted the numbers of their holds.
+    _queue: Turnstile[int, int] = field(default_factory=Turnstile)
 
     @property
     def free(self) -> int | None:
@@ -83,19 +82,13 @@ class Budget:
         come is first served.
         """
         rank = -min(request.turn, 1)
-        if self._covers(bound, rank) and not self._outranked(rank):
+        first = self._queue.first
+        if self._covers(bound, rank) and (first is None or first[0] > rank):
             return self._grant(bound)
         if not self._in_flight:
             raise _exhausted()
-        place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (rank, next(self._order), bound, place))
-        try:
-            with waits_for("money"):
-                return await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled() and place.exception() is None:
-                self.release(place.result())  # granted just as its owner was cancelled
-            raise
+        with waits_for("money"):
+            return await self._queue.wait(rank, bound, self.release)
 
     def settle(self, hold: int, bill: int, key: str) -> None:
         """The answer to `key` is stored and cost `bill`."""
@@ -103,7 +96,8 @@ class Budget:
         counted = self.raised.hold(bound)
         self.ledger.settle(hold, bill, key)
         if bill > counted:
-            self._raise(self.raised.after(bill, bound))
+            self.raised = self.raised.after(bill, bound)
+            self._reserved = sum(map(self.raised.hold, self._in_flight.values()))
             self.overrun(bill, counted, self.raised)
         self._returned(hold)
 
@@ -126,9 +120,6 @@ class Budget:
         spare = self._reserved if rank == 0 else 0
         return amount + spare <= self.free
 
-    def _outranked(self, rank: int) -> bool:
-        return bool(self._queue) and self._queue[0][0] <= rank
-
     def _grant(self, bound: int) -> int:
         amount = self.raised.hold(bound)
         hold = self.ledger.hold(amount)
@@ -136,22 +127,14 @@ class Budget:
         self._reserved += amount
         return hold
 
-    def _raise(self, raised: BoundCorrection) -> None:
-        self.raised = raised
-        self._reserved = sum(map(raised.hold, self._in_flight.values()))
-
     def _returned(self, hold: int) -> None:
         self._reserved -= self.raised.hold(self._in_flight.pop(hold))
-        while self._queue:
-            rank, _, bound, place = self._queue[0]
-            if place.done():
-                heapq.heappop(self._queue)
-            elif self._covers(bound, rank):
-                heapq.heappop(self._queue)
-                place.set_result(self._grant(bound))
+        while (first := self._queue.first) is not None:
+            rank, bound = first
+            if self._covers(bound, rank):
+                self._queue.grant(self._grant(bound))
             elif not self._in_flight:
-                heapq.heappop(self._queue)
-                place.set_exception(_exhausted())
+                self._queue.refuse(_exhausted())
             else:
                 return
 

@@ -149,22 +149,6 @@ def describe(price: Price) -> dict[str, Json]:
     }
 
 
-def from_describe(described: Mapping[str, Any]) -> Price:
-    """The price that `describe` wrote down, exactly."""
-    return Price(
-        tuple(
-            Rates(
-                above=tier["above_input_tokens"],
-                **{name: round(tier[name] * MILLION) for name in Rates.__slots__ if name != "above"},
-            )
-            for tier in described["tiers"]
-        ),
-        image=round(described["per_image"] * PICODOLLARS),
-        request=round(described["per_request"] * PICODOLLARS),
-        source=described["source"],
-    )
-
-
 def stated_in(described: Mapping[str, Any] | None) -> str | None:
     """What the user stated, where that is what `describe` wrote down."""
     flag, _, text = str((described or {}).get("source")).partition(" ")
