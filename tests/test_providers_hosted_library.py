@@ -53,11 +53,11 @@ async def main():
         import providers.hosted.library as quiet
         quiet.load().api_base = server.url
         for hosted in (
-            Hosted("openai", "gpt-4.1-mini", api_key="sk-123456789"),
-            Hosted("openai", "m", base_url=server.url),
-            Hosted("anthropic", "claude-haiku-5-5", base_url=server.root),
-            Hosted("gemini", "gemini-3.8-flash", base_url=server.root),
-            Hosted("openrouter", "a/b", base_url=server.url),
+            Hosted.of("openai", "gpt-4.1-mini", api_key="sk-123456789"),
+            Hosted.of("openai", "m", base_url=server.url),
+            Hosted.of("anthropic", "claude-haiku-5-5", base_url=server.root),
+            Hosted.of("gemini", "gemini-3.8-flash", base_url=server.root),
+            Hosted.of("openrouter", "a/b", base_url=server.url),
         ):
             async with hosted:
                 await ask(hosted, server)
@@ -117,9 +117,9 @@ async def main():
     ticking = asyncio.create_task(tick())
     async with LoopbackServer() as server:
         several = [
-            Hosted("openai", "m", base_url=server.url, timeout=timeout),
-            Hosted("anthropic", "m", base_url=server.root, api_key="k"),
-            Hosted("gemini", "m", base_url=server.root, api_key="k"),
+            Hosted.of("openai", "m", base_url=server.url, timeout=timeout),
+            Hosted.of("anthropic", "m", base_url=server.root, api_key="k"),
+            Hosted.of("gemini", "m", base_url=server.root, api_key="k"),
         ]
         calls = [asyncio.create_task(hosted.complete(request)) for hosted in several * 4]
         while ticks < 3:
