@@ -116,7 +116,7 @@ async def direct(url: str) -> AsyncIterator[Call]:
     from providers.direct.wire import Direct
 
     questions = requests()
-    async with Direct("openai", "glance", base_url=url, api_key="none") as provider:
+    async with Direct.of("openai", "glance", base_url=url, api_key="none") as provider:
         yield lambda number: provider.complete(questions[number % IMAGES])
 
 
@@ -126,7 +126,7 @@ async def hosted(url: str) -> AsyncIterator[Call]:
     from providers import Hosted
 
     questions = requests()
-    async with Hosted("openai", "glance", base_url=url, api_key="none") as provider:
+    async with Hosted.of("openai", "glance", base_url=url, api_key="none") as provider:
         yield lambda number: provider.complete(questions[number % IMAGES])
 
 

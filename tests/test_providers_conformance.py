@@ -142,7 +142,7 @@ class Bench:
             provider, model, place = TARGETS[target]
             url = None if place is None else self.server.root + place
             given: dict[str, Any] = {"base_url": url, "api_key": KEY}
-            self._wires[target] = (Hosted(provider, model, **given), Direct(provider, model, **given))
+            self._wires[target] = (Hosted.of(provider, model, **given), Direct.of(provider, model, **given))
         hosted, direct = self._wires[target]
         assert hosted.identity == direct.identity
         return self._seen(hosted, request, timeouts), self._seen(direct, request, timeouts)

@@ -72,7 +72,7 @@ async def asked(
     url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     more: dict[str, Any] = {"base_url": url, "api_key": KEY, "timeout": 10 if scheme == "http" else 0.2}
     try:
-        async with wire(provider, "claude-haiku-4-5", **more) as opened:
+        async with wire.of(provider, "claude-haiku-4-5", **more) as opened:
             yield opened
     finally:
         server.close()
@@ -157,7 +157,9 @@ def test_a_proxy_that_only_connects_never_sees_the_key(
     async def main() -> Outcome:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-            async with wire(provider, "m", base_url="https://far.invalid", api_key=KEY, timeout=10) as opened:
+            async with wire.of(
+                provider, "m", base_url="https://far.invalid", api_key=KEY, timeout=10
+            ) as opened:
                 return await outcome(opened)
 
     assert asyncio.run(main()) == (ConnectionFailed, False, None, None)

@@ -78,7 +78,7 @@ def asking(*parts: Any, **params: Json) -> Request:
 
 
 def compatible(url: str, **more: Any) -> Direct:
-    return Direct("openai", "m", base_url=url, **{"timeout": 10, "api_key": KEY, **more})
+    return Direct.of("openai", "m", base_url=url, **{"timeout": 10, "api_key": KEY, **more})
 
 
 async def refused(wire: Direct, request: Request | None = None) -> ProviderError:
@@ -148,11 +148,11 @@ def test_it_speaks_the_two_shapes() -> None:
 
 def test_others_are_litellms() -> None:
     with pytest.raises(NotSpokenError, match="openrouter: use --wire litellm for gemini"):
-        Direct("gemini", "gemini-x")
+        Direct.of("gemini", "gemini-x")
     with pytest.raises(LookupError, match="did you mean anthropic"):
-        Direct("antropic", "m")
+        Direct.of("antropic", "m")
     with pytest.raises(ValueError, match="name it with --base-url"):
-        Direct("hosted_vllm", "m")
+        Direct.of("hosted_vllm", "m")
     for url in ("ftp://h", "http://xn--e.invalid/v1"):
         with pytest.raises(ValueError, match="A base URL looks like"):
             compatible(url)
@@ -160,7 +160,7 @@ def test_others_are_litellms() -> None:
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "openrouter"])
 def test_without_a_key_nothing_is_sent(provider: str) -> None:
-    error = asyncio.run(refused(Direct(provider, "m")))
+    error = asyncio.run(refused(Direct.of(provider, "m")))
     assert type(error) is AuthenticationFailed
     assert f"set {provider.upper()}_API_KEY" in str(error)
     assert not error.billed
@@ -172,7 +172,7 @@ def test_what_no_header_can_carry_is_said_and_not_shown(monkeypatch: pytest.Monk
     assert str(error).startswith("Authorization for openai (m) ")
     assert "hush" not in str(error)
     monkeypatch.setenv("OPENAI_ORG_ID", "é")
-    error = asyncio.run(refused(Direct("openai", "m", api_key=KEY)))
+    error = asyncio.run(refused(Direct.of("openai", "m", api_key=KEY)))
     assert str(error).startswith("OpenAI-Organization for openai (m) ")
 
 
@@ -185,7 +185,7 @@ def test_headers(monkeypatch: pytest.MonkeyPatch) -> None:
             own = direct._SPOKEN["openai"][1:]
             monkeypatch.setitem(direct._SPOKEN, "openai", (server.url, *own))
             for provider, url in (("openai", None), ("openai", server.url), ("anthropic", server.root)):
-                async with Direct(provider, "m", base_url=url, api_key=KEY) as wire:
+                async with Direct.of(provider, "m", base_url=url, api_key=KEY) as wire:
                     await wire.complete(asking())
             return [line.ask for line in server.served]
 
@@ -200,7 +200,7 @@ def test_headers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_efforts_are_told_where_to_go() -> None:
-    wire = Direct("anthropic", "m", base_url="http://127.0.0.1:1", api_key=KEY)
+    wire = Direct.of("anthropic", "m", base_url="http://127.0.0.1:1", api_key=KEY)
     error = asyncio.run(refused(wire, asking(reasoning_effort="low")))
     # A rejected option would be dropped, for the other wire as well.
     assert type(error) is BadRequest
@@ -214,7 +214,7 @@ def test_neither_litellm_nor_its_parts_are_imported() -> None:
         "from providers import Message, Request\n"
         "from providers.direct.wire import Direct\n"
         "from providers.loopback.shapes import read_ask\n"
-        "wire = Direct('openai', 'm', base_url=sys.argv[1])\n"
+        "wire = Direct.of('openai', 'm', base_url=sys.argv[1])\n"
         "wire.identity\n"
         "assert 'aiohttp' not in sys.modules\n"
         "request = Request((Message('user', ('q',)),), {'max_tokens': 5})\n"

@@ -116,7 +116,7 @@ def unpacked(content: bytes, status: int) -> ProviderError:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         try:
-            async with Hosted("openai", "m", base_url=url, timeout=60) as hosted:
+            async with Hosted.of("openai", "m", base_url=url, timeout=60) as hosted:
                 with pytest.raises(ProviderError) as caught:
                     await hosted.complete(Request((Message("user", ("q",)),), {"max_tokens": 5}))
             return caught.value

@@ -4,17 +4,20 @@ import asyncio
 import os
 import subprocess
 import sys
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from providers.hosted.library import Clients, _reach_directly, load, unlogged
-from providers.loopback.server import LoopbackServer
+from providers import Hosted, Message, ProviderError, Request, Unusable
+from providers.hosted.library import PATCHES, VERSION, Clients, _reach_directly, check_version, load, unlogged
+from providers.loopback.server import Fault, FaultKind, LoopbackServer
 
 ROOT = str(Path(__file__).parents[1])
 
 PROGRAM = """
-import asyncio, gc, logging, os, sys
+import asyncio, logging, os, sys
 from contextlib import suppress
 sys.path.insert(0, {root!r})
 from providers import EncodedImage, Hosted, Message, ProviderError, Request
@@ -53,21 +56,19 @@ async def main():
         import providers.hosted.library as quiet
         quiet.load().api_base = server.url
         for hosted in (
-            Hosted("openai", "gpt-4.1-mini", api_key="sk-123456789"),
-            Hosted("openai", "m", base_url=server.url),
-            Hosted("anthropic", "claude-haiku-5-5", base_url=server.root),
-            Hosted("gemini", "gemini-3.8-flash", base_url=server.root),
-            Hosted("openrouter", "a/b", base_url=server.url),
+            Hosted.of("openai", "gpt-4.1-mini", api_key="sk-123456789"),
+            Hosted.of("openai", "m", base_url=server.url),
+            Hosted.of("anthropic", "claude-haiku-5-5", base_url=server.root),
+            Hosted.of("gemini", "gemini-3.8-flash", base_url=server.root),
+            Hosted.of("openrouter", "a/b", base_url=server.url),
         ):
             async with hosted:
                 await ask(hosted, server)
-                assert gc.get_freeze_count() > 100_000
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert left == [], left
 
 for round in range(2):
     asyncio.run(main())
-    assert gc.get_freeze_count() == 0
 assert os.environ.get("STRAY") is None
 assert logging.getLogger().handlers == []
 """
@@ -117,9 +118,9 @@ async def main():
     ticking = asyncio.create_task(tick())
     async with LoopbackServer() as server:
         several = [
-            Hosted("openai", "m", base_url=server.url, timeout=timeout),
-            Hosted("anthropic", "m", base_url=server.root, api_key="k"),
-            Hosted("gemini", "m", base_url=server.root, api_key="k"),
+            Hosted.of("openai", "m", base_url=server.url, timeout=timeout),
+            Hosted.of("anthropic", "m", base_url=server.root, api_key="k"),
+            Hosted.of("gemini", "m", base_url=server.root, api_key="k"),
         ]
         calls = [asyncio.create_task(hosted.complete(request)) for hosted in several * 4]
         while ticks < 3:
@@ -213,3 +214,57 @@ def test_only_calls_of_others_are_priced_by_litellm(ours: bool) -> None:
 
     litellm = load()
     assert asyncio.run(call()) is not ours
+
+
+def test_only_the_version_that_the_patches_are_made_for_is_taken() -> None:
+    check_version(f"{VERSION}.2")
+    check_version(version("litellm"))
+    for other in ("1.83.0", "1.1060.0", "1.107.0", "2.0.0"):
+        with pytest.raises(Unusable, match=f"LiteLLM {other} .* --wire direct"):
+            check_version(other)
+
+
+@pytest.mark.parametrize("where", [where for where, _, _ in PATCHES])
+def test_nothing_of_litellms_own_is_left_where_a_patch_is(where: str) -> None:
+    load()
+    module, _, path = where.partition(":")
+    value: object = import_module(module)
+    for name in path.split("."):
+        value = getattr(value, name)
+    if isinstance(value, dict):
+        assert value["model_length"] == value["model_context_window_exceeded"] == "length"
+    else:
+        assert str(getattr(value, "__module__", None)).startswith("providers.hosted.")
+    if "." not in path:
+        modules = [loaded for name, loaded in sys.modules.items() if name.startswith("litellm.")]
+        assert all(getattr(loaded, path, value) is value for loaded in modules)
+
+
+ATTEMPTS = [
+    ("openai", "gpt-4.1-mini", False),  # the route `openai/`, through OpenAI's SDK
+    ("openai", "m", True),  # the route `hosted_vllm/`
+    ("hosted_vllm", "m", True),
+    ("anthropic", "claude-haiku-4-5", True),
+]
+
+
+@pytest.mark.parametrize("kind", ["server_error", "rate_limit"])
+@pytest.mark.parametrize(("provider", "model", "own"), ATTEMPTS)
+def test_a_call_is_one_attempt_even_with_tenacity(
+    provider: str, model: str, own: bool, kind: FaultKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # LiteLLM tries again with it where it can be imported.
+    pytest.importorskip("tenacity")
+
+    async def main() -> tuple[int, int | None]:
+        async with LoopbackServer(faults=lambda ask, attempt: Fault(kind)) as server:
+            base_url = (server.root if provider == "anthropic" else server.url) if own else None
+            monkeypatch.setattr(load(), "api_base", None if own else server.url)
+            async with Hosted.of(provider, model, base_url=base_url, api_key="k" * 8, timeout=30) as hosted:
+                with pytest.raises(ProviderError) as caught:
+                    await hosted.complete(Request((Message("user", ("what",)),), {"max_tokens": 5}))
+            return server.calls, caught.value.status
+
+    calls, status = asyncio.run(main())
+    assert calls == 1
+    assert status == {"server_error": 500, "rate_limit": 429}[kind]

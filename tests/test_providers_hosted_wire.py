@@ -60,27 +60,27 @@ def asking(**params: Json) -> Request:
 
 
 def compatible(server: LoopbackServer, **more: Any) -> Hosted:
-    return Hosted("openai", "any-model", base_url=server.url, **{"timeout": 10, "api_key": KEY, **more})
+    return Hosted.of("openai", "any-model", base_url=server.url, **{"timeout": 10, "api_key": KEY, **more})
 
 
 def anthropic(server: LoopbackServer, **more: Any) -> Hosted:
     model = "claude-haiku-4-5"
-    return Hosted("anthropic", model, base_url=server.root, **{"timeout": 10, "api_key": KEY, **more})
+    return Hosted.of("anthropic", model, base_url=server.root, **{"timeout": 10, "api_key": KEY, **more})
 
 
 def gemini(server: LoopbackServer, **more: Any) -> Hosted:
     model = "gemini-2.5-flash"
-    return Hosted("gemini", model, base_url=server.root, **{"timeout": 10, "api_key": KEY, **more})
+    return Hosted.of("gemini", model, base_url=server.root, **{"timeout": 10, "api_key": KEY, **more})
 
 
 def openrouter(server: LoopbackServer, **more: Any) -> Hosted:
     model = "google/gemini-3.8-flash"
-    return Hosted("openrouter", model, base_url=server.url, **{"timeout": 10, "api_key": KEY, **more})
+    return Hosted.of("openrouter", model, base_url=server.url, **{"timeout": 10, "api_key": KEY, **more})
 
 
 def openai(server: LoopbackServer, **more: Any) -> Hosted:
     """OpenAI's own route, which LiteLLM takes through the SDK; `load().api_base` leads it here."""
-    return Hosted("openai", "gpt-4.1-mini", **{"timeout": 10, "api_key": KEY, **more})
+    return Hosted.of("openai", "gpt-4.1-mini", **{"timeout": 10, "api_key": KEY, **more})
 
 
 type Make = Callable[..., Hosted]
@@ -243,7 +243,7 @@ def test_openais_default_model_is_asked() -> None:
         async with LoopbackServer(keep_asks=True) as server:
             load().api_base = server.url
             model = catalog.lookup("openai").default_model or ""
-            async with Hosted("openai", model, api_key=KEY, timeout=10) as hosted:
+            async with Hosted.of("openai", model, api_key=KEY, timeout=10) as hosted:
                 await hosted.complete(asking())
             return server.served[0].ask
 
@@ -277,7 +277,7 @@ DEFAULTS = [e for e in catalog.HOSTED if e.default_model and e.name not in ("ver
 def test_default_models_are_asked(entry: catalog.HostedProvider) -> None:
     def make(server: LoopbackServer, **more: Any) -> Hosted:
         url = server.root if entry.name in ("anthropic", "gemini") else server.url
-        return Hosted(entry.name, entry.default_model or "", base_url=url, api_key=KEY, timeout=10)
+        return Hosted.of(entry.name, entry.default_model or "", base_url=url, api_key=KEY, timeout=10)
 
     answer, arrived = ask(make, asking())
     assert answer.text == "B"
@@ -693,7 +693,7 @@ def test_nobody_there_is_not_billed(make: Make) -> None:
 
 def test_an_unknown_host_is_not_billed() -> None:
     async def main() -> None:
-        async with Hosted("openai", "m", base_url="http://no-such-host.invalid/v1", timeout=10) as hosted:
+        async with Hosted.of("openai", "m", base_url="http://no-such-host.invalid/v1", timeout=10) as hosted:
             with pytest.raises(ConnectionFailed) as caught:
                 await hosted.complete(asking())
             assert not caught.value.billed
@@ -786,19 +786,19 @@ def test_what_an_image_raises_is_passed_on() -> None:
 def test_identity(
     provider: str, model: str, base_url: str | None, identity: tuple[str, str | None, str]
 ) -> None:
-    found = Hosted(provider, model, base_url=base_url, api_key=KEY).identity
+    found = Hosted.of(provider, model, base_url=base_url, api_key=KEY).identity
     assert (found["provider"], found["endpoint"], found["model"]) == identity
     assert set(found) == {"provider", "endpoint", "model"}
 
 
 def test_a_server_in_the_environment_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://proxy/v1")
-    assert Hosted("openai", "m").identity["endpoint"] == "http://proxy/v1"
+    assert Hosted.of("openai", "m").identity["endpoint"] == "http://proxy/v1"
 
 
 def test_an_unknown_provider_is_a_lookup_error() -> None:
     with pytest.raises(LookupError, match="did you mean anthropic"):
-        Hosted("antropic", "m")
+        Hosted.of("antropic", "m")
 
 
 def test_closing_one_leaves_the_other_its_connections() -> None:

@@ -21,7 +21,7 @@ def test_exports_are_sorted_and_real() -> None:
 def test_import_loads_nothing_heavy() -> None:
     code = (
         "import sys, providers\n"
-        "providers.Hosted('openai', 'm', base_url='http://127.0.0.1:1/v1').identity\n"
+        "providers.Hosted.of('openai', 'm', base_url='http://127.0.0.1:1/v1').identity\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

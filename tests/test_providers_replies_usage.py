@@ -28,7 +28,7 @@ def answer(usage: Any, text: str = "B. yes") -> Response:
         fault = Fault("body", text=json.dumps(body))
         async with (
             LoopbackServer(faults=lambda ask, attempt: fault) as server,
-            Hosted("openai", "m", base_url=server.url, timeout=10) as hosted,
+            Hosted.of("openai", "m", base_url=server.url, timeout=10) as hosted,
         ):
             return await hosted.complete(Request((Message("user", ("q",)),), {"max_tokens": 5}))
 

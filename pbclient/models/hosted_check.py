@@ -231,4 +231,4 @@ def _nothing_asked(where: Place, price: Price | None) -> Finding:
 def _connect(where: Place, model: str) -> Hosted | Direct:
     # LiteLLM costs processor time that would be taken for the server's.
     wire = Direct if speaks(where.provider) else Hosted
-    return wire(where.provider, model, base_url=where.endpoint, api_key=where.key)
+    return wire.of(where.provider, model, base_url=where.endpoint, api_key=where.key)

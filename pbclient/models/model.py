@@ -127,9 +127,8 @@ class Model:
         if self.local is not None:
             return self.local
         choice = self.choice
-        return _wire(choice.wire)(
-            choice.provider, self.name, base_url=choice.base_url, api_key=self.api_key, timeout=choice.timeout
-        )
+        target = Target.of(choice.provider, self.name, choice.base_url, self.api_key)
+        return _wire(choice.wire)(target, choice.timeout)
 
 
 def _wire(name: str) -> type[Hosted | Direct]:
@@ -170,7 +169,7 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
         say(f"{role}: {name} (the default for {choice.provider}; {choice.flag('model')} names another).")
     if choice.sees:
         _refuse_blind(choice, name, say)
-    identity = dict(Target.of(choice.provider, name, choice.base_url, None, os.environ).identity)
+    identity = dict(Target.of(choice.provider, name, choice.base_url).identity)
     params = _params(choice, name)
     return Model(choice, name, identity, params, _price(choice, name, params), api_key=key)
 

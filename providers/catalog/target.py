@@ -7,6 +7,7 @@ key a server at a `base_url` is sent the word `none`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Self
@@ -31,13 +32,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Target:
-    """One model at one place. `endpoint` is None for the provider's own; `secrets` are never shown."""
+    """One model at one place. `endpoint` is None for the provider's own; keys are never shown."""
 
-    provider: str
+    entry: catalog.HostedProvider
     model: str
     endpoint: str | None
     key: str | None = field(repr=False)
-    key_variables: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
@@ -45,31 +45,32 @@ class Target:
         cls,
         provider: str,
         model: str,
-        base_url: str | None,
-        api_key: str | None,
-        environ: Mapping[str, str],
+        base_url: str | None = None,
+        api_key: str | None = None,
+        environ: Mapping[str, str] = os.environ,
     ) -> Self:
         """Raises `UnknownProviderError`, and `ValueError` for a base URL that is none."""
         entry = catalog.lookup(provider)
         endpoint = catalog.endpoint(provider, base_url, environ)
         key = api_key or entry.key(environ) or ("none" if endpoint else None)
-        found = (key, *(environ.get(name) for name in entry.key_variables))
-        secrets = tuple(secret for secret in found if secret)
-        return cls(provider, _bare(provider, model, endpoint), endpoint, key, entry.key_variables, secrets)
+        keys = (key, *(environ.get(name) for name in entry.key_variables))
+        # LiteLLM's own prefix goes: `gemini/gemini-x` is `gemini-x` at gemini. But a server may really have
+        # a model `openai/x`, and OpenRouter has one called `openrouter/auto`.
+        bare = model.removeprefix(f"{provider}/")
+        if endpoint or (provider == "openrouter" and "/" not in bare):
+            bare = model
+        return cls(entry, bare, endpoint, key, tuple(secret for secret in keys if secret))
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self.entry.name
 
     @property
     def identity(self) -> Mapping[str, Json]:
-        """What a cache key says of it: who answers, and where."""
+        """Its part of a cache key: who answers, and where."""
         return {"provider": self.provider, "endpoint": self.endpoint, "model": self.model}
 
     def asked(self, request: Request) -> Asked:
         """What an error may say of a request."""
         return Asked(self.provider, self.model, tuple(request.params), self.secrets)
-
-
-def _bare(provider: str, model: str, endpoint: str | None) -> str:
-    """The model without LiteLLM's own prefix: `gemini/gemini-x` is `gemini-x` at gemini."""
-    bare = model.removeprefix(f"{provider}/")
-    # A server may really have a model `openai/x`, and OpenRouter has one called `openrouter/auto`.
-    keep = endpoint or (provider == "openrouter" and "/" not in bare)
-    return model if keep else bare

@@ -76,22 +76,27 @@ class Direct:
     `NotSpokenError` for a provider that it does not reach, and what `Target.of` raises.
     """
 
-    def __init__(
-        self,
+    def __init__(self, target: Target, timeout: float = 600.0) -> None:
+        self._target = target
+        self.provider = target.provider
+        self.model = target.model
+        self.timeout = timeout
+        self._endpoint, self._shape = _spoken(target)
+        self._pool: Pool | None = None
+        self._loading = asyncio.Lock()
+
+    @classmethod
+    def of(
+        cls,
         provider: str,
         model: str,
         *,
         base_url: str | None = None,
         api_key: str | None = None,
         timeout: float = 600.0,
-    ) -> None:
-        self._target = Target.of(provider, model, base_url, api_key, os.environ)
-        self.provider = provider
-        self.model = self._target.model
-        self.timeout = timeout
-        self._endpoint, self._shape = _spoken(self._target)
-        self._pool: Pool | None = None
-        self._loading = asyncio.Lock()
+    ) -> Self:
+        """The model of this name. Raises what `Target.of` raises."""
+        return cls(Target.of(provider, model, base_url, api_key), timeout)
 
     @property
     def identity(self) -> Mapping[str, Json]:
@@ -125,7 +130,7 @@ class Direct:
     async def _open(self, asked: Asked) -> Pool:
         key = self._target.key
         if not key:
-            wanted = " or ".join(self._target.key_variables)
+            wanted = " or ".join(self._target.entry.key_variables)
             raise AuthenticationFailed(f"{asked.who} needs a key: set {wanted}.")
         headers = self._shape.headers(key, os.environ)
         for name, value in headers.items():

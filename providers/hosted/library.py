@@ -1,13 +1,12 @@
-"""LiteLLM, loaded when it is first needed, silent, with one attempt a call, and put away again.
+"""Load LiteLLM when it is first needed: silent, patched to one attempt a call, closed when done.
 
 Its import takes seconds, fetches a price list, reads `.env` files and prints; its calls log,
-try again behind our back and leave sessions open. What a call says is not looked at here.
+try again behind our back and leave sessions open.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import logging
 import os
@@ -17,27 +16,90 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
+from importlib.metadata import version
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from providers.errors import Unusable
 from providers.hosted.answers import reading
 
+# The version that `PATCHES` are made for; every later one may have moved what they replace.
+VERSION = "1.106"
 LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "LiteLLM Logger")
 
+
+async def _raise_again(*args: object, **kwargs: object) -> None:
+    error = sys.exception()
+    raise error if error is not None else RuntimeError("LiteLLM tried a second attempt")
+
+
+def _for_others(noted: Callable[..., object]) -> Callable[..., None]:
+    from litellm._internal_context import is_internal_call
+
+    def note(*args: object, **kwargs: object) -> None:
+        if not is_internal_call.get():
+            noted(*args, **kwargs)
+
+    return note
+
+
+# Where something of LiteLLM's stands, what we make of it, and why.
+PATCHES: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
+    (
+        "litellm.llms.custom_httpx.http_handler:AsyncHTTPHandler.single_connection_post_request",
+        lambda post: _raise_again,
+        "it posts a second time when a connection breaks off, also after the first was read (and billed)",
+    ),
+    (
+        "litellm.llms.custom_httpx.aiohttp_transport:LiteLLMAiohttpTransport.handle_async_request",
+        reading,
+        "it follows redirects, unpacks without bound, and makes answers of errors inside of a success",
+    ),
+    (
+        "litellm.litellm_core_utils.prompt_templates.common_utils:parse_content_for_reasoning",
+        lambda parse: lambda text: (None, text),
+        "it takes `<think>...</think>` out of the text",
+    ),
+    (
+        "litellm.litellm_core_utils.llm_response_utils.response_metadata:update_response_metadata",
+        _for_others,
+        "it looks for the price of each answer: a third of its time, more for a model that has none",
+    ),
+    (
+        "litellm.litellm_core_utils.core_helpers:_FINISH_REASON_MAP",
+        lambda endings: {**endings, "model_context_window_exceeded": "length", "model_length": "length"},
+        "it takes these endings for a plain stop with only a warning",
+    ),
+)
+
+IGNORED_WARNINGS: tuple[tuple[str, type[Warning], str], ...] = (
+    ("Pydantic serializer warnings", Warning, "from its answers' models, at any later time"),
+    ("Sending a large body", ResourceWarning, "from aiohttp, on pictures of a megabyte"),
+    (
+        r"coroutine '\S*\.a\w*completion\w*' was never awaited",
+        Warning,
+        "a call that is given up while a thread prepares it leaves a coroutine that nobody waits for",
+    ),
+)
 
 _LOADING = threading.Lock()
 
 
 def load() -> Any:
-    """The module, set up once for the process, whichever threads ask for it first."""
+    """The module, set up once for the process, whichever threads ask for it first.
+
+    Raises `Unusable` for a version that `PATCHES` are not made for.
+    """
     with _LOADING:
         return _load()
 
 
 @cache
 def _load() -> Any:
+    check_version(version("litellm"))
     # Without these LiteLLM fetches prices over the network and takes keys from a stray `.env`.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
@@ -45,33 +107,48 @@ def _load() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import litellm
-        from litellm.litellm_core_utils import core_helpers
-        from litellm.litellm_core_utils.llm_response_utils import response_metadata
-        from litellm.litellm_core_utils.prompt_templates import common_utils
-        from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
-        from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
         litellm.Message(content="")  # its model is built at first use, and warns
+        for where, ours, _ in PATCHES:
+            _patch(where, ours)
     litellm.suppress_debug_info = True
     litellm.drop_params = False
     for name in LOGGERS:
-        _silence(logging.getLogger(name))
-    # It posts a second time when a connection breaks off, also after the first was read (and billed).
-    AsyncHTTPHandler.single_connection_post_request = _raise_again
-    LiteLLMAiohttpTransport.handle_async_request = reading(LiteLLMAiohttpTransport.handle_async_request)
-    # It takes `<think>...</think>` out of the text.
-    _replace(common_utils.parse_content_for_reasoning, _as_it_came)
-    # It looks for the price of each answer: a third of its time, more for a model that has none.
-    noted = response_metadata.update_response_metadata
-    _replace(noted, _for_others(noted))
-    # Endings that it takes for a plain stop with only a warning.
-    core_helpers._FINISH_REASON_MAP.update(model_context_window_exceeded="length", model_length="length")
-    # They come from its answers' models, and from aiohttp on pictures of a megabyte, at any later time.
-    warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
-    warnings.filterwarnings("ignore", message="Sending a large body", category=ResourceWarning)
-    # A call that is given up while a thread prepares it leaves a coroutine that nobody waits for.
-    warnings.filterwarnings("ignore", message=r"coroutine '\S*\.a\w*completion\w*' was never awaited")
+        logger = logging.getLogger(name)
+        logger.handlers = [logging.NullHandler()]
+        logger.propagate = False
+        logger.setLevel(logging.CRITICAL + 1)
+    for message, category, _ in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message, category=category)
     return litellm
+
+
+def check_version(installed: str) -> None:
+    """Raise `Unusable` for a LiteLLM whose calls we cannot hold to one attempt."""
+    if not installed.startswith(f"{VERSION}."):
+        raise Unusable(
+            f"LiteLLM {installed} is installed, and only {VERSION} is known to make one attempt a call: "
+            f"pip install 'litellm=={VERSION}.*', or use --wire direct."
+        )
+
+
+def _patch(where: str, ours: Callable[[Any], Any]) -> None:
+    """Put ours in the place of LiteLLM's, under every name by which its modules know it."""
+    module_name, _, path = where.partition(":")
+    owner: Any = import_module(module_name)
+    *classes, name = path.split(".")
+    for part in classes:
+        owner = getattr(owner, part)
+    theirs = getattr(owner, name)
+    replacement = ours(theirs)
+    setattr(owner, name, replacement)
+    if classes:
+        return
+    for loaded, module in list(sys.modules.items()):
+        if loaded.partition(".")[0] == "litellm":
+            for attribute, value in list(vars(module).items()):
+                if value is theirs:
+                    setattr(module, attribute, replacement)
 
 
 def reach(endpoint: str) -> None:
@@ -126,86 +203,20 @@ class Clients:
 
     def __init__(self) -> None:
         self._users: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
-        self._heap = _StillHeap()
 
     def enter(self) -> None:
         """Note one user of the running loop."""
         loop = asyncio.get_running_loop()
         self._users[loop] = self._users.get(loop, 0) + 1
-        self._heap.enter()
 
     async def leave(self) -> None:
         """Note that a user is done; close every client when it was the last."""
         loop = asyncio.get_running_loop()
         left = self._users.get(loop, 1) - 1
         self._users[loop] = left
-        self._heap.leave()
         if left == 0:
-            await _close()
-
-
-class _StillHeap:
-    """Keeps the collector away from what was there before the first call, until the last user leaves.
-
-    LiteLLM's import leaves 300,000 objects, and each full collection would stop all threads for a
-    quarter of a second to look at them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-
-    def enter(self) -> None:
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                gc.freeze()
-
-    def leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                gc.unfreeze()
-
-
-async def _close() -> None:
-    litellm = load()
-    await litellm.close_litellm_async_clients()
-    # A closed client must not be found again.
-    litellm.in_memory_llm_clients_cache.flush_cache()
-    await asyncio.sleep(0)  # the transports close in the loop's next round
-
-
-def _silence(logger: logging.Logger) -> None:
-    logger.handlers = [logging.NullHandler()]
-    logger.propagate = False
-    logger.setLevel(logging.CRITICAL + 1)
-
-
-def _replace(theirs: Callable[..., object], ours: Callable[..., object]) -> None:
-    """Put our function under every name by which LiteLLM's modules call theirs."""
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "litellm":
-            for attribute, value in list(vars(module).items()):
-                if value is theirs:
-                    setattr(module, attribute, ours)
-
-
-def _as_it_came(text: str | None) -> tuple[None, str | None]:
-    return None, text
-
-
-def _for_others(noted: Callable[..., object]) -> Callable[..., None]:
-    """What LiteLLM notes on an answer, its own cost and headers, for calls that are not `unlogged`."""
-    from litellm._internal_context import is_internal_call
-
-    def note(*args: object, **kwargs: object) -> None:
-        if not is_internal_call.get():
-            noted(*args, **kwargs)
-
-    return note
-
-
-async def _raise_again(*args: object, **kwargs: object) -> None:
-    error = sys.exception()
-    raise error if error is not None else RuntimeError("LiteLLM tried a second attempt")
+            litellm = load()
+            await litellm.close_litellm_async_clients()
+            # A closed client must not be found again.
+            litellm.in_memory_llm_clients_cache.flush_cache()
+            await asyncio.sleep(0)  # the transports close in the loop's next round

@@ -7,7 +7,6 @@ limits, money and the cache are wrapped around it elsewhere; streaming is not us
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from typing import Any, Self
@@ -30,24 +29,29 @@ class Hosted:
     as an async context manager, in the loop in which it was used.
     """
 
-    def __init__(
-        self,
+    def __init__(self, target: Target, timeout: float = 600.0) -> None:
+        self._target = target
+        self.provider = target.provider
+        self.model = target.model
+        self.timeout = timeout
+        # LiteLLM routes by provider; its route for vLLM takes any OpenAI-compatible server, and is lighter.
+        self._route = "hosted_vllm" if target.provider == "openai" and target.endpoint else target.provider
+        self._litellm: Any = None
+        self._entered = False
+        self._loading = asyncio.Lock()
+
+    @classmethod
+    def of(
+        cls,
         provider: str,
         model: str,
         *,
         base_url: str | None = None,
         api_key: str | None = None,
         timeout: float = 600.0,
-    ) -> None:
-        self._target = Target.of(provider, model, base_url, api_key, os.environ)
-        self.provider = provider
-        self.model = self._target.model
-        self.timeout = timeout
-        # LiteLLM routes by provider; its route for vLLM takes any OpenAI-compatible server, and is lighter.
-        self._route = "hosted_vllm" if provider == "openai" and self._target.endpoint else provider
-        self._litellm: Any = None
-        self._entered = False
-        self._loading = asyncio.Lock()
+    ) -> Self:
+        """The model of this name. Raises what `Target.of` raises."""
+        return cls(Target.of(provider, model, base_url, api_key), timeout)
 
     @property
     def identity(self) -> Mapping[str, Json]:
