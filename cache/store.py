@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Final, NoReturn, Self
 
 import diskcache
-import orjson
 from diskcache.core import DBNAME
 
 from cache.disk import MAX_VALUE, BadKey, Index, Unreadable
@@ -93,9 +92,8 @@ class Store:
     def answer(self, key: str, spelled: bytes) -> Json | Miss:
         """The stored answer to what is `spelled` so and has the digest `key`, or `MISS`.
 
-        Takes a third of the time of `get`, since what was asked is compared and not parsed. Raises
-        `CorruptEntry` likewise, and for an entry that answers something else. A whole number of more
-        than 64 bits, which no count of tokens needs, comes back as a float.
+        Takes half the time of `get`, since what was asked is compared and not parsed. Raises
+        `CorruptEntry` likewise, and for an entry that answers something else.
         """
         return self._look_up(key, lambda payload, stored: _answer(payload, stored, spelled))
 
@@ -257,12 +255,7 @@ def _answer(payload: bytes, stored: object, spelled: bytes) -> Json:
     asked = b',"asked":%b}' % spelled
     if not payload.startswith(_BEFORE_ANSWER) or not payload.endswith(asked) or type(stored) is not float:
         raise Unreadable("it does not answer what its key stands for")
-    answer = payload[len(_BEFORE_ANSWER) : -len(asked)]
-    try:
-        value: Json = orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        return _parsed(answer)  # half a surrogate pair is read there, whatever else is wrong is said
-    return value
+    return _parsed(payload[len(_BEFORE_ANSWER) : -len(asked)])
 
 
 def _parsed(payload: bytes) -> Json:
