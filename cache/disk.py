@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import diskcache
 from diskcache.core import ENOVAL, METADATA
@@ -43,7 +43,6 @@ SETTINGS: Final[dict[str, int | str]] = {
     "sqlite_mmap_size": 0,
     "sqlite_trusted_schema": 0,
 }
-_SYNCHRONOUS_FULL = 2
 
 
 class Unreadable(Exception):
@@ -108,9 +107,6 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
             raise Unreadable("it is cut off, too large or followed by something else")
         return payload
 
-    def filename(self, key: object = None, value: object = None) -> NoReturn:
-        raise CacheError("this cache keeps no files")
-
     def remove(self, file_path: object) -> None:
         # diskcache calls this with the file name of a row that is overwritten; only a row that
         # somebody planted has one, and it may lead anywhere.
@@ -132,7 +128,7 @@ class Index(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
 
     def sync_commits(self) -> None:
         """Let the commits of this thread wait until the rows are on the platter."""
-        super().reset("sqlite_synchronous", _SYNCHRONOUS_FULL, update=False)
+        super().reset("sqlite_synchronous", 2, update=False)  # FULL
 
 
 def _is_key(key: object) -> bool:
