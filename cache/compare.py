@@ -1,7 +1,4 @@
-"""Where two requests differ, and which stored one comes nearest: why something was a miss.
-
-For people to read; what makes two requests the same is `cache.keys`' business.
-"""
+"""Where two requests differ, and which stored one comes nearest: why something was a miss."""
 
 from __future__ import annotations
 
@@ -51,7 +48,14 @@ class Difference:
 
 def differences(old: Json, new: Json) -> list[Difference]:
     """Every place where `new` differs from `old`, keys sorted, lists in order."""
-    return [_difference(*pair) for pair in _differing(old, new)]
+    found = []
+    for path, left, right in _differing(old, new):
+        at = None
+        if isinstance(left, str) and isinstance(right, str):
+            pairs = enumerate(zip(left, right, strict=False))
+            at = next((index for index, (a, b) in pairs if a != b), min(len(left), len(right)))
+        found.append(Difference(_path_text(path), _short(left, at or 0), _short(right, at or 0), at))
+    return found
 
 
 def nearest(entries: Iterable[tuple[str, Entry]], asked: Json) -> tuple[str, Entry, list[Difference]] | None:
@@ -78,45 +82,21 @@ def _differing(old: Json, new: Json) -> Iterator[_Pair]:
         elif type(left) is list and type(right) is list:
             sides = list(enumerate(zip_longest(left, right, fillvalue=_ABSENT)))
             pending += [((*path, index), *pair) for index, pair in reversed(sides)]
-        elif type(left) is not type(right) or left != right or _signs_differ(left, right):
+        # 0.0 and -0.0 are equal, but have digests of their own.
+        elif type(left) is not type(right) or left != right or repr(left) != repr(right):
             yield path, left, right
 
 
-def _signs_differ(left: _Side, right: _Side) -> bool:
-    """Whether these equal values are 0.0 and -0.0, which have digests of their own."""
-    return type(left) is float and repr(left) != repr(right)
-
-
-def _difference(path: _Path, old: _Side, new: _Side) -> Difference:
-    if isinstance(old, str) and isinstance(new, str):
-        at = _first_difference(old, new)
-        return Difference(_spelled(path), _around(old, at), _around(new, at), at)
-    return Difference(_spelled(path), _short(old), _short(new))
-
-
-def _first_difference(old: str, new: str) -> int:
-    for index, (left, right) in enumerate(zip(old, new, strict=False)):
-        if left != right:
-            return index
-    return min(len(old), len(new))
-
-
-def _around(text: str, at: int) -> str:
-    """`text` as JSON; of a long one the part that begins shortly before `at`."""
-    if len(text) <= SHOWN:
-        return _as_json(text)
-    start = max(0, min(at - _LEAD, len(text) - SHOWN))
-    end = start + SHOWN
-    return ("…" if start else "") + _as_json(text[start:end]) + ("…" if end < len(text) else "")
-
-
-def _short(value: _Side) -> str:
+def _short(value: _Side, at: int) -> str:
+    """`value` as JSON; of a long text the part that begins shortly before its character `at`."""
     if isinstance(value, _Absent):
         return "(absent)"
-    if isinstance(value, str):
-        return _around(value, 0)
+    if isinstance(value, str) and len(value) > SHOWN:
+        start = max(0, min(at - _LEAD, len(value) - SHOWN))
+        end = start + SHOWN
+        return ("…" if start else "") + _as_json(value[start:end]) + ("…" if end < len(value) else "")
     text = _as_json(value)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return text if isinstance(value, str) or len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
 def _as_json(value: Json) -> str:
@@ -128,13 +108,13 @@ def _as_json(value: Json) -> str:
     return text
 
 
-def _spelled(path: _Path) -> str:
-    spelled = ""
+def _path_text(path: _Path) -> str:
+    text = ""
     for step in path:
         if isinstance(step, int):
-            spelled += f"[{step}]"
+            text += f"[{step}]"
         elif _NAME.fullmatch(step):
-            spelled += f".{step}" if spelled else step
+            text += f".{step}" if text else step
         else:
-            spelled += f"[{_as_json(step)}]"
-    return spelled or "$"
+            text += f"[{_as_json(step)}]"
+    return text or "$"

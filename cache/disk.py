@@ -1,16 +1,17 @@
-"""How a row is spelled: compressed JSON under a text key, and nothing else.
+"""diskcache's index with rows of compressed JSON under text keys, and with settings of our own.
 
-diskcache asks this class for every value and key that it writes or reads. Rows are untrusted:
-every method of diskcache's that can unpickle, open or remove a file is replaced. What the JSON
-says, and when it is written, is `cache.store`'s business.
+Rows and settings are untrusted: whatever of diskcache's can unpickle, open or remove a file, or
+take a setting from the file, is replaced.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Any, Final
 
 import diskcache
+from diskcache.core import ENOVAL, METADATA
 
 from cache.errors import CacheError
 
@@ -22,45 +23,89 @@ MAX_VALUE = 16 * 2**20
 # Up to here a value is packed without being squeezed: a page is read anyway, and inflating it takes
 # longer than reading.
 SMALL = 4096
-# What does not compress grows a little.
-MAX_ROW = MAX_VALUE + 2**20
-# diskcache moves larger values into files of their own: ours all stay in their rows.
-NEVER_A_FILE = 2**62
+# diskcache moves larger values into files of their own and makes room above its size limit: ours all
+# stay, in their rows.
+NO_LIMIT = 2**62
+
+# Every setting that diskcache knows, so that none is taken from the file. A NORMAL commit reaches the
+# operating system but not the platter; the writer, and only the writer, waits for that.
+# Mapping the file gains nothing here, and a mapped file that somebody cuts short kills the process.
+# By diskcache's 8192 pages a connection a long run would grow: 512 hold the upper part of the index of a
+# million answers; the system keeps the rest, and looking up takes no longer by that.
+SETTINGS: Final[dict[str, int | str]] = {
+    **diskcache.DEFAULT_SETTINGS,
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "size_limit": NO_LIMIT,
+    "statistics": 0,
+    "disk_min_file_size": NO_LIMIT,
+    "sqlite_cache_size": 512,
+    "sqlite_mmap_size": 0,
+    "sqlite_trusted_schema": 0,
+}
 
 
 class Unreadable(Exception):
     """A row that this cache did not write; the text says what is wrong with it."""
 
 
-class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """What diskcache asks how a row is spelled. Neither writes pickle nor reads it.
+@dataclass(frozen=True, slots=True)
+class BadKey:
+    """The key of a row that this cache did not write, as it stands in the file."""
 
-    Every method of diskcache's that can unpickle, open or remove a file is replaced.
-    """
+    key: object
+    raw: object
+
+    def __str__(self) -> str:
+        key = self.key or b""
+        text = key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else str(key)
+        return text[: MAX_KEY + 1]
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it."""
+        if self.key is None or self.raw is None:  # equal to nothing, so not to be deleted by its key
+            return "it has no key, and goes only when the whole cache is cleared"
+        return "its key is not text" if type(self.key) is not str else "its key is none of this cache's"
+
+
+class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """What diskcache asks how a row is spelled. Neither writes pickle nor reads it."""
 
     def __init__(self, directory: str, **_settings: object) -> None:
         # What the file's Settings table says of a disk does not count.
-        super().__init__(directory, min_file_size=NEVER_A_FILE)
+        super().__init__(directory, min_file_size=NO_LIMIT)
 
-    def put(self, key: object) -> tuple[str, bool]:
-        return checked(key), True
+    def put(self, key: object) -> tuple[object, object]:
+        if isinstance(key, BadKey):
+            return key.key, key.raw
+        if not _is_key(key):
+            raise CacheError(f"a cache key is 1 to {MAX_KEY} ASCII characters, not {key!r:.60}")
+        return key, True
 
-    def get(self, key: object, raw: object) -> str:
-        return key_in(key, raw)
+    def get(self, key: object, raw: object) -> object:
+        # An error would end an iteration at the first bad key.
+        return key if raw == 1 and _is_key(key) else BadKey(key, raw)
 
     def store(
         self, value: bytes, read: bool, key: object = diskcache.UNKNOWN
     ) -> tuple[int, int, None, bytes]:
         if type(value) is not bytes or read:
             raise CacheError("a cache value is JSON, encoded")
-        mode, packed_value = packed(value)
-        return 0, mode, None, packed_value
+        return 0, MODE_JSON, None, zlib.compress(value, 1 if len(value) > SMALL else 0)
 
     def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
-        return unpacked(mode, filename is not None or read, value)
-
-    def filename(self, key: object = None, value: object = None) -> NoReturn:
-        raise CacheError("this cache keeps no files")
+        if mode != MODE_JSON or filename is not None or type(value) is not bytes or read:
+            raise Unreadable("it is not compressed JSON in a row of its own")
+        inflater = zlib.decompressobj()
+        try:
+            # A few kilobytes may claim to be gigabytes.
+            payload = inflater.decompress(value, MAX_VALUE + 1)
+        except zlib.error as error:
+            raise Unreadable(f"it cannot be decompressed: {error}") from error
+        if len(payload) > MAX_VALUE or not inflater.eof or inflater.unused_data:
+            raise Unreadable("it is cut off, too large or followed by something else")
+        return payload
 
     def remove(self, file_path: object) -> None:
         # diskcache calls this with the file name of a row that is overwritten; only a row that
@@ -68,39 +113,23 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         pass
 
 
-def checked(key: object) -> str:
-    """A key that may be looked for. Raises `CacheError` for what is none."""
-    if type(key) is not str or not key.isascii() or not 0 < len(key) <= MAX_KEY:
-        raise CacheError(f"a cache key is 1 to {MAX_KEY} ASCII characters, not {key!r:.60}")
-    return key
+class Index(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """diskcache's index: a connection a thread, and the settings above whatever the file says."""
+
+    def __init__(self, directory: str, timeout: float) -> None:
+        super().__init__(directory, timeout=timeout, disk=Disk, **SETTINGS)
+
+    def reset(self, key: str, value: object = ENOVAL, update: bool = True) -> Any:
+        # diskcache brings every setting in the file here: it would run one named `sqlite_*` as a PRAGMA
+        # and assign the rest to its attributes, so that a planted `_directory` leads to another folder.
+        if key in SETTINGS:
+            return super().reset(key, SETTINGS[key], update)
+        return super().reset(key, value, update) if key in METADATA else value
+
+    def sync_commits(self) -> None:
+        """Let the commits of this thread wait until the rows are on the platter."""
+        super().reset("sqlite_synchronous", 2, update=False)  # FULL
 
 
-def key_in(key: object, raw: object) -> str:
-    """The key of a row."""
-    if raw != 1 or type(key) is not str:
-        raise Unreadable("its key is not text")
-    return key
-
-
-def packed(value: bytes) -> tuple[int, bytes]:
-    """The mode of a row and what stands in it."""
-    return MODE_JSON, zlib.compress(value, 1 if len(value) > SMALL else 0)
-
-
-def unpacked(mode: object, is_elsewhere: object, value: object) -> bytes:
-    """What stands in a row, unless it is another's or its value is said to be in a file."""
-    if mode != MODE_JSON or is_elsewhere or type(value) is not bytes:
-        raise Unreadable("it is not compressed JSON in a row of its own")
-    return decompress(value)
-
-
-def decompress(value: bytes) -> bytes:
-    """Undo zlib, up to `MAX_VALUE`: a few kilobytes may claim to be gigabytes."""
-    inflater = zlib.decompressobj()
-    try:
-        payload = inflater.decompress(value, MAX_VALUE + 1)
-    except zlib.error as error:
-        raise Unreadable(f"it cannot be decompressed: {error}") from error
-    if len(payload) > MAX_VALUE or not inflater.eof or inflater.unused_data:
-        raise Unreadable("it is cut off, too large or followed by something else")
-    return payload
+def _is_key(key: object) -> bool:
+    return type(key) is str and key.isascii() and 0 < len(key) <= MAX_KEY

@@ -27,8 +27,7 @@ class CorruptEntry(CacheError):
 
 def unusable(directory: Path, error: BaseException) -> CacheError:
     """The sentence for a directory that fails us, with what lies at the bottom of `error`."""
-    # sqlite's own word for it hides under the rollback that failed after it, and under
-    # diskcache's Timeout, which drops the reason from its text.
+    # SQLite's own word hides under the rollback that failed after it, and under diskcache's Timeout.
     while isinstance(error.__context__, sqlite3.Error):
         error = error.__context__
     if isinstance(error, FileExistsError):

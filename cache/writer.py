@@ -1,7 +1,6 @@
 """The one thread that writes: what queues up while it works becomes the next transaction.
 
-An answer is paid for, so whoever waits for its write waits to the end, cancelled or not. What is
-written, and how a row is spelled, is decided elsewhere.
+An answer is paid for, so whoever waits for its write waits to the end, cancelled or not.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import sqlite3
 import threading
 import time
 from collections import defaultdict
@@ -17,19 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cache.disk import packed
+from cache.disk import Index
 from cache.errors import CacheError, unusable
-
-# What diskcache's `set` does, in one statement for many rows.
-_SET = """
-    INSERT INTO Cache(key, raw, store_time, access_time, tag, mode, value)
-    VALUES (?, 1, ?, ?, ?, ?, ?)
-    ON CONFLICT(key, raw) DO UPDATE SET
-      store_time = excluded.store_time, expire_time = NULL, access_time = excluded.access_time,
-      access_count = 0, tag = excluded.tag, size = 0, mode = excluded.mode, filename = NULL,
-      value = excluded.value
-"""
-
 
 # Seconds that a busy writer leaves for more to queue up: a transaction costs as much as ten rows.
 GATHERING = 0.003
@@ -59,7 +46,8 @@ class Write:
         if cancelled is not None:
             raise cancelled from self._error
         if self._error is not None:
-            raise self._error
+            # The error is that of a whole transaction, and a traceback belongs to one task.
+            raise CacheError(str(self._error)) from self._error.__cause__
 
     def settle(self, error: CacheError | None) -> None:
         """It is on disk, or cannot be; called in the loop."""
@@ -69,18 +57,11 @@ class Write:
 
 
 class Writer:
-    """The one thread that writes: what queues up while it works becomes the next transaction."""
+    """Writes to an index, and says so to whoever waits."""
 
-    def __init__(
-        self,
-        connect: Callable[[], sqlite3.Connection],
-        directory: Path,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._connect = connect
+    def __init__(self, index: Index, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._index = index
         self._sleep = sleep
-        self._connection: sqlite3.Connection | None = None
-        self._directory = directory
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -100,6 +81,7 @@ class Writer:
             self._queue.put(write)
 
     def close(self) -> None:
+        """Wait until all is written that was submitted."""
         if os.getpid() != self._pid:
             return
         with self._lock:
@@ -111,8 +93,14 @@ class Writer:
     def _run(self) -> None:
         batch: list[Write] = []
         while batch := self._next_batch(is_busy=len(batch) > 1):
-            _settle(batch, self._commit(batch))
-        self._disconnect()
+            error = self._commit(batch)
+            waiting: dict[asyncio.AbstractEventLoop, list[Write]] = defaultdict(list)
+            for write in batch:
+                waiting[write.loop].append(write)
+            for loop, writes in waiting.items():
+                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    loop.call_soon_threadsafe(_settle, writes, error)
+        self._index.close()
 
     def _next_batch(self, *, is_busy: bool) -> list[Write]:
         """Everything queued, waiting for at least one; nothing when the store is closed."""
@@ -132,53 +120,19 @@ class Writer:
 
     def _commit(self, batch: list[Write]) -> CacheError | None:
         try:
-            rows = [_row(write) for write in batch]
-            connection = self._connected()
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_SET, rows)
-            connection.execute("COMMIT")
+            self._index.sync_commits()
+            with self._index.transact():
+                for write in batch:
+                    self._index.set(write.key, write.payload, tag=write.stored)
         except Exception as error:
             # A commit that failed may have left its transaction open: start afresh.
-            self._disconnect()
-            failure = unusable(self._directory, error)
+            self._index.close()
+            failure = unusable(Path(self._index.directory), error)
             failure.__cause__ = error
             return failure
         return None
 
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = self._connect()
-            # A commit waits until the rows are on the platter.
-            self._connection.execute("PRAGMA synchronous = FULL")
-        return self._connection
 
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-def _row(write: Write) -> tuple[str, float, float, float, int, bytes]:
-    return write.key, write.stored, write.stored, write.stored, *packed(write.payload)
-
-
-def _settle(batch: list[Write], error: CacheError | None) -> None:
-    """Tell every event loop that waits for a part of `batch`."""
-    waiting: dict[asyncio.AbstractEventLoop, list[Write]] = defaultdict(list)
-    for write in batch:
-        waiting[write.loop].append(write)
-    for loop, writes in waiting.items():
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(_resolve, writes, error)
-
-
-def _resolve(writes: list[Write], error: CacheError | None) -> None:
+def _settle(writes: list[Write], error: CacheError | None) -> None:
     for write in writes:
-        write.settle(None if error is None else _own(error))
-
-
-def _own(error: CacheError) -> CacheError:
-    """Each waiter raises its own: a traceback belongs to one task."""
-    own = CacheError(str(error))
-    own.__cause__ = error.__cause__
-    return own
+        write.settle(error)

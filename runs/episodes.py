@@ -1,7 +1,7 @@
 """The episodes of a run: one JSON line for each that ended, appended whole.
 
-Of an episode only its identity (dataset, sample, repeat) and its `outcome` are known here. A line
-that is torn or malformed is no episode: it is counted and owed, and never a crash.
+Of an episode only its identity (dataset, sample, repeat) and its `outcome` are read. A line that is
+torn or malformed is no episode: it is counted and owed, and never a crash.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from runs.files import LineFile, read_lines, replace_file
 
 type Episode = dict[str, Any]
 type Identity = tuple[str, str, int]
-type _Found = tuple[Identity, Episode]
 
 # How `append`, the only writer, begins a line whose names need no escapes: its identity, at a twentieth
 # of the time.
@@ -55,9 +54,9 @@ class Episodes:
         A folder that no writer has opened since may hold an identity twice: the last one counts,
         and only that is read.
         """
-        for found in self._counted():
-            if found is not None:
-                yield found[1]
+        for row in self._counted():
+            if row is not None:
+                yield row[1]
 
     def keep(
         self, retry: frozenset[str] = frozenset(), take: Callable[[Episode], object] = lambda episode: None
@@ -71,13 +70,13 @@ class Episodes:
         self.close()
         finished: set[Identity] = set()
         dropped: set[int] = set()
-        for number, found in enumerate(self._counted()):
+        for number, row in enumerate(self._counted()):
             # An outcome to try again has also taken the earlier lines of its identity with it.
-            if found is None or found[1]["outcome"] in retry:
+            if row is None or row[1]["outcome"] in retry:
                 dropped.add(number)
             else:
-                finished.add(found[0])
-                take(found[1])
+                finished.add(row[0])
+                take(row[1])
         if dropped:
             numbered = enumerate(read_lines(self.path))
             replace_file(self.path, (line for number, line in numbered if number not in dropped))
@@ -86,8 +85,14 @@ class Episodes:
     def replace(self, changed: Mapping[Identity, Mapping[str, Any]]) -> None:
         """Write the lines of these episodes anew, all at once; every other line stays byte for byte."""
         self.close()
+
+        def lines() -> Iterator[bytes]:
+            for line in read_lines(self.path):
+                row = _decode(line)
+                yield line if row is None or row[0] not in changed else _encode(changed[row[0]])
+
         if changed:
-            replace_file(self.path, (_line(changed, line) for line in read_lines(self.path)))
+            replace_file(self.path, lines())
 
     def append(self, episode: Mapping[str, Any]) -> None:
         """Write one finished episode; once this returns, no kill can lose it.
@@ -97,7 +102,7 @@ class Episodes:
         identity(episode)
         if self._file is None:
             self._file = LineFile.open(self.path)
-        self._file.append(_encoded(episode))
+        self._file.append(_encode(episode))
 
     def close(self) -> None:
         if self._file is not None:
@@ -110,14 +115,14 @@ class Episodes:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _counted(self) -> Iterator[_Found | None]:
+    def _counted(self) -> Iterator[tuple[Identity, Episode] | None]:
         """For each line the episode in it, or None where there is none or a later line is of the same."""
         last: dict[Identity, int] | None = None
         if not self._is_distinct():
-            last = {found[0]: number for number, found in enumerate(self._lines()) if found}
-        for number, found in enumerate(self._lines()):
-            superseded = found is not None and last is not None and last.get(found[0]) != number
-            yield None if superseded else found
+            last = {row[0]: number for number, row in enumerate(self._rows()) if row}
+        for number, row in enumerate(self._rows()):
+            superseded = row is not None and last is not None and last.get(row[0]) != number
+            yield None if superseded else row
 
     def _is_distinct(self) -> bool:
         """Whether the beginnings of the lines show that no identity is there twice."""
@@ -129,40 +134,30 @@ class Episodes:
             seen.add(head[0])
         return True
 
-    def _lines(self) -> Iterator[_Found | None]:
+    def _rows(self) -> Iterator[tuple[Identity, Episode] | None]:
         self.skipped = 0
         for line in read_lines(self.path):
-            found = _decode(line)
-            self.skipped += found is None
-            yield found
+            row = _decode(line)
+            self.skipped += row is None
+            yield row
 
 
-def _line(changed: Mapping[Identity, Mapping[str, Any]], line: bytes) -> bytes:
-    found = _decode(line)
-    new = None if found is None else changed.get(found[0])
-    return line if new is None else _encoded(new)
-
-
-def _decode(line: bytes) -> _Found | None:
+def _decode(line: bytes) -> tuple[Identity, Episode] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        episode = _parsed(line)
+        try:
+            episode = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            episode = json.loads(line.decode("utf-8"))  # half a surrogate pair, or what is no JSON at all
         return (identity(episode), episode) if isinstance(episode, dict) else None
     except (ValueError, RecursionError):
         return None
 
 
-def _encoded(episode: Mapping[str, Any]) -> bytes:
+def _encode(episode: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(episode, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError:
         # An answer may hold half a surrogate pair, which no file takes as UTF-8: escaped to ASCII it does.
         return json.dumps(episode, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
-
-
-def _parsed(line: bytes) -> object:
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return json.loads(line.decode("utf-8"))

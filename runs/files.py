@@ -2,7 +2,7 @@
 
 A line is with the system before `append` returns, so no kill of this process loses it. It is
 not forced to the device: only the loss of power can, and a sync for every line would hold up
-all calls in flight. Who may write, and what a line means, is not known here.
+all calls in flight.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
 
 def leftovers(path: Path) -> list[Path]:
     """What a killed `replace_file` of this path has left beside it."""
-    return [found for found in path.parent.iterdir() if is_leftover(found.name, path.name)]
+    return [file for file in path.parent.iterdir() if is_leftover(file.name, path.name)]
 
 
 def is_leftover(name: str, of: str) -> bool:
@@ -111,17 +111,14 @@ class LineFile:
             while left:
                 left = left[os.write(self._fd, left) :]
         except BaseException as error:
-            self._undo(start)
+            try:
+                os.ftruncate(self._fd, start)
+            except OSError:
+                # A line that cannot be taken back must stay the last one: only there is it known to be torn.
+                self._torn = True
             if isinstance(error, OSError):
                 raise storage_failed(self.path, "written", error) from error
             raise
-
-    def _undo(self, start: int) -> None:
-        # A line that cannot be taken back must stay the last one: only there is it known to be torn.
-        try:
-            os.ftruncate(self._fd, start)
-        except OSError:
-            self._torn = True
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -3,7 +3,7 @@
     results/<name>/run.json         the manifest: what was asked
                    episodes.jsonl   episodes.py
                    ledger.jsonl     ledger.py
-                   summary.json     made from these by others, like report.html
+                   summary.json     made from these by others
                    run.lock         held by the process that writes; dies with it
 
 The manifest is a JSON object. `config` (whatever defines the run) and `data` must be the same in
@@ -27,7 +27,7 @@ from runs.errors import ConfigDiffers, NotARun, RunBroken, RunBusy, RunTooNew
 from runs.files import is_leftover, leftovers, replace_file, storage
 
 SCHEMA = 1
-_SHOWN = 200
+SHOWN = 200  # characters of a value in an error message
 
 
 class RunFolder:
@@ -38,8 +38,11 @@ class RunFolder:
 
     def __init__(self, path: Path, manifest: dict[str, Any], lock: int | None, continued: bool) -> None:
         self.path = path
+        self.episodes = path / "episodes.jsonl"
+        self.ledger = path / "ledger.jsonl"
+        self.summary = path / "summary.json"
         self.continued = continued
-        self._manifest = manifest
+        self.manifest: Mapping[str, Any] = manifest
         self._lock = lock
 
     @classmethod
@@ -59,21 +62,27 @@ class RunFolder:
         try:
             # Again, under the lock: the first look was only to leave no lock in somebody else's folder.
             old = _load(path) if _refuse_other_content(path) else None
-            _begin_ledger(path / "ledger.jsonl", continued=old is not None)
+            ledger = path / "ledger.jsonl"
+            # A run has a ledger before it has a manifest: one that is missing later was taken away.
+            if old and not ledger.exists():
+                raise RunBroken(
+                    f"{ledger} is missing, so what the run has spent is not known: "
+                    "put the file back, or start anew in another folder."
+                )
+            with storage(ledger, "created"):
+                ledger.touch()
             if old:
                 _refuse_another_run(path, old, new, defaults)
-            folder = cls(path, _continue(old, new) if old else new, lock, old is not None)
-            folder._clean()
+                new = {**old, **new, "id": old["id"], "created": old.get("created", new["created"])}
+            folder = cls(path, new, lock, old is not None)
+            for file in leftovers(path / "run.json") + leftovers(folder.episodes):
+                with suppress(OSError):
+                    file.unlink()
             folder.update()
         except BaseException:
             _unlock(lock)
             raise
         return folder
-
-    @classmethod
-    def reopen(cls, path: Path) -> Self:
-        """Open the run that is there for writing, whatever it asked. Raises what `read` and `start` do."""
-        return cls.start(path, cls.read(path).manifest)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -85,42 +94,18 @@ class RunFolder:
             raise NotARun(f"{path} {what}: name a folder that `pbclient run` has made.")
         return cls(path, _load(path), None, True)
 
-    @property
-    def manifest(self) -> Mapping[str, Any]:
-        return self._manifest
-
-    @property
-    def episodes(self) -> Path:
-        return self.path / "episodes.jsonl"
-
-    @property
-    def ledger(self) -> Path:
-        return self.path / "ledger.jsonl"
-
-    @property
-    def summary(self) -> Path:
-        return self.path / "summary.json"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
     def refuse_another(self, manifest: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         """Raises `ConfigDiffers` where `start` would."""
-        _refuse_another_run(self.path, self._manifest, _normal(manifest), defaults)
+        _refuse_another_run(self.path, self.manifest, _normal(manifest), defaults)
 
     def update(self, **fields: Any) -> None:
         """Set fields of the manifest and write it anew; if that fails, neither has changed."""
         if self._lock is None:
             raise ValueError("the run folder is not open for writing")
-        manifest = _normal({**self._manifest, **fields})
+        manifest = _normal({**self.manifest, **fields})
         text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
         replace_file(self.path / "run.json", [text.encode("ascii")])
-        self._manifest = manifest
-
-    def write_summary(self, text: str) -> None:
-        """Replace summary.json. Needs no lock: it is made from the rest, by whoever makes it."""
-        replace_file(self.summary, [text.encode("utf-8")])
+        self.manifest = manifest
 
     def discard(self) -> None:
         """Take the run off the disk; for one that came to nothing in its first life."""
@@ -139,11 +124,6 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _clean(self) -> None:
-        for file in leftovers(self.path / "run.json") + leftovers(self.episodes):
-            with suppress(OSError):
-                file.unlink()
 
 
 def _normal(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,17 +169,6 @@ def _is_of_no_run(file: Path) -> bool:
     return unused or file.name == "run.lock" or is_leftover(file.name, "run.json")
 
 
-def _begin_ledger(ledger: Path, *, continued: bool) -> None:
-    """A run has a ledger before it has a manifest: one that is missing later was taken away."""
-    if continued and not ledger.exists():
-        raise RunBroken(
-            f"{ledger} is missing, so what the run has spent is not known: "
-            "put the file back, or start anew in another folder."
-        )
-    with storage(ledger, "created"):
-        ledger.touch()
-
-
 def _load(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     with storage(file, "read"):
@@ -227,21 +196,16 @@ def _broken(file: Path, complaint: str) -> RunBroken:
     return RunBroken(f"{file} is damaged ({complaint}): put it back from a copy, or name another folder.")
 
 
-def _continue(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    created = old.get("created", new["created"])
-    return {**old, **new, "id": old["id"], "created": created}
-
-
 def _refuse_another_run(
-    path: Path, old: dict[str, Any], new: dict[str, Any], defaults: Mapping[str, Any]
+    path: Path, old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> None:
     # A later version may know more options than the one that began the run.
-    was, now = ({**defaults, **each["config"]} for each in (old, new))
+    was, now = ({**defaults, **manifest["config"]} for manifest in (old, new))
     names = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
-    parts = [f"{name} {_shown(was.get(name))} -> {_shown(now.get(name))}" for name in names]
+    parts = [f"{name} {_short(was.get(name))} -> {_short(now.get(name))}" for name in names]
     if _digest(old) != _digest(new):
         names.append("data")
-        parts.append(f"the data differ, {_shown(_digest(old))} -> {_shown(_digest(new))}")
+        parts.append(f"the data differ, {_short(_digest(old))} -> {_short(_digest(new))}")
     if names:
         raise ConfigDiffers(
             f"{path} holds a run of another configuration ({'; '.join(parts)}): "
@@ -250,15 +214,15 @@ def _refuse_another_run(
         )
 
 
-def _digest(manifest: dict[str, Any]) -> Any:
+def _digest(manifest: Mapping[str, Any]) -> Any:
     # Where the data lie may change from life to life; what they are may not.
     data = manifest.get("data")
     return data["digest"] if isinstance(data, dict) and "digest" in data else data
 
 
-def _shown(value: Any) -> str:
+def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _lock(path: Path) -> int:
@@ -270,19 +234,17 @@ def _lock(path: Path) -> int:
             os.ftruncate(fd, 0)
             os.write(fd, str(os.getpid()).encode("ascii"))
         except BlockingIOError:
-            raise _busy(path, fd) from None
+            text = os.pread(fd, 20, 0)
+            os.close(fd)
+            pid = int(text) if text.isdigit() else None
+            who = "Another process" if pid is None else f"Process {pid}"
+            raise RunBusy(
+                f"{who} is writing to {path}: wait until it has ended, or name another folder.", pid
+            ) from None
         except BaseException:
             os.close(fd)
             raise
     return fd
-
-
-def _busy(path: Path, fd: int) -> RunBusy:
-    text = os.pread(fd, 20, 0)
-    os.close(fd)
-    pid = int(text) if text.isdigit() else None
-    who = "Another process" if pid is None else f"Process {pid}"
-    return RunBusy(f"{who} is writing to {path}: wait until it has ended, or name another folder.", pid)
 
 
 def _unlock(fd: int) -> None:

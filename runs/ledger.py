@@ -8,7 +8,6 @@ applies a line when it is written and when it is replayed.
 
 A torn last line is a step that never returned: a torn hold was not sent, a hold with a torn
 settlement is still counted in full. So no kill makes the sum smaller than what has left.
-How large a hold must be, what the limit is and who waits for money are decided elsewhere.
 """
 
 from __future__ import annotations
@@ -36,61 +35,54 @@ class _Step(NamedTuple):
 
 
 class Balance:
-    """What a ledger adds up to. `read` is for those who only look: it neither locks nor writes."""
+    """What a ledger adds up to, over all lives of the run.
+
+    settled    the bills of all answers
+    held       the holds in flight in this life
+    kept       counted as spent: ends that perhaps cost something, and the holds of dead lives
+    attempts   holds, however they ended
+    calls      settled calls
+    retries    failed attempts that were tried again
+    """
 
     def __init__(self) -> None:
-        self._flying: dict[int, int] = {}
+        self.settled = self.held = self.kept = 0
+        self.attempts = self.calls = self.retries = 0
+        self._in_flight: dict[int, int] = {}
         self._kept: dict[int, int] = {}
         self._bought: dict[str, int] = {}
-        self._settled_sum = self._flying_sum = self._kept_sum = 0
-        self._attempts = self._calls = self._retries = 0
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Replay a ledger; one that does not exist yet is empty. Raises `RunBroken`, `RunTooNew`."""
+        """Replay a ledger without locking it; one that does not exist yet is empty.
+
+        Raises `RunBroken`, `RunTooNew`.
+        """
         balance = cls()
         for number, line in enumerate(read_lines(path), start=1):
-            if line.endswith(b"\n"):
-                balance._replay(line, f"Line {number} of {path}")
+            if not line.endswith(b"\n"):
+                continue
+            try:
+                step = _decode(line)
+                if step.name not in _STEPS:
+                    raise RunTooNew(
+                        f"Line {number} of {path} holds an unknown step, {step.name!r}: update pbclient."
+                    )
+                balance._apply(step)
+            except (ValueError, RecursionError) as error:
+                raise RunBroken(
+                    f"Line {number} of {path} is damaged ({error}), so what the run has spent is not known: "
+                    "put the file back from a copy, or name another folder."
+                ) from error
         # Whatever is still in flight at the end was left there by a process that is gone.
-        for hold, amount in list(balance._flying.items()):
-            balance._keep(hold, amount)
+        for hold, amount in list(balance._in_flight.items()):
+            balance._apply(_Step("keep", hold, amount))
         return balance
-
-    @property
-    def settled(self) -> int:
-        """The bills of all answers, over all lives."""
-        return self._settled_sum
-
-    @property
-    def held(self) -> int:
-        """The holds in flight in this life."""
-        return self._flying_sum
-
-    @property
-    def kept(self) -> int:
-        """Counted as spent: ends that perhaps cost something, and the holds of dead lives."""
-        return self._kept_sum
 
     @property
     def spent_or_held(self) -> int:
         """What must never exceed the limit."""
-        return self._settled_sum + self._kept_sum + self._flying_sum
-
-    @property
-    def calls(self) -> int:
-        """Settled calls over all lives."""
-        return self._calls
-
-    @property
-    def attempts(self) -> int:
-        """Holds over all lives, however they ended."""
-        return self._attempts
-
-    @property
-    def retries(self) -> int:
-        """Failed attempts over all lives that were tried again."""
-        return self._retries
+        return self.settled + self.kept + self.held
 
     def purchases(self) -> Mapping[str, int]:
         """What was paid for each key, over all lives, as far as nobody has claimed it in this one."""
@@ -104,60 +96,33 @@ class Balance:
         """Whether the bill of `hold` is unknown; if its answer turns up after all, settle it."""
         return hold in self._kept
 
-    def _replay(self, line: bytes, where: str) -> None:
-        try:
-            step = _decode(line)
-            if step.name not in _STEPS:
-                raise RunTooNew(f"{where} holds an unknown step, {step.name!r}: update pbclient.")
-            self._apply(step)
-        except (ValueError, RecursionError) as error:
-            raise RunBroken(
-                f"{where} is damaged ({error}), so what the run has spent is not known: "
-                "put the file back from a copy, or name another folder."
-            ) from error
-
     def _apply(self, step: _Step) -> None:
+        if step.name == "retry":
+            self.retries += 1
+            return
         if step.name == "hold":
-            self._open(step.number, step.amount)
-        elif step.name == "settle":
-            self._settle(step.number, step.amount, step.key)
+            if step.number != self.attempts + 1:
+                raise ValueError(f"hold {step.number} follows hold {self.attempts}")
+            self.attempts = step.number
+            self._in_flight[step.number] = step.amount
+            self.held += step.amount
+            return
+        held = self._amount(step.number)
+        if self._in_flight.pop(step.number, None) is not None:
+            self.held -= held
+        else:
+            del self._kept[step.number]
+            self.kept -= held
+        if step.name == "settle":
+            self.settled += step.amount
+            self.calls += 1
+            self._bought[step.key] = self._bought.get(step.key, 0) + step.amount
         elif step.name == "keep":
-            self._keep(step.number, step.amount)
-        elif step.name == "release":
-            self._end(step.number)
-        else:
-            self._retries += 1
-
-    def _open(self, hold: int, amount: int) -> None:
-        if hold != self._attempts + 1:
-            raise ValueError(f"hold {hold} follows hold {self._attempts}")
-        self._attempts = hold
-        self._flying[hold] = amount
-        self._flying_sum += amount
-
-    def _settle(self, hold: int, amount: int, key: str) -> None:
-        self._end(hold)
-        self._settled_sum += amount
-        self._calls += 1
-        self._bought[key] = self._bought.get(key, 0) + amount
-
-    def _keep(self, hold: int, amount: int) -> None:
-        self._end(hold)
-        self._kept[hold] = amount
-        self._kept_sum += amount
-
-    def _end(self, hold: int) -> None:
-        amount = self._amount(hold)
-        if self._flying.pop(hold, None) is not None:
-            self._flying_sum -= amount
-        else:
-            del self._kept[hold]
-            self._kept_sum -= amount
+            self._kept[step.number] = step.amount
+            self.kept += step.amount
 
     def _amount(self, hold: int) -> int:
-        amount = self._flying.get(hold)
-        if amount is None:
-            amount = self._kept.get(hold)
+        amount = self._in_flight.get(hold, self._kept.get(hold))
         if amount is None:
             raise ValueError(f"hold {hold} is not open")
         return amount
@@ -183,7 +148,7 @@ class Ledger(Balance):
 
     def hold(self, amount: int) -> int:
         """Hold `amount` for a request that may leave once this returns: a number never used before."""
-        number = self._attempts + 1
+        number = self.attempts + 1
         self._write(_Step("hold", number, _whole(amount)))
         return number
 
@@ -215,9 +180,9 @@ class Ledger(Balance):
 
         Holds in flight stay, and so do those of `but`. A kill on the way leaves some released and some kept.
         """
-        kept = self._kept_sum
+        kept = self.kept
         self._write(*(_Step("release", hold) for hold in self._kept if hold not in but))
-        return kept - self._kept_sum
+        return kept - self.kept
 
     def close(self) -> None:
         if self._file is not None:

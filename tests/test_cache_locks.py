@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cache import CacheError, KeyLocks, digest
-from cache.locks import LONGEST_WAIT, _place
+from cache.locks import LONGEST_WAIT, _offset
 
 ROOT = Path(__file__).parents[1]
 KEY = digest("asked")
@@ -93,7 +93,7 @@ def test_one_task_at_a_time_and_in_order(tmp_path):
     async def main():
         with KeyLocks(tmp_path) as locks:
             await asyncio.gather(*(worker(locks, number) for number in range(20)))
-            assert locks.busy == 0
+            assert len(locks._file.queues) == 0
 
     asyncio.run(main())
     assert order == list(range(20))
@@ -112,18 +112,18 @@ def test_different_keys_do_not_wait_and_leave_nothing_behind(tmp_path):
                 for number in range(1000):
                     group.create_task(worker(locks, number, barrier))
                 await turns()
-                assert locks.busy == 1000
+                assert len(locks._file.queues) == 1000
                 assert len(os.listdir("/dev/fd")) == descriptors
                 await barrier.wait()
-            assert locks.busy == 0
+            assert len(locks._file.queues) == 0
 
     asyncio.run(main())
 
 
-def test_places_fit_a_file_offset():
-    places = {_place(digest(number)) for number in range(1000)}
-    assert len(places) == 1000
-    assert all(0 <= place < 2**62 for place in places)
+def test_offsets_fit_a_file_offset():
+    offsets = {_offset(digest(number)) for number in range(1000)}
+    assert len(offsets) == 1000
+    assert all(0 <= offset < 2**62 for offset in offsets)
 
 
 @pytest.mark.parametrize("moment", ["waiting", "granted"])
@@ -149,7 +149,7 @@ def test_a_cancelled_waiter_is_passed_over(tmp_path, moment):
             leave.set()
             results = await asyncio.gather(first, second, third, return_exceptions=True)
             assert isinstance(results[1], asyncio.CancelledError)
-            assert locks.busy == 0
+            assert len(locks._file.queues) == 0
 
     asyncio.run(main())
     assert entered == (["first", "third"])
@@ -171,7 +171,7 @@ def test_a_holder_that_is_cancelled_or_fails_lets_go(tmp_path):
                 await worker(locks, ZeroDivisionError())
             async with locks.hold(KEY):
                 assert holder.cancelled()
-            assert locks.busy == 0
+            assert len(locks._file.queues) == 0
 
     asyncio.run(main())
 
@@ -263,11 +263,11 @@ def test_a_waiter_whose_event_loop_died_blocks_nobody(tmp_path):
             thread.start()
             thread.join()
             other.close()
-            assert locks.busy == 1
+            assert len(locks._file.queues) == 1
         async with asyncio.timeout(5):
             await enter()
         waiter.close()
-        assert locks.busy == 0
+        assert len(locks._file.queues) == 0
 
     asyncio.run(main())
     locks.close()
@@ -319,7 +319,7 @@ def test_cancelled_while_another_process_holds_the_key(tmp_path):
             holder.stdin.write("\n")
             holder.stdin.flush()
             assert await second == "entered"
-            assert locks.busy == 0
+            assert len(locks._file.queues) == 0
 
     with python(HOLDER, tmp_path, KEY) as holder:
         assert holder.stdout.readline() == "holding\n"
@@ -380,7 +380,7 @@ async def in_child():
     except Waited:
         pass
     async with locks.hold("another"):
-        return 0 if locks.busy == 1 else 2
+        return 0 if len(locks._file.queues) == 1 else 2
 
 async def main():
     async with locks.hold(sys.argv[2]):

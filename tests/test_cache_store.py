@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -18,10 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cache
 from cache import MISS, CacheError, CorruptEntry, Entry, Stats, Store, canonical, digest
-from cache.disk import MAX_VALUE, MODE_JSON
-from cache.store import PAGES, SETTINGS
+from cache.disk import MAX_VALUE, MODE_JSON, SETTINGS, BadKey
 
 ROOT = Path(__file__).parents[1]
 ASKED = {"model": "m", "messages": ["look"]}
@@ -125,12 +125,6 @@ def test_stats_of_nothing(tmp_path):
 
 
 def test_entries_skip_none(store):
-    with database(store) as connection:
-        for number, key in [(-(2**63), "first"), (-5, "second"), (2**63 - 1, "last")]:
-            connection.execute(
-                "INSERT INTO Cache(rowid, key, raw, tag, mode, value) VALUES (?, ?, 1, 2.5, ?, ?)",
-                (number, key, MODE_JSON, packed({"asked": number, "answer": 0})),
-            )
     many = [f"request {number}" for number in range(1500)]
     with database(store) as connection:
         rows = [(digest(asked), MODE_JSON, packed({"asked": asked, "answer": 0})) for asked in many]
@@ -142,8 +136,62 @@ def test_entries_skip_none(store):
         )
         connection.execute("COMMIT")
     found = list(store.entries())
-    assert len(found) == 1504
-    assert {key for key, _ in found} == {KEY, "first", "second", "last"} | {digest(asked) for asked in many}
+    assert len(found) == store.stats().entries == 1501
+    assert {key for key, _ in found} == {KEY} | {digest(asked) for asked in many}
+
+
+def test_a_row_that_none_can_follow_stops_an_iteration_and_nothing_else(store):
+    with database(store) as connection:
+        connection.execute("UPDATE Cache SET rowid = ?", (2**63 - 1,))
+    for action in (store.stats, store.check, lambda: list(store.entries())):
+        with pytest.raises(CacheError, match="cannot be used: Python int too large"):
+            action()
+    assert store.get(KEY).answer == ANSWER
+    fill(store, "two")
+    assert store.get(digest("two")).answer == ANSWER
+    assert store.clear() == 2
+
+
+def test_iterating_holds_one_entry_at_a_time(store):
+    fill(store, *("x" * 100_000 + str(number) for number in range(200)))
+    tracemalloc.start()
+    for _, entry in store.entries():
+        del entry
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2_000_000
+
+
+# A row as the versions before wrote it, with their own SQL: `store_time` was that of the answer.
+OLD_ROW = """
+    INSERT INTO Cache(key, raw, store_time, access_time, tag, mode, value)
+    VALUES (?, 1, 2.5, 2.5, 2.5, 74, ?)
+"""
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_row_of_an_older_version_is_hit(store, level):
+    payload = b'{"answer":{"text":"old"},"asked":"old"}'
+    with database(store) as connection:
+        connection.execute("UPDATE Settings SET value = 8192 WHERE key = 'sqlite_cache_size'")
+        connection.execute(OLD_ROW, (digest("old"), zlib.compress(payload, level)))
+    with Store(store._directory) as again:
+        assert again.get(digest("old")) == Entry("old", {"text": "old"}, 2.5)
+        assert again.answer(digest("old"), canonical("old")) == {"text": "old"}
+        assert again.check() == []
+        assert [entry.stored for _, entry in again.entries()] == [1.5, 2.5]
+        asyncio.run(again.put(digest("old"), "old", "new"))
+        assert again.get(digest("old")) == Entry("old", "new", again.get(digest("old")).stored)
+        assert again.clear() == 2
+
+
+def test_a_row_has_the_bytes_that_older_versions_read(store):
+    with database(store) as connection:
+        row = connection.execute(
+            "SELECT key, raw, tag, mode, filename, expire_time, size, value FROM Cache"
+        ).fetchone()
+    payload = b'{"answer":%b,"asked":%b}' % (canonical(ANSWER), canonical(ASKED))
+    assert row == (KEY, 1, 1.5, 74, None, None, 0, zlib.compress(payload, 0))
 
 
 def test_clear(store):
@@ -232,8 +280,7 @@ def test_a_planted_pickle_is_never_loaded(store, tmp_path, way):
 
     if way is evil_key:
         assert store.get(KEY) is MISS
-        with pytest.raises(Exception, match="key is not text"):
-            list(store._cache)
+        assert [type(key) for key in store._index] == [BadKey, str]
     else:
         with pytest.raises(CorruptEntry, match=KEY) as caught:
             store.get(KEY)
@@ -289,6 +336,7 @@ TOO_LONG = packed({"asked": 1, "answer": "0" * (MAX_VALUE + 1 - len(canonical({"
         {"tag": None},
         {"tag": "yesterday"},
         {"tag": 1},
+        {"raw": 1, "tag": b"1.5"},
     ],
     ids=lambda columns: "-".join(f"{name}={value!r:.20}" for name, value in columns.items()),
 )
@@ -314,17 +362,47 @@ def test_text_that_is_not_utf8_is_corrupt(store, column):
     assert len(store.check()) == 1
 
 
-@pytest.mark.parametrize("key", [None, 7, b"blob", "", "k" * 129, "é", "CAST(x'ff61' AS TEXT)"])
+@pytest.mark.parametrize("key", [7, 7.5, b"blob", b"\xff", "", "k" * 129, "é"])
 def test_keys_of_another_kind_are_found_and_hide_nothing(store, key):
     fill(store, "two")
-    with database(store) as connection:
-        if isinstance(key, str) and key.startswith("CAST"):
-            connection.execute(f"UPDATE Cache SET key = {key} WHERE rowid = 1")
-        else:
-            connection.execute("UPDATE Cache SET key = ? WHERE rowid = 1", (key,))
+    plant(store, key=key)
     assert [entry.asked for _, entry in store.entries()] == ["two"]
     assert len(store.check(fix=True)) == 1
     assert store.stats().entries == 1
+    assert store.check() == []
+
+
+@pytest.mark.parametrize("columns", [{"key": None}, {"raw": None}])
+def test_a_row_without_a_key_goes_when_all_goes(store, columns):
+    fill(store, "two")
+    plant(store, **columns)
+    assert [entry.asked for _, entry in store.entries()] == ["two"]
+    (problem,) = store.check(fix=True)
+    assert "only when the whole cache is cleared" in problem.reason
+    assert store.check() == [problem]
+    assert store.clear() == 2
+    assert store.check() == []
+
+
+def test_a_key_that_is_not_utf8_is_said_and_no_other_is_lost(store):
+    fill(store, "two")
+    with database(store) as connection:
+        connection.execute("UPDATE Cache SET key = CAST(x'ff61' AS TEXT) WHERE rowid = 1")
+    for action in (store.stats, store.check, lambda: list(store.entries())):
+        with pytest.raises(CacheError, match="cannot be used: Could not decode to UTF-8"):
+            action()
+    assert store.get(digest("two")).answer == ANSWER
+    fill(store, ASKED)
+    assert store.get(KEY).answer == ANSWER
+    assert store.clear() == 3
+
+
+def test_a_row_that_is_said_to_have_expired_is_a_miss(store):
+    plant(store, expire_time=1)
+    assert store.get(KEY) is MISS
+    assert (list(store.entries()), store.check(fix=True), store.stats().entries) == ([], [], 0)
+    fill(store, ASKED)
+    assert store.get(KEY).answer == ANSWER
 
 
 def test_an_answer_under_a_foreign_key_is_found(store):
@@ -338,13 +416,14 @@ def test_an_answer_under_a_foreign_key_is_found(store):
 
 def test_fix_spares_what_was_mended_meanwhile(store, monkeypatch):
     plant(store, mode=4)
-    transaction = cache.store._transaction
+    transact = store._index.transact
 
-    def after_another_process(connection):
-        fill(store, ASKED)
-        return transaction(connection)
+    def after_another_process():
+        with Store(store._directory, clock=lambda: 1.5) as another:
+            fill(another, ASKED)
+        return transact()
 
-    monkeypatch.setattr(cache.store, "_transaction", after_another_process)
+    monkeypatch.setattr(store._index, "transact", after_another_process)
     assert len(store.check(fix=True)) == 1
     assert store.get(KEY).answer == ANSWER
 
@@ -359,34 +438,54 @@ def test_planted_settings_do_nothing(tmp_path):
         "disk__directory": str(elsewhere),
         "disk_fetch": "x",
         "get": 1,
+        "sqlite_user_version": 7,
         "sqlite_writable_schema": 1,
         "sqlite_synchronous": "0; DROP TABLE Cache",
+        "sqlite_mmap_size": 2**26,
         "eviction_policy": "least-recently-used",
         "cull_limit": 10,
         "statistics": 1,
-        b"sqlite_bytes": 1,
     }
-    with database(directory) as connection:
-        connection.executemany("INSERT OR REPLACE INTO Settings VALUES (?, ?)", planted.items())
+
+    def plant_settings():
+        with database(directory) as connection:
+            connection.executemany("INSERT OR REPLACE INTO Settings VALUES (?, ?)", planted.items())
+
+    def shown(store):
+        names = [
+            "user_version",
+            "writable_schema",
+            "synchronous",
+            "mmap_size",
+            "cache_size",
+            "trusted_schema",
+        ]
+        return [store._index._sql(f"PRAGMA {name}").fetchone() for name in names]
+
+    plant_settings()
     with Store(directory) as store:
         assert store.get(KEY).answer == ANSWER
+        assert store._index.directory == str(directory)
+        assert shown(store) == [(0,), (0,), (1,), (0,), (512,), (0,)]
+        with database(directory) as connection:
+            settings = dict(connection.execute("SELECT key, value FROM Settings"))
+        assert settings.items() >= SETTINGS.items()
+        plant_settings()  # while it is open: each thread has a connection, which reads them
         fill(store, "two")
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(store.get, KEY).result().answer == ANSWER
+            assert pool.submit(shown, store).result() == [(0,), (0,), (1,), (0,), (512,), (0,)]
         assert store.check() == []
-    with database(directory) as connection:
-        settings = dict(connection.execute("SELECT key, value FROM Settings"))
-    assert settings == SETTINGS | {"count": 2, "size": 0, "hits": 0, "misses": 0}
+        assert {name: getattr(store._index, name) for name in SETTINGS} == SETTINGS
     assert list(elsewhere.iterdir()) == []
 
 
-def test_settings_that_come_back_are_refused(tmp_path):
+@pytest.mark.parametrize("name", [b"sqlite_bytes", b"\xff"])
+def test_settings_without_a_name_are_refused(tmp_path, name):
     with Store(tmp_path):
         pass
     with database(tmp_path) as connection:
-        connection.execute("INSERT INTO Settings VALUES ('_directory', '/nowhere')")
-        connection.execute(
-            "CREATE TRIGGER again AFTER DELETE ON Settings BEGIN"
-            " INSERT INTO Settings VALUES ('_directory', '/nowhere'); END"
-        )
+        connection.execute("INSERT INTO Settings VALUES (?, 1)", (name,))
     with pytest.raises(CacheError, match="tampered"):
         Store(tmp_path)
 
@@ -532,7 +631,7 @@ def test_a_failed_transaction_fails_every_put_in_it_and_no_later_one(store):
 
 
 def test_a_lock_that_is_never_let_go(store, monkeypatch):
-    monkeypatch.setattr(cache.store, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("cache.store.BUSY_SECONDS", 0.01)
     with Store(store._directory) as impatient:
         with locked(store), pytest.raises(CacheError, match="database is locked"):
             fill(impatient, "two")
@@ -755,9 +854,3 @@ def test_answers_come_back_by_their_spelling_as_by_their_key(tmp_path_factory, a
         assert store.answer(digest(asked), canonical(asked)) == store.get(digest(asked)).answer
         assert store.get(digest(asked)).asked == asked
         assert store.check() == []
-
-
-def test_no_connection_keeps_more_pages_than_it_needs(tmp_path):
-    with Store(tmp_path) as store, store._connection() as connection:
-        for each in (connection, store._readers.connection()):
-            assert each.execute("PRAGMA cache_size").fetchone() == (PAGES,)

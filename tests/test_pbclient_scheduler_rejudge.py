@@ -34,6 +34,11 @@ from runs import Balance, Ledger, RunBusy, RunFolder
 ASKS, RAMBLES = "1", "Who can say?"
 
 
+def reopened(path: Path) -> RunFolder:
+    """The run that is there, open for writing."""
+    return RunFolder.start(path, RunFolder.read(path).manifest)
+
+
 def judgement(said: str, ask: Ask) -> str:
     """A figure for each accepted answer: `said` for the first, zeros for the others."""
     accepted = ask.text.partition("### Correct Answers (List):\n")[2].splitlines()[0]
@@ -293,7 +298,7 @@ def test_release_holds_frees_nothing_that_another_judge_has_answered(samples, tm
     async def work(server: Server) -> None:
         recording = asking(tmp_path, samples, server, judge="none")
         await evaluate(recording)
-        with RunFolder.reopen(tmp_path / "run") as folder, Ledger.open(folder.ledger) as ledger:
+        with reopened(tmp_path / "run") as folder, Ledger.open(folder.ledger) as ledger:
             ledger.keep(ledger.hold(7_000_000))
             answered = ledger.hold(5_000_000)
             asked = Request((Message("user", ("?",)),), {"max_tokens": 1})
@@ -409,7 +414,7 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(samples, tmp_path):
         await evaluate(asking(tmp_path, samples, server, judge="none", limit=1))
         with pytest.raises(InputError, match="no judge of its own yet"):
             await rejudge(tmp_path / "run", judging(tmp_path))
-        with RunFolder.reopen(tmp_path / "run"), pytest.raises(RunBusy):
+        with reopened(tmp_path / "run"), pytest.raises(RunBusy):
             await rejudge(tmp_path / "run", judging(tmp_path, server))
         assert server.asked("judge") == 0
 
@@ -451,7 +456,7 @@ def test_a_first_judge_without_an_answer_writes_nothing(samples, tmp_path):
     async def work(server: Server) -> None:
         await evaluate(asking(tmp_path, samples, server, judge="none", limit=1))
         judge = judge_named("openai", model="m", base_url=server.url, price="0,0")
-        with RunFolder.reopen(tmp_path / "run") as folder:
+        with reopened(tmp_path / "run") as folder:
             verdicts = Verdicts.of(folder, resolve(judge, lambda sentence: None))
             (owed,) = verdicts.owed(only_failed=False)
             verdicts.write({owed.which: Judged("budget", {"turns": []})})

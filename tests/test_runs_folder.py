@@ -51,8 +51,8 @@ def test_a_new_run_is_made_and_can_be_read(path: Path) -> None:
         assert folder.manifest["schema"] == SCHEMA
         read = RunFolder.read(path)
         assert read.manifest == folder.manifest
-    files = [folder.episodes, folder.ledger, folder.summary, folder.report]
-    assert [file.name for file in files] == ["episodes.jsonl", "ledger.jsonl", "summary.json", "report.html"]
+    files = [folder.episodes, folder.ledger, folder.summary]
+    assert [file.name for file in files] == ["episodes.jsonl", "ledger.jsonl", "summary.json"]
     assert {file.parent for file in files} == {path}
 
 
@@ -143,13 +143,6 @@ def test_an_update_that_fails_changes_nothing(path: Path) -> None:
             folder.update(dropped={"temperature": None})
         assert on_disk(path) == folder.manifest == before
     assert sorted(os.listdir(path)) == ["ledger.jsonl", "run.json", "run.lock"]
-
-
-def test_the_summary_is_replaced_without_a_lock(path: Path) -> None:
-    with RunFolder.start(path, manifest()):
-        RunFolder.read(path).write_summary('{"é": 1}')
-        RunFolder.read(path).write_summary("{}")
-    assert (path / "summary.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize("wrong", [{"id": ""}, {"id": 7}, {"config": None}, {"settings": float("nan")}])

@@ -121,7 +121,7 @@ async def rejudge(
     """
     progress, interrupts = progress or Progress(), interrupts or Interrupts()
     model = _judge(read_run(path).manifest, config, progress)
-    with RunFolder.reopen(path) as folder:
+    with RunFolder.start(path, RunFolder.read(path).manifest) as folder:
         verdicts = Verdicts.of(folder, model)
         owed = list(verdicts.owed(only_failed=config.only_failed))
         found, unusable = await _judge_all(verdicts, owed, config, progress, interrupts)
