@@ -107,7 +107,7 @@ async def together(provider: LocalTransformers, requests: Sequence[Request]) -> 
     owner, begin = provider._owner, threading.Event()
     owner.call(begin.wait)
     tasks = [asyncio.create_task(provider.complete(request)) for request in requests]
-    while len(owner._jobs) + sum(task.done() for task in tasks) < len(tasks):
+    while len(owner._rows) + sum(task.done() for task in tasks) < len(tasks):
         await asyncio.sleep(0)
     begin.set()
     return await asyncio.gather(*tasks, return_exceptions=True)
