@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import click
@@ -89,3 +90,21 @@ def test_the_options_in_the_readme_exist():
     of_others = {"--help", "--version", "--extra", "--threads-http", "--processes"}
     of_others |= {"--episodes", "--latency", "--tenfold"}  # of benchmarks
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | of_others
+
+
+def remedies() -> str:
+    """All that the product and its pages may tell a user to type."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    sources = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    return "\n".join(path.read_text(encoding="utf-8") for path in (*pages, *sources))
+
+
+def test_no_remedy_installs_the_stranger_of_our_name():
+    # On the public index `pbclient` is somebody else's project: what works is a clone.
+    assert re.findall(r"pip install \S*pbclient.*", remedies()) == []
+
+
+def test_every_extra_that_a_remedy_names_exists():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = set(re.findall(r"--extra ([\w-]+)", remedies()))
+    assert {"llama-server", "llamacpp", "transformers"} <= named <= declared.keys()

@@ -472,13 +472,10 @@ def test_what_is_not_installed_is_said_with_the_command_that_installs_it(monkeyp
     monkeypatch.setattr(installed, "version", missing)
     result = invoke("--provider", "transformers")
     assert result.exit_code == 4
-    assert "pip install 'pbclient[transformers]'" in result.stdout
+    assert "uv sync --extra transformers" in result.stdout
     found = json.loads(invoke("--provider", "transformers", "--json").stdout)
     assert found["transformers"]["installed"][0]["version"] is None
-    assert (
-        found["transformers"]["installed"][0]["missing"]
-        == "not installed: pip install 'pbclient[transformers]'"
-    )
+    assert found["transformers"]["installed"][0]["missing"] == "not installed: uv sync --extra transformers"
 
 
 BAD = {

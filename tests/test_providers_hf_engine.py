@@ -107,7 +107,7 @@ async def together(provider: LocalTransformers, requests: Sequence[Request]) -> 
     owner, begin = provider._owner, threading.Event()
     owner.call(begin.wait)
     tasks = [asyncio.create_task(provider.complete(request)) for request in requests]
-    while len(owner._jobs) + sum(task.done() for task in tasks) < len(tasks):
+    while len(owner._rows) + sum(task.done() for task in tasks) < len(tasks):
         await asyncio.sleep(0)
     begin.set()
     return await asyncio.gather(*tasks, return_exceptions=True)
@@ -215,21 +215,22 @@ def test_a_stop_text_ends_the_answer_before_it(folders):
     assert cut.usage.output_tokens < whole.usage.output_tokens
 
 
-VERDICTS = 'root ::= [01] ("," " "? [01]){2}'
+VERDICTS = 'root ::= [01] "," [01] "," [01]'
 
 
 @pytest.mark.parametrize("family", ["text", "qwen2.5-vl"])
 def test_verdicts_under_a_grammar_always_parse(folders, family):
     parts = (Picture(60, 60), "grade") if family != "text" else ("grade",)
     requests = [asking(*parts, f"answer {n}", grammar=VERDICTS, max_tokens=20) for n in range(6)]
-    requests += [asking(*parts, "answer", grammar=VERDICTS, max_tokens=20, temperature=2, seed=5)]
+    hot = {"grammar": VERDICTS, "max_tokens": 20, "temperature": 50}
+    requests += [asking(*parts, "answer", seed=seed, **hot) for seed in range(4)]
     requests += [asking(*parts, "free")]
     responses = asked(folders(family), lambda provider: together(provider, requests))
     for response in responses[:-1]:
-        assert re.fullmatch("[01](, ?[01]){2}", response.text)
+        assert re.fullmatch("[01](,[01]){2}", response.text)
         assert response.finish == "stop"
     assert len({response.text for response in responses}) > 2
-    assert not re.fullmatch("[01](, ?[01]){2}", responses[-1].text)
+    assert not re.fullmatch("[01](,[01]){2}", responses[-1].text)
 
 
 @pytest.mark.parametrize(
@@ -237,8 +238,7 @@ def test_verdicts_under_a_grammar_always_parse(folders, family):
     [
         ({"logprobs": True}, ParameterRejected, "does not know the option logprobs"),
         ({"temperature": -1}, BadRequest, "temperature is -1, but must be"),
-        ({"grammar": "root ::= [^a]"}, BadRequest, "negated class"),
-        ({"grammar": 'root ::= "é"'}, BadRequest, "cannot spell what the grammar asks for"),
+        ({"grammar": "root ::= [A-C]"}, BadRequest, "but must be the grammar of a verdict"),
         ({"chat_template_kwargs": {"tokenize": True}}, BadRequest, "chat template"),
     ],
 )
@@ -281,9 +281,10 @@ def test_an_answer_has_the_room_that_the_context_leaves(tmp_path):
 
 
 def test_an_answer_that_ends_at_once_is_one_that_says_nothing(tmp_path):
-    folder = tiny.llama(tmp_path / "m", forced_bos_token_id=2)
-    # Forced as the first token there is, which the library counts from the prompt: so by the grammar.
-    requests = [asking("x", grammar='root ::= ""?', temperature=heat) for heat in (0, 1)]
+    tokens = tiny.tokenizer()
+    mute = [token for token in range(len(tokens)) if token != tokens.eos_token_id]
+    folder = tiny.llama(tmp_path / "m", suppress_tokens=mute)
+    requests = [asking("x", temperature=heat) for heat in (0, 1)]
     for answer in asked(folder, lambda provider: together(provider, requests)):
         assert (answer.text, answer.finish) == ("", "stop")
         assert answer.usage.output_tokens > 0

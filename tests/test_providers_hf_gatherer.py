@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.hf.gatherer import SLACK, ClosedError, Gatherer, OutOfMemory
+from providers import Unusable
+from providers.hf.gatherer import SLACK, Gatherer, OutOfMemory
 
 LONG = 60.0  # s: a wait that only company ends
 
@@ -61,7 +62,7 @@ def finish(jobs: Sequence[Job]) -> None:
         assert job.done.wait(LONG)
 
 
-def queue_behind_a_batch(device: Device, gatherer: Gatherer[Job], jobs: Sequence[Job]) -> None:
+def queue_behind_a_batch(device: Device, gatherer: Gatherer, jobs: Sequence[Job]) -> None:
     """All jobs wait while one other job runs; then they go."""
     device.free.clear()
     first = Job(-1, kind="first")
@@ -244,7 +245,7 @@ def test_closing_ends_what_runs_fails_what_waits_and_does_the_last_work():
     assert done == ["device-owner"]
     gatherer.put(late := Job(2))
     assert {str(job.error) for job in (*jobs, late)} == {"The model was closed."}
-    with pytest.raises(ClosedError, match="closed"):
+    with pytest.raises(Unusable, match="closed"):
         gatherer.call(lambda: None)
     assert gatherer.close().result(LONG) is None
 

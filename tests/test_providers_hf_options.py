@@ -21,15 +21,14 @@ def test_every_option_is_read():
         "frequency_penalty": 2,
         "seed": 7,
         "stop": "end",
-        "grammar": "root ::= [01]",
+        "grammar": 'root ::= [01] "," [01]',
         "chat_template_kwargs": {"enable_thinking": False},
     }
     options = read_options(params)
     assert (options.max_tokens, options.temperature, options.top_p, options.top_k) == (9, 1.0, 0.5, 3)
     assert (options.repetition_penalty, options.presence_penalty, options.frequency_penalty) == (1.1, -1, 2)
     assert (options.seed, options.stop, options.template) == (7, ("end",), {"enable_thinking": False})
-    assert options.grammar is not None
-    assert options.grammar.alphabet == {"0", "1"}
+    assert options.verdicts == 2
 
 
 @pytest.mark.parametrize(
@@ -50,6 +49,9 @@ def test_every_option_is_read():
         ("stop", [""]),
         ("stop", 5),
         ("grammar", 5),
+        ("grammar", 'root ::= "yes" | "no"'),
+        ("grammar", 'root ::= [01] "," [01]\n'),
+        ("grammar", 'root ::= [01] ("," [01])*'),
         ("chat_template_kwargs", []),
     ],
 )
@@ -57,6 +59,13 @@ def test_a_value_that_cannot_be_is_named(name, value):
     with pytest.raises(BadRequest, match=f"The option {name} is .* but must be") as raised:
         read_options({"max_tokens": 9, name: value})
     assert type(raised.value) is BadRequest
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_the_grammar_that_judges_are_given_says_how_many_values(count):
+    grammar = "root ::= [01]" + ' "," [01]' * (count - 1)
+    assert read_options({"max_tokens": 9, "grammar": grammar}).verdicts == count
+    assert Options(max_tokens=9, verdicts=count, repetition_penalty=1.0).steered
 
 
 def test_an_unknown_option_is_named_with_those_that_are_known():
@@ -73,18 +82,18 @@ def test_an_output_limit_is_always_there():
 
 
 def test_what_is_open_is_as_the_model_has_it():
-    own = SimpleNamespace(do_sample=True, temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.05)
-    completed = Options(max_tokens=9).completed(own)
+    config = SimpleNamespace(do_sample=True, temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.05)
+    completed = Options(max_tokens=9).completed(config)
     assert (completed.temperature, completed.top_p, completed.top_k) == (0.7, 0.8, 20)
     assert completed.repetition_penalty == 1.05
     asked = Options(max_tokens=9, temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.0)
-    assert asked.completed(own) == asked
+    assert asked.completed(config) == asked
     assert not asked.steered
     assert completed.steered
 
 
-@pytest.mark.parametrize("own", [SimpleNamespace(), SimpleNamespace(do_sample=False, temperature=0.7)])
-def test_a_model_that_does_not_sample_takes_the_likeliest(own):
-    completed = Options(max_tokens=9).completed(own)
+@pytest.mark.parametrize("config", [SimpleNamespace(), SimpleNamespace(do_sample=False, temperature=0.7)])
+def test_a_model_that_does_not_sample_takes_the_likeliest(config):
+    completed = Options(max_tokens=9).completed(config)
     assert (completed.temperature, completed.top_p, completed.top_k) == (0, 1, 0)
     assert not completed.steered

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from providers import BadRequest, ContextExceeded, Unusable, Usage
-from providers.hf.gatherer import ClosedError, OutOfMemory
+from providers.hf.gatherer import OutOfMemory
 from providers.hf.options import Options
 from providers.hf.row import Prompt, Row
 
@@ -75,8 +75,7 @@ def test_beginning_again_forgets_what_was_said():
 @pytest.mark.parametrize(
     ("error", "expected", "said"),
     [
-        (Unusable("broken"), Unusable, "broken"),
-        (ClosedError(), Unusable, "The model was closed."),
+        (Unusable("The model was closed."), Unusable, "The model was closed."),
         (OutOfMemory("It is full."), BadRequest, "The model could not answer this request: It is full."),
         (KeyError(), BadRequest, "The model could not answer this request: KeyError"),
     ],

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from providers.hf.grammar import translate
+from providers import BadRequest
 from providers.hf.options import Options
-from providers.hf.sampler import Chooser, Constraint, Unspellable, Vocabulary
+from providers.hf.sampler import Sampler, Vocabulary
 
 torch = pytest.importorskip("torch", reason="the extra transformers is not installed")
 hf = pytest.importorskip("transformers", reason="the extra transformers is not installed")
@@ -33,16 +33,16 @@ class Tokens:
         return "".join(TEXTS[number] for number in ids if number)
 
     def batch_decode(self, ids: Any) -> list[str]:
-        return ["".join(TEXTS[number] for number in each) for each in ids]
+        return ["".join(TEXTS[number] for number in row) for row in ids]
 
 
 def vocabulary(ends: tuple[int, ...] = (0,)) -> Vocabulary:
     return Vocabulary(Tokens(), len(TEXTS), ends)
 
 
-def chooser(**options: Any) -> Chooser:
+def sampler(**options: Any) -> Sampler:
     completed = Options(max_tokens=9, **options).completed(SimpleNamespace())
-    return Chooser(completed, PROMPT, vocabulary())
+    return Sampler(completed, PROMPT, vocabulary())
 
 
 @pytest.fixture
@@ -51,16 +51,16 @@ def scores() -> Any:
 
 
 def test_without_options_nothing_changes(scores):
-    assert chooser()(scores, [1]) is scores
+    assert sampler()(scores, [1]) is scores
 
 
 def test_the_repetition_penalty_is_that_of_the_library(scores):
     theirs = hf.RepetitionPenaltyLogitsProcessor(1.7)(torch.tensor([[*PROMPT, 1, 8]]), scores[None])[0]
-    torch.testing.assert_close(chooser(repetition_penalty=1.7)(scores, [1, 8]), theirs)
+    torch.testing.assert_close(sampler(repetition_penalty=1.7)(scores, [1, 8]), theirs)
 
 
 def test_penalties_count_what_was_answered(scores):
-    changed = chooser(presence_penalty=0.5, frequency_penalty=0.25)(scores, [2, 2, 7])
+    changed = sampler(presence_penalty=0.5, frequency_penalty=0.25)(scores, [2, 2, 7])
     expected = scores.clone()
     expected[2] -= 1.0
     expected[7] -= 0.75
@@ -74,7 +74,7 @@ def test_draws_come_from_what_the_library_would_leave(scores, top_p, top_k):
         kept = hf.TopKLogitsWarper(top_k)(None, kept)
     kept = hf.TopPLogitsWarper(top_p)(None, kept) if top_p < 1 else kept
     shares = kept.softmax(-1)[0]
-    choose = chooser(temperature=1.3, top_p=top_p, top_k=top_k, seed=11)
+    choose = sampler(temperature=1.3, top_p=top_p, top_k=top_k, seed=11)
     drawn = Counter(int(choose(scores, []).argmax()) for _ in range(4000))
     assert set(drawn) <= set(shares.nonzero().flatten().tolist())
     for token, share in enumerate(shares.tolist()):
@@ -84,7 +84,7 @@ def test_draws_come_from_what_the_library_would_leave(scores, top_p, top_k):
 
 def test_a_seed_draws_the_same(scores):
     def draws(seed: int) -> list[int]:
-        choose = chooser(temperature=2.0, seed=seed)
+        choose = sampler(temperature=2.0, seed=seed)
         return [int(choose(scores, []).argmax()) for _ in range(20)]
 
     assert draws(1) == draws(1)
@@ -92,27 +92,29 @@ def test_a_seed_draws_the_same(scores):
 
 
 @pytest.mark.parametrize(
-    ("grammar", "said", "allowed"),
+    ("count", "ids", "allowed"),
     [
-        ('root ::= [01] ("," " "? [01]){1}', [], {1, 2, 5, 10}),
-        ('root ::= [01] ("," " "? [01]){1}', [1], {3, 6}),
-        ('root ::= [01] ("," " "? [01]){1}', [5], {1, 2, 4}),
-        ('root ::= [01] ("," " "? [01]){1}', [10], {0}),
-        ('root ::= "1" "0"*', [2], {0, 1}),
-        ('root ::= "yes"', [], {8}),
-        ('root ::= ""?', [], {0}),
+        (1, [], {1, 2}),
+        (1, [1], {0}),
+        (2, [], {1, 2, 5, 10}),
+        (2, [1], {3}),
+        (2, [5], {1, 2}),
+        (2, [1, 3], {1, 2}),
+        (2, [10], {0}),
+        (3, [10], {3}),
+        (3, [1, 3], {1, 2, 5, 10}),
     ],
 )
-def test_a_grammar_allows_what_can_still_become_an_answer(grammar, said, allowed):
-    assert set(Constraint(translate(grammar), vocabulary()).allowed(said)) == allowed
+def test_a_verdict_allows_what_can_still_become_one(count, ids, allowed):
+    assert set(vocabulary().verdict_tokens(count, ids)) == allowed
 
 
 def test_what_cannot_be_spelled_is_told():
-    with pytest.raises(Unspellable, match="cannot spell"):
-        Constraint(translate('root ::= "é"'), vocabulary()).allowed([])
+    with pytest.raises(BadRequest, match="cannot spell"):
+        vocabulary(ends=()).verdict_tokens(1, [1])
 
 
-def test_a_grammar_holds_also_when_drawing(scores):
-    choose = chooser(temperature=9.0, seed=1, grammar=translate("root ::= [01]"))
+def test_a_verdict_holds_also_when_drawing(scores):
+    choose = sampler(temperature=9.0, seed=1, verdicts=1)
     assert {int(choose(scores, []).argmax()) for _ in range(50)} == {1, 2}
     assert int(choose(scores, [1]).argmax()) == 0

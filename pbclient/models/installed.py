@@ -14,7 +14,7 @@ from providers.hf.model import NEEDED
 from providers.host_memory import free_memory, processors
 from providers.llama.binary import LIBRARY, Device, find_engine
 
-_MISSING = "not installed: pip install 'pbclient[{}]'"
+_MISSING = "not installed: uv sync --extra {}"
 
 
 @dataclass(frozen=True, slots=True)

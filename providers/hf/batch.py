@@ -14,7 +14,7 @@ from providers.errors import BadRequest, ContextExceeded, ImagesUnsupported, Unu
 from providers.hf.gatherer import OutOfMemory
 from providers.hf.model import Loaded, free, out_of_memory
 from providers.hf.row import Prompt, Row
-from providers.hf.sampler import Chooser, Unspellable
+from providers.hf.sampler import Sampler
 from providers.replies.error_text import one_line
 from providers.types import Json, Message
 
@@ -175,22 +175,22 @@ class _Steering:
         self._rows = rows
         self._vocabulary = loaded.vocabulary
         self._closing = closing
-        self._choosers = {
-            index: Chooser(row.options, row.read, loaded.vocabulary)
+        self._samplers = {
+            index: Sampler(row.options, row.read, loaded.vocabulary)
             for index, row in enumerate(rows)
             if row.options.steered
         }
 
     def choose(self, ids: Any, scores: Any) -> Any:
         """The scores with which the greedy choice is each row's own."""
-        for index, chooser in self._choosers.items():
+        for index, sampler in self._samplers.items():
             row = self._rows[index]
             if row.over:
                 continue
             try:
-                scores[index] = chooser(scores[index], row.ids)
-            except Unspellable as error:
-                row.fail(BadRequest(str(error)))
+                scores[index] = sampler(scores[index], row.ids)
+            except BadRequest as error:
+                row.fail(error)
         return scores
 
     def stop(self, ids: Any, scores: Any) -> Any:

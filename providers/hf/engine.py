@@ -68,7 +68,7 @@ class LocalTransformers:
         self._say = say
         self._batch = batch or BATCH[self.setting.device.partition(":")[0]]
         self._wait = wait
-        self._owner: Gatherer[Row] | None = None
+        self._owner: Gatherer | None = None
         self._loaded: Loaded | None = None
         self._facts: Mapping[str, Json] = {}
         self._loading: Future[None] | None = None
@@ -174,7 +174,7 @@ class LocalTransformers:
         if loaded is not None and owner is not None:
             transformers_batch.run(loaded, rows, lambda: owner.closing)
 
-    def _measured(self, loaded: Loaded, owner: Gatherer[Row]) -> Mapping[str, Json]:
+    def _measured(self, loaded: Loaded, owner: Gatherer) -> Mapping[str, Json]:
         return {**transformers_model.facts(loaded), "batch": owner.most}
 
     def _release(self) -> None:

@@ -26,7 +26,6 @@ from providers.replies.error_text import one_line
 from providers.types import Json
 
 NEEDED = ("torch", "transformers", "accelerate")
-_INSTALL = "uv sync --extra transformers, or pip install 'pbclient[transformers]'"
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _GB = 1e9
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -55,7 +54,7 @@ def engine() -> str:
     try:
         installed = {name: version(name) for name in NEEDED}
     except PackageNotFoundError as error:
-        raise Unusable(f"--provider transformers needs {error.name}: {_INSTALL}.") from None
+        raise Unusable(f"--provider transformers needs {error.name}: uv sync --extra transformers.") from None
     return f"transformers {installed['transformers']} / torch {installed['torch']}"
 
 

