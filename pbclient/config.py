@@ -15,8 +15,8 @@ from pathlib import Path
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.episodes.rules import Rules
 from pbclient.errors import InputError
+from pbclient.models.choice import DIRECT, LITELLM, Choice, judge_named
 from pbclient.models.engines import Engine
-from pbclient.models.model import DIRECT, LITELLM, Choice, judge_named, judge_wire
 from pbclient.models.sampling import refuse_own_options
 from providers.types import Json
 
@@ -216,7 +216,7 @@ def judge_choice(config: RunConfig) -> Choice | None:
         max_tokens=config.judge_max_tokens,
         price=config.judge_price,
         timeout=config.timeout,
-        wire=judge_wire(config.wire, config.judge_provider),
+        wire=config.wire,
         # Eyes are the model's: a judge reads text.
         engine=replace(config.engine, mmproj=None),
         grammar=config.judge_grammar,

@@ -19,8 +19,9 @@ from pbclient.cli.app import main
 from pbclient.cli.live import ending
 from pbclient.episodes.judge import Judged
 from pbclient.errors import InputError
+from pbclient.models.choice import DIRECT, judge_named
 from pbclient.models.engines import Engine
-from pbclient.models.model import DIRECT, judge_named, resolve
+from pbclient.models.model import resolve
 from pbclient.money.prices import describe as described
 from pbclient.money.prices import price_of, stated_in
 from pbclient.scheduler.interrupts import Interrupts

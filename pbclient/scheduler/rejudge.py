@@ -29,8 +29,9 @@ from pbclient.config import (
 )
 from pbclient.episodes.judge import Judge, Judged
 from pbclient.errors import InputError
+from pbclient.models.choice import LITELLM, Choice, judge_named
 from pbclient.models.engines import LOCAL, Engine
-from pbclient.models.model import LITELLM, Choice, Model, judge_named, judge_wire, resolve
+from pbclient.models.model import Model, resolve
 from pbclient.money.amounts import picodollars_down
 from pbclient.money.prices import stated_in
 from pbclient.progress import Progress
@@ -159,7 +160,7 @@ def _choice(provider: str, manifest: Mapping[str, Any], config: JudgeConfig) -> 
         max_tokens=config.max_tokens,
         price=config.price,
         grammar=config.grammar,
-        **_common(provider, manifest, config),
+        **_common(manifest, config),
     )
 
 
@@ -176,13 +177,13 @@ def _as_recorded(own: Mapping[str, Any], manifest: Mapping[str, Any], config: Ju
         max_tokens=config.max_tokens or own["params"].get("max_tokens"),
         price=config.price or stated_in(manifest.get("judge_prices")),
         grammar=config.grammar or own.get("grammar", False),
-        **_common(own["provider"], manifest, config),
+        **_common(manifest, config),
     )
 
 
-def _common(provider: str, manifest: Mapping[str, Any], config: JudgeConfig) -> dict[str, Any]:
+def _common(manifest: Mapping[str, Any], config: JudgeConfig) -> dict[str, Any]:
     """What a judge is given whoever it is."""
-    wire = judge_wire(manifest["settings"].get("wire", LITELLM), provider)
+    wire = manifest["settings"].get("wire", LITELLM)
     return {"wire": wire, **{name: getattr(config, name) for name in ("timeout", "offline", "engine")}}
 
 
