@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pbclient.models.engines import Engine
+from pbclient.models.engines import EngineOptions
 
 if TYPE_CHECKING:
     from providers import Json
@@ -32,7 +32,7 @@ class Choice:
     image_tokens: int | None = None
     timeout: float = 300.0
     wire: str = LITELLM
-    engine: Engine = field(default_factory=Engine)
+    engine: EngineOptions = field(default_factory=EngineOptions)
     grammar: bool = False
     prefix: str = ""
     sees: bool = True

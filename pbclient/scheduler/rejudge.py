@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,11 @@ from pbclient.calls.cached import answers_folder
 from pbclient.calls.pace import Pace
 from pbclient.calls.process import room_for
 from pbclient.calls.stack import Limits, Stack, open_stack
-from pbclient.config import (
-    DEFAULT_CONCURRENCY,
-    DEFAULT_MAX_COST,
-    DEFAULT_TIMEOUT,
-    check_max_cost,
-    check_timeout,
-    check_whole,
-)
+from pbclient.config import AS_THE_RUN, DEFAULT_MAX_COST, JudgeConfig
 from pbclient.episodes.judge import Judge, Judged
 from pbclient.errors import InputError
 from pbclient.models.choice import LITELLM, Choice, judge_named
-from pbclient.models.engines import LOCAL, Engine
+from pbclient.models.engines import LOCAL
 from pbclient.models.model import Model, resolve
 from pbclient.money.amounts import picodollars_down
 from pbclient.money.prices import stated_in
@@ -40,43 +32,6 @@ from pbclient.scheduler.verdict_files import Owed, Verdicts, beside, own_judge
 from pbclient.scheduler.workers import all_or_first_error
 from pbclient.scores.rescore import read_run, rescore_run
 from runs import Identity, RunFolder
-
-AS_THE_RUN = "as the run"
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeConfig:
-    """The options of `pbclient judge`. Without a `provider` the run's own judge is asked again.
-
-    `max_cost` is in dollars for the whole run, judging included; it may stay as the run has it.
-    Raises `InputError` on values that cannot be.
-    """
-
-    provider: str | None = None
-    model: str | None = None
-    base_url: str | None = None
-    max_tokens: int | None = None
-    price: str | None = None
-    grammar: bool = False
-    engine: Engine = field(default_factory=Engine)
-    only_failed: bool = False
-    max_cost: Decimal | str | None = AS_THE_RUN
-    concurrency: int = DEFAULT_CONCURRENCY
-    rpm: int | None = None
-    tpm: int | None = None
-    timeout: float = DEFAULT_TIMEOUT
-    cache_dir: Path | None = None
-    offline: bool = False
-
-    def __post_init__(self) -> None:
-        check_whole(self, "max_tokens", prefix="judge_")
-        check_whole(self, "concurrency", "rpm", "tpm")
-        check_timeout(self)
-        if self.max_cost != AS_THE_RUN:
-            check_max_cost(self)
-        if self.provider is None and (self.model or self.base_url):
-            raise InputError("--judge-model and --judge-base-url go with --judge-provider: name it too.")
-        self.engine.refuse_others({self.provider or ""})
 
 
 @dataclass(frozen=True)
