@@ -1,32 +1,52 @@
-"""What a user asks for: one frozen value that the command line, a notebook and a test fill alike.
+"""What a user asks for: frozen values that the command line, a notebook and a test fill alike.
 
-Only what can be checked without touching files, network or keys is checked here; what the
-options come to (a default model, a price, a data folder) is resolved in `plan`.
+Only what can be checked without files, network or keys is checked here; what the options come to (a default
+model, a price, a data folder) is resolved in `scheduler/plan.py`. The command line is made from these
+fields: importing them has to stay cheap.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.episodes.rules import Rules
 from pbclient.errors import InputError
-from pbclient.models.engines import Engine
-from pbclient.models.model import DIRECT, LITELLM, Choice, judge_named, judge_wire
+from pbclient.models.choice import DIRECT, LITELLM, Choice, judge_named
+from pbclient.models.engines import EngineOptions, refuse_other_engines
 from pbclient.models.sampling import refuse_own_options
-from providers.types import Json
+from pbclient.option import REQUIRED, Rule, check, flag, like, number, one_of, option, options, whole
+
+if TYPE_CHECKING:
+    from providers.types import Json
 
 DEFAULT_MAX_COST = Decimal(5)
-DEFAULT_CONCURRENCY = 64
-DEFAULT_TIMEOUT = 300.0
+AS_THE_RUN = "as the run"
+
+_DOLLARS = number("a number of dollars up to a billion, or none", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class CallLimits:
+    """How many calls at once and a minute, and how long one may take."""
+
+    concurrency: int = option(64, "Most calls at once.", group="speed", rule=whole())
+    rpm: int | None = option(None, "Most requests a minute.", group="speed", rule=whole())
+    tpm: int | None = option(None, "Most tokens a minute.", group="speed", rule=whole())
+    timeout: float = option(
+        300.0,
+        "Seconds for one attempt.",
+        group="speed",
+        rule=number("a positive number of seconds", above=0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(EngineOptions, CallLimits):
     """The options of `pbclient run`, named as its flags are. Raises `InputError` on values that cannot be.
 
     `limit` is in samples per data set, `max_cost` in dollars for the whole run (None lifts it),
@@ -36,202 +56,212 @@ class RunConfig:
     "valid" or "random"; `judge="none"` records open-ended answers without a verdict.
     """
 
-    provider: str
-    model: str | None = None
-    base_url: str | None = None
-    data: Path | None = None
-    datasets: tuple[str, ...] = ()
-    filter: str = "official"
-    mode: str = MCQA
-    hint: bool = False
-    reference: bool = False
-    history: bool = False
-    resize: bool = False
-    shots: int = 0
-    cot: bool = False
-    options: str = "valid"
-    judge: str | None = None
-    judge_provider: str | None = None
-    judge_model: str | None = None
-    judge_base_url: str | None = None
-    judge_max_tokens: int | None = None
-    judge_price: str | None = None
-    judge_grammar: bool = False
-    mmproj: Path | None = None
-    llama_server: str | None = None
-    slots: int | None = None
-    ctx: int | None = None
-    gpu_layers: int | None = None
-    overrides: tuple[str, ...] | None = None
-    device: str | None = None
-    dtype: str | None = None
-    attention: str | None = None
-    batch: int | None = None
-    limit: int | None = None
-    seed: int = 0
-    repeat: int = 1
-    max_tokens: int | None = None
-    temperature: float | None = 0.0
-    params: Mapping[str, Json] = field(default_factory=dict)
-    max_cost: Decimal | None = DEFAULT_MAX_COST
-    price: str | None = None
-    image_tokens: int | None = None
-    release_holds: bool = False
-    wire: str = LITELLM
-    concurrency: int = DEFAULT_CONCURRENCY
-    rpm: int | None = None
-    tpm: int | None = None
-    timeout: float = DEFAULT_TIMEOUT
-    cache_dir: Path | None = None
-    no_cache: bool = False
-    offline: bool = False
-    out: Path | None = None
-
-    @property
-    def engine(self) -> Engine:
-        """The options of engines on this machine."""
-        return Engine(**{each.name: getattr(self, each.name) for each in fields(Engine)})
+    provider: str = option(REQUIRED, "Who answers; `pbclient providers` lists them.", group="who")
+    model: str | None = option(
+        None, "Its name at the provider; a current vision model by default.", group="who"
+    )
+    base_url: str | None = option(None, "Any server that speaks the provider's protocol.", group="who")
+    wire: str = option(
+        LITELLM,
+        "Direct: without LiteLLM, at a small part of its processor time.",
+        group="who",
+        rule=one_of(LITELLM, DIRECT),
+    )
+    max_tokens: int | None = option(
+        None, "Output limit of a call; by default what suits the model.", group="who", rule=whole()
+    )
+    temperature: float | None = option(
+        0.0, "Dropped where the model rejects it.", group="who", rule=number("zero or more", least=0)
+    )
+    params: Mapping[str, Json] = option(
+        dict, "NAME=JSON, sent as it is; repeatable.", group="who", flag="--param"
+    )
+    data: Path | None = option(
+        None,
+        "The test/ folder; by default $PBCLIENT_DATA, what was downloaded, or built-in samples.",
+        group="what",
+    )
+    datasets: tuple[str, ...] = option(
+        (), "ROD, VSOD, MVP-N, IN-C, QD, CIT or COCO; repeatable.", group="what", flag="--dataset"
+    )
+    filter: str = option(
+        "official",
+        "Which samples: official, none (all), or a FILE that `pbclient filter` wrote.",
+        group="what",
+    )
+    limit: int | None = option(
+        None,
+        "Samples per data set; all by default, in oeg the benchmark's 100.",
+        group="what",
+        rule=whole(),
+    )
+    seed: int = option(0, "Seed of the order of episodes.", group="what", rule=whole(None))
+    repeat: int = option(1, "How often each episode is played.", group="what", rule=whole())
+    hint: bool = option(False, "Add the benchmark's hint to each question.", group="what")
+    reference: bool = option(False, "Show the unoccluded reference image only.", group="what")
+    history: bool = option(False, "Keep the conversation so far, images included.", group="what")
+    resize: bool = option(False, "Scale frames as the package does: short edge 224, not COCO.", group="what")
+    shots: int = option(0, "Examples before the question (ROD, MVP-N).", group="what", rule=whole(0))
+    cot: bool = option(False, "Examples that reason aloud; goes with --shots.", group="what")
+    options: str = option(
+        "valid",
+        "Random: suggestions that belong to other data sets.",
+        group="what",
+        rule=one_of("valid", "random"),
+    )
+    mode: str = option(
+        MCQA, "Multiple choice, or open-ended answers with a judge.", group="what", rule=one_of(MCQA, OEG)
+    )
+    judge: str | None = option(
+        None,
+        "None: record answers, and judge them later.",
+        group="what",
+        rule=Rule("none (a judge is named with --judge-provider)", "none".__eq__, ("none",)),
+    )
+    judge_provider: str | None = option(
+        None, "Who judges open-ended answers, as with --provider.", group="who"
+    )
+    judge_model: str | None = option(None, "The judge's name at its provider.", group="who")
+    judge_base_url: str | None = option(None, "Any server that speaks the judge's protocol.", group="who")
+    judge_max_tokens: int | None = option(
+        None, "Output limit of the judge; by default what suits it.", group="who", rule=whole()
+    )
+    judge_grammar: bool = option(
+        False,
+        "Let a judge on this machine write nothing but a verdict: it always parses.",
+        group="who",
+    )
+    max_cost: Decimal | None = option(
+        DEFAULT_MAX_COST,
+        "Dollars that the whole run may cost, or none.",
+        group="money",
+        rule=_DOLLARS,
+    )
+    price: str | None = option(
+        None, "IN,OUT in dollars per million tokens, for a model of unknown price.", group="money"
+    )
+    judge_price: str | None = option(None, "IN,OUT as with --price, for the judge.", group="money")
+    image_tokens: int | None = option(
+        None,
+        "Most tokens that one image is billed for; by default the provider's published rule.",
+        group="money",
+        rule=whole(),
+    )
+    release_holds: bool = option(False, "Free the holds of calls whose end is unknown.", group="money")
+    out: Path | None = option(
+        None, "The run folder, new or to be continued; else under ./results/.", group="where"
+    )
+    cache_dir: Path | None = option(
+        None, "Where answers are kept; by default the user's cache folder.", group="where"
+    )
+    no_cache: bool = option(False, "Share no answers with other runs.", group="where")
+    offline: bool = option(False, "Ask nobody: a miss is an error that names what differs.", group="where")
 
     def __post_init__(self) -> None:
-        _take_what_notebooks_write(self)
-        check_whole(self, "limit", "repeat", "max_tokens", "concurrency", "rpm", "tpm", "image_tokens")
-        check_whole(self, "judge_max_tokens", "slots", "ctx", "batch")
-        self.engine.refuse_others({self.provider, self.judge_provider or ""})
-        _one_of(self, "mode", MCQA, OEG)
-        _one_of(self, "options", "valid", "random")
-        _one_of(self, "wire", LITELLM, DIRECT)
-        if not isinstance(self.shots, int) or self.shots < 0:
-            raise InputError(f"--shots must be a whole number and at least 0, not {self.shots!r}.")
-        _judge(self)
-        check_timeout(self)
-        _number(self, "temperature", "zero or more", least=0.0)
-        check_max_cost(self)
-        if not isinstance(self.seed, int):
-            raise InputError(f"--seed must be a whole number, not {self.seed!r}.")
+        check(self)
+        refuse_other_engines(self, {self.provider, self.judge_provider or ""})
+        self._check_judge()
         if self.no_cache and self.offline:
             raise InputError("--offline answers from the cache: it cannot go with --no-cache.")
         refuse_own_options(self.params)
 
+    @property
+    def rules(self) -> Rules:
+        """The conditions under which episodes are played."""
+        return like(Rules, self, random_options=self.options == "random")
 
-def _take_what_notebooks_write(config: RunConfig) -> None:
-    """`data="folder"` and `datasets="ROD"` mean what they say."""
-    normal: dict[str, object] = {}
-    for name in ("data", "cache_dir", "out", "mmproj"):
-        if isinstance(getattr(config, name), str):
-            normal[name] = Path(getattr(config, name))
-    datasets = (config.datasets,) if isinstance(config.datasets, str) else tuple(config.datasets)
-    for name, value in {**normal, "datasets": datasets}.items():
-        object.__setattr__(config, name, value)  # the one way to normalise a frozen value
+    @property
+    def engine(self) -> EngineOptions:
+        """The options of engines on this machine."""
+        return like(EngineOptions, self)
 
+    @property
+    def model_choice(self) -> Choice:
+        """The model that the options name."""
+        return like(Choice, self)
 
-def _one_of(config: RunConfig, name: str, *values: str) -> None:
-    if getattr(config, name) not in values:
-        raise InputError(f"{_flag(name)} must be {' or '.join(values)}, not {getattr(config, name)!r}.")
-
-
-_JUDGE = ("judge_provider", "judge_model", "judge_base_url", "judge_max_tokens", "judge_price")
-
-
-def _judge(config: RunConfig) -> None:
-    """A judge where one is needed, and none where it would have nothing to do."""
-    named = [name for name in (*_JUDGE, "judge_grammar") if getattr(config, name) not in (None, False)]
-    if config.judge not in (None, "none"):
-        raise InputError(f"--judge takes none; a judge is named with --judge-provider, not {config.judge!r}.")
-    if config.mode == MCQA and (named or config.judge):
-        flag = _flag(named[0]) if named else "--judge"
-        raise InputError(f"{flag} belongs to --mode oeg: multiple choice needs no judge.")
-    if config.judge == "none" and named:
-        raise InputError(f"--judge none asks no judge: leave it or {_flag(named[0])} out.")
-    if config.mode == OEG and config.judge is None and config.judge_provider is None:
-        raise InputError(
-            "--mode oeg needs a judge: name one with --judge-provider, or only record with --judge none."
+    @property
+    def judge_choice(self) -> Choice | None:
+        """The judge that the options name."""
+        if self.judge_provider is None:
+            return None
+        return judge_named(
+            self.judge_provider,
+            model=self.judge_model,
+            base_url=self.judge_base_url,
+            max_tokens=self.judge_max_tokens,
+            price=self.judge_price,
+            grammar=self.judge_grammar,
+            # Eyes are the model's: a judge reads text.
+            engine=replace(self.engine, mmproj=None),
+            **{name: getattr(self, name) for name in ("timeout", "wire", "offline")},
         )
 
+    def _check_judge(self) -> None:
+        """A judge where one is needed, and none where it would have nothing to do."""
+        given = [
+            flag(each)
+            for each in options(self)
+            if each.name.startswith("judge_") and getattr(self, each.name) not in (None, False)
+        ]
+        if self.mode == MCQA and (given or self.judge):
+            first = given[0] if given else "--judge"
+            raise InputError(f"{first} belongs to --mode oeg: multiple choice needs no judge.")
+        if self.judge == "none" and given:
+            raise InputError(f"--judge none asks no judge: leave it or {given[0]} out.")
+        if self.mode == OEG and self.judge is None and self.judge_provider is None:
+            raise InputError(
+                "--mode oeg needs a judge: name one with --judge-provider, or only record with --judge none."
+            )
 
-def check_whole(config: object, *names: str, prefix: str = "") -> None:
-    """Raises `InputError` for a field of this name, set, that is no whole number of at least 1.
 
-    Its flag is named as the field, after `prefix`.
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig(EngineOptions, CallLimits):
+    """The options of `pbclient judge`. Without a `provider` the run's own judge is asked again.
+
+    `max_cost` is in dollars for the whole run, judging included; it may stay as the run has it.
+    Raises `InputError` on values that cannot be.
     """
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise InputError(f"{_flag(prefix + name)} must be a whole number and at least 1, not {value!r}.")
 
-
-def check_timeout(config: object) -> None:
-    """Raises `InputError` for a `timeout` that is no positive number of seconds."""
-    _number(config, "timeout", "a positive number of seconds", above=0.0)
-
-
-def check_max_cost(config: object) -> None:
-    """Takes 5 and 0.1 for decimals. Raises `InputError` for a `max_cost` that is no amount of dollars."""
-    _number(config, "max_cost", "a number of dollars up to a billion, or none", least=0.0)
-    value = getattr(config, "max_cost", None)
-    if value is not None:
-        object.__setattr__(config, "max_cost", Decimal(str(value)))  # as above
-
-
-def _number(
-    config: object, name: str, what: str, least: float = float("-inf"), above: float = float("-inf")
-) -> None:
-    value = getattr(config, name)
-    if value is None:
-        return
-    number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-    # NaN compares as false everywhere (and a Decimal one raises), and a billion keeps every sum exact.
-    if not (number and math.isfinite(value) and value <= 10**9 and value >= least and value > above):
-        raise InputError(f"{_flag(name)} must be {what}, not {value}.")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def model_choice(config: RunConfig) -> Choice:
-    return Choice(
-        provider=config.provider,
-        model=config.model,
-        base_url=config.base_url,
-        max_tokens=config.max_tokens,
-        temperature=config.temperature,
-        params=config.params,
-        price=config.price,
-        image_tokens=config.image_tokens,
-        timeout=config.timeout,
-        wire=config.wire,
-        engine=config.engine,
-        offline=config.offline,
+    provider: str | None = option(
+        None, "Who judges; by default the run's own judge.", group="who", flag="--judge-provider"
     )
-
-
-def judge_choice(config: RunConfig) -> Choice | None:
-    """The judge that the options name."""
-    if config.judge_provider is None:
-        return None
-    return judge_named(
-        config.judge_provider,
-        model=config.judge_model,
-        base_url=config.judge_base_url,
-        max_tokens=config.judge_max_tokens,
-        price=config.judge_price,
-        timeout=config.timeout,
-        wire=judge_wire(config.wire, config.judge_provider),
-        # Eyes are the model's: a judge reads text.
-        engine=replace(config.engine, mmproj=None),
-        grammar=config.judge_grammar,
-        offline=config.offline,
+    model: str | None = option(None, "Its name at the provider.", group="who", flag="--judge-model")
+    base_url: str | None = option(
+        None, "Any server that speaks its protocol.", group="who", flag="--judge-base-url"
     )
-
-
-def rules_of(config: RunConfig) -> Rules:
-    return Rules(
-        hint=config.hint,
-        reference=config.reference,
-        history=config.history,
-        resize=config.resize,
-        shots=config.shots,
-        cot=config.cot,
-        random_options=config.options == "random",
-        seed=config.seed,
+    max_tokens: int | None = option(
+        None,
+        "Output limit; by default what suits it.",
+        group="who",
+        flag="--judge-max-tokens",
+        rule=whole(),
     )
+    grammar: bool = option(False, "Let it write nothing but a verdict.", group="who", flag="--judge-grammar")
+    only_failed: bool = option(
+        False, "Only answers that this judge of the run left without a verdict.", group="what"
+    )
+    max_cost: Decimal | str | None = option(
+        AS_THE_RUN,
+        "Dollars that the whole run may cost, judging included, or none.",
+        group="money",
+        rule=_DOLLARS,
+    )
+    price: str | None = option(
+        None, "IN,OUT in dollars per million tokens.", group="money", flag="--judge-price"
+    )
+    cache_dir: Path | None = option(
+        None, "Where answers are kept; by default as the run keeps them.", group="where"
+    )
+    offline: bool = option(False, "Ask nobody: only verdicts that the cache holds.", group="where")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.provider is None and (self.model or self.base_url):
+            raise InputError("--judge-model and --judge-base-url go with --judge-provider: name it too.")
+        refuse_other_engines(self, {self.provider or ""})
+
+    @property
+    def engine(self) -> EngineOptions:
+        """The options of engines on this machine."""
+        return like(EngineOptions, self)

@@ -1,13 +1,11 @@
-"""How far a run has come: counters that the run moves and a panel or a log reads.
-
-Numbers only; how they are shown is `panel`'s business, how they are scored `scores`'.
-"""
+"""How far a run has come: counters that the run moves and a panel or a log reads."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,11 +25,6 @@ class Activity:
 
 
 _CURRENT: ContextVar[Activity | None] = ContextVar("pbclient_activity", default=None)
-
-
-def begin(activity: Activity) -> None:
-    """Make `activity` the one that this task and its children report to."""
-    _CURRENT.set(activity)
 
 
 class waits_for:  # noqa: N801 - used like a function
@@ -98,13 +91,24 @@ class Progress:
     def finished(self) -> int:
         return sum(tally.finished for tally in self.datasets.values())
 
+    @contextmanager
+    def activity(self, name: str) -> Iterator[None]:
+        """Show `name` among what is running; in the block this task says what it waits for."""
+        activity = Activity(name, since=self.clock())
+        self.active[id(activity)] = activity
+        _CURRENT.set(activity)
+        try:
+            yield
+        finally:
+            del self.active[id(activity)]
+
     def plan(self, planned: Mapping[str, int]) -> None:
         """How many episodes each data set will have."""
         self.started = self.clock()
         self.datasets = {name: Tally(planned=count) for name, count in planned.items()}
 
     def count(self, episode: Mapping[str, Any]) -> None:
-        """An episode is finished (now, or in an earlier life of this run)."""
+        """Count an episode that is finished, now or in an earlier life of this run."""
         tally = self.datasets.setdefault(episode["dataset"], Tally())
         tally.finished += 1
         self.outcomes[episode["outcome"]] += 1

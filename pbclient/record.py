@@ -1,46 +1,31 @@
-"""How an episode is written down: its line in the run folder and the records of its calls.
-
-The shapes of DESIGN, section 7. What the words mean is decided by who plays.
-"""
+"""The recorded forms of an episode, its turns and its calls (DESIGN, section 7)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from providers import Finish, Json, Usage
-
-
-class Reply(NamedTuple):
-    """An answer; `key` is None when no model was asked."""
-
-    text: str
-    finish: Finish = "stop"
-    usage: Usage | None = None
-    key: str | None = None
-    images: int = 0
-    model: str | None = None
-
+from providers import Json, Response
 
 type Record = dict[str, Json]
 
 
-def call(reply: Reply, booked: Record, seconds: float) -> Record:
-    """What is recorded of any call: the answer, and what the books say of it."""
-    said: Record = {
-        "answer": reply.text,
+def call(response: Response, booked: Record, seconds: float) -> Record:
+    """The record of any call: the answer, and what the books say of it."""
+    record: Record = {
+        "answer": response.text,
         **booked,
-        "usage": reply.usage._asdict() if reply.usage else None,
+        "usage": response.usage._asdict() if response.usage else None,
         "seconds": 0.0 if booked["cached"] else round(seconds, 3),
-        "key": reply.key,
+        "key": response.key,
     }
-    if reply.model:
-        said["model"] = reply.model
-    return said
+    if response.model:
+        record["model"] = response.model
+    return record
 
 
 def turn(state: Mapping[str, Any], recorded: Record) -> Record:
-    """A turn, from its recorded call, before the environment has evaluated the answer."""
+    """The record of a turn, from that of its call, before the environment has evaluated the answer."""
     return {
         "image": state["image_path"],
         "prompt": state["prompt"],
@@ -64,8 +49,8 @@ def episode(
     error: str | None = None,
     **more: Json,
 ) -> Record:
-    """The line of a finished episode; `more` are the fields that only some episodes have."""
-    line: Record = {
+    """The record of a finished episode; `more` are the fields that only some episodes have."""
+    record: Record = {
         "dataset": dataset,
         "sample": sample,
         "repeat": repeat,
@@ -74,11 +59,11 @@ def episode(
         "suggestions": suggestions,
     }
     if error:
-        line["error"] = error
-    return {**line, **more, "turns": list(turns)}
+        record["error"] = error
+    return {**record, **more, "turns": list(turns)}
 
 
-def calls(line: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Every call that an episode line records: the model's turns, then the judge's."""
-    yield from line.get("turns") or ()
-    yield from (line.get("verdict") or {}).get("turns") or ()
+def calls(episode: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every call in the record of an episode: the model's turns, then the judge's."""
+    yield from episode.get("turns") or ()
+    yield from (episode.get("verdict") or {}).get("turns") or ()

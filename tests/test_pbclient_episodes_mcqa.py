@@ -18,9 +18,8 @@ from pbclient.episodes.rules import Rules
 from pbclient.errors import FrameError
 from pbclient.money.books import NoBooks
 from pbclient.money.budget import BudgetExhausted
-from pbclient.record import Reply
 from pbclient.scores.summary import OUTCOMES, rescore
-from providers import BadRequest, RequestRefused, ServerFault
+from providers import BadRequest, RequestRefused, Response, ServerFault
 
 
 @cache
@@ -73,11 +72,11 @@ class Failing:
     error: Exception
     asked: int = 0
 
-    async def answer(self, view: View) -> Reply:
+    async def answer(self, view: View) -> Response:
         self.asked += 1
         if self.asked == 2:
             raise self.error
-        return Reply(baselines(0)["always-ask"](view))
+        return Response(baselines(0)["always-ask"](view), "stop")
 
 
 @pytest.mark.parametrize(
@@ -103,8 +102,8 @@ def test_errors_are_outcomes_with_their_sentence_and_the_turns_before(samples, e
 @pytest.mark.parametrize("finish", ["refusal", "length"])
 def test_what_is_no_answer_never_reaches_the_environment(samples, finish):
     class Declining:
-        async def answer(self, view: View) -> Reply:
-            return Reply("A", finish)
+        async def answer(self, view: View) -> Response:
+            return Response("A", finish)
 
     sample, row = rows(samples)[0]
     line = play(sample, row, Declining())
@@ -117,7 +116,7 @@ def test_bugs_and_cancellation_pass(samples):
     for error in (ZeroDivisionError, asyncio.CancelledError):
 
         class Broken:
-            async def answer(self, view: View, error: type[BaseException] = error) -> Reply:
+            async def answer(self, view: View, error: type[BaseException] = error) -> Response:
                 raise error
 
         with pytest.raises(error):
@@ -154,8 +153,8 @@ def test_the_random_baseline_is_seeded_by_its_place_and_by_the_seed(samples):
 def test_a_model_that_says_nothing_has_no_answer(samples):
     @dataclass
     class Silent:
-        async def answer(self, view: View) -> Reply:
-            return Reply("\n", key="0")
+        async def answer(self, view: View) -> Response:
+            return Response("\n", "stop", key="0")
 
     sample, row = rows(samples)[0]
     line = play(sample, row, Silent())

@@ -27,10 +27,9 @@ from pbclient.forecast.costs import Forecast, Range
 from pbclient.forecast.estimate import Estimate, Figures, Reach, estimate
 from pbclient.images.pictures import Pictures
 from pbclient.money.books import NoBooks
-from pbclient.record import Reply
 from pbclient.report.estimate import lines
 from pbclient.scheduler.plan import prepare
-from providers import Usage
+from providers import Response, Usage
 from providers.catalog.image_tokens import bound as image_bound
 from providers.loopback.server import LoopbackServer, full_usage, rough_usage
 from runs import ConfigDiffers
@@ -68,13 +67,13 @@ class Scripted:
         self.pictures = pictures
         self.script: dict[tuple[str, str], str] = {}
 
-    async def answer(self, view) -> Reply:
+    async def answer(self, view) -> Response:
         picture = await self.pictures.open(view.state["image_path"], view.state["transform"])
         data = (await picture.encode()).data
         question = multiple_choice(view.state["prompt"], view.state["options"])
         answer = self.policy(view)
         self.script[question, hashlib.sha256(data).hexdigest()] = answer
-        return Reply(answer)
+        return Response(answer, "stop")
 
 
 @pytest.fixture(scope="module")

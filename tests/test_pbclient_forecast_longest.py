@@ -25,7 +25,6 @@ from pbclient.images.frames import FrameStore
 from pbclient.images.pictures import HEAD_BYTES, Pictures
 from pbclient.money.books import NoBooks
 from pbclient.money.bounds import Bounds
-from pbclient.record import Reply
 from pbclient.scheduler.plan import prepare
 from providers import Request, Response
 
@@ -108,13 +107,13 @@ class Choosing:
     choices: list[int]
     words: int
 
-    async def answer(self, view: View) -> Reply:
+    async def answer(self, view: View) -> Response:
         await self.inner.answer(view)
         offered = [text for text in view.state["options"] if not abstention(text)]
         choice = offered[self.choices[view.turn % len(self.choices)] % len(offered)]
         # Up to the longest that so many tokens can be.
         room = LONGEST_TOKEN * MOST - len(choice) - 3
-        return Reply(f"{'x' * min(self.words, room)}A. {choice}")
+        return Response(f"{'x' * min(self.words, room)}A. {choice}", "stop")
 
 
 MOST = 20

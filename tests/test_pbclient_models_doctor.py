@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 from pbclient.cli.app import main
 from pbclient.errors import InputError
 from pbclient.models.doctor import DoctorConfig, examine
-from pbclient.models.engines import Engine
 from pbclient.models.findings import to_json
 from pbclient.models.trials import AT_ONCE, MAX_TOKENS, Picture, first_difference
 from providers import ConnectionFailed
@@ -83,7 +82,7 @@ def gguf(files) -> tuple[Path, Path]:
 
 def _llamacpp(gguf, **options) -> dict:
     model, mmproj = gguf
-    return {"provider": "llamacpp", "model": str(model), "engine": Engine(mmproj=mmproj, ctx=1024, **options)}
+    return {"provider": "llamacpp", "model": str(model), "mmproj": mmproj, "ctx": 1024, **options}
 
 
 def _holds_together(found: dict) -> None:

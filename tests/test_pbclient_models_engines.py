@@ -16,7 +16,7 @@ import pytest
 
 from pbclient import RunConfig, evaluate
 from pbclient.errors import InputError
-from pbclient.models.engines import Engine
+from pbclient.models.engines import EngineOptions, options_of
 from pbclient.progress import Progress
 from providers import Unusable
 
@@ -208,7 +208,7 @@ def test_options_of_another_engine_are_refused():
         RunConfig(provider="openai", mmproj=Path("x.gguf"))
     with pytest.raises(InputError, match="--batch is an option of --provider transformers"):
         RunConfig(provider="llamacpp", model="x.gguf", batch=4)
-    assert Engine(slots=2).of("transformers") == {}
+    assert options_of("transformers", EngineOptions(slots=2)) == {}
 
 
 def _lines(path: Path) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pbclient.errors import InputError
-from pbclient.models.model import Choice, resolve
+from pbclient.models.choice import Choice
+from pbclient.models.model import resolve
 from providers.direct.anthropic import NO_EFFORT
 
 

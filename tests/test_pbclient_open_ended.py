@@ -20,8 +20,9 @@ from pbclient import RunConfig, evaluate
 from pbclient.benchmark.open_ended import hint, subset
 from pbclient.benchmark.package import DATA_SETS, kept_ids
 from pbclient.calls.retrying import RetryPolicy
+from pbclient.config import JudgeConfig
 from pbclient.errors import InputError
-from pbclient.scheduler.rejudge import JudgeConfig, rejudge
+from pbclient.scheduler.rejudge import rejudge
 from pbclient.scores.rescore import rescore_run
 from providers.loopback.server import Fault, LoopbackServer
 

@@ -41,7 +41,7 @@ def live(path: Path, config: dict[str, Any], lines: list[dict[str, Any]]) -> dic
     """One life of a run that plays those of `lines` that are not finished; the summary that it leaves."""
     manifest = {"id": "x", "config": config, "planned": {"ROD": 9}, "settings": {}}
     with RunFolder.start(path, manifest) as folder, Recording(folder, Progress()) as recording:
-        finished = recording.take_up(OWED, NoBooks())
+        finished = recording.resume(OWED, NoBooks())
         for line in {identity(line): line for line in lines}.values():
             if identity(line) not in finished:
                 recording.append(line)
@@ -85,4 +85,4 @@ def test_a_damaged_line_is_named_before_anything_is_asked(tmp_path: Path, file: 
         Recording(folder, Progress()) as recording,
         pytest.raises(InputError, match=r"^Episode QD 17 \(repeat -1\) has no valid 'repeat'"),
     ):
-        recording.take_up(OWED, NoBooks())
+        recording.resume(OWED, NoBooks())

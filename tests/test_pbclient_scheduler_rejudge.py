@@ -17,14 +17,15 @@ from pbclient import RunConfig, evaluate
 from pbclient.calls.key import request_json, response_json
 from pbclient.cli.app import main
 from pbclient.cli.live import ending
+from pbclient.config import JudgeConfig
 from pbclient.episodes.judge import Judged
 from pbclient.errors import InputError
-from pbclient.models.engines import Engine
-from pbclient.models.model import DIRECT, judge_named, resolve
+from pbclient.models.choice import DIRECT, judge_named
+from pbclient.models.model import resolve
 from pbclient.money.prices import describe as described
 from pbclient.money.prices import price_of, stated_in
 from pbclient.scheduler.interrupts import Interrupts
-from pbclient.scheduler.rejudge import JudgeConfig, Rejudged, rejudge
+from pbclient.scheduler.rejudge import Rejudged, rejudge
 from pbclient.scheduler.verdict_files import Verdicts, own_judge
 from pbclient.scores.rescore import rescore_run
 from providers import Message, Request, Response
@@ -339,7 +340,7 @@ def test_what_the_user_stated_is_remembered_and_nothing_else():
         ({"max_cost": "much"}, "--max-cost"),
         ({"model": "x"}, "--judge-provider"),
         ({"base_url": "http://127.0.0.1:1"}, "--judge-provider"),
-        ({"engine": Engine(device="cpu"), "provider": "openai"}, "--device"),
+        ({"device": "cpu", "provider": "openai"}, "--device"),
     ],
 )
 def test_values_that_cannot_be_are_refused(options, words):

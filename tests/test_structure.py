@@ -76,8 +76,8 @@ def test_a_planted_import_is_found(planted):
 # From the ground up: a room uses what stands to its left and nothing to its right.
 ORDER = {
     "providers": "errors types host_memory weights catalog replies hosted direct llama hf loopback",
-    "pbclient": "errors record benchmark images progress turnstile data reward money scores models compare"
-    " episodes calls config scheduler forecast report cli",
+    "pbclient": "errors option record benchmark images progress turnstile data reward money scores models"
+    " compare episodes calls config scheduler forecast report cli",
 }
 ROOMS = {package: rooms.split() for package, rooms in ORDER.items()}
 

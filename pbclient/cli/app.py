@@ -18,7 +18,7 @@ from pbclient.cli.compare import compare, filter_
 from pbclient.cli.data import data
 from pbclient.cli.doctor import doctor
 from pbclient.cli.judge import judge
-from pbclient.cli.options import FOLDER, config_from, run_options
+from pbclient.cli.options import FOLDER, ConfiguredCommand
 from pbclient.report.summary import print_summary
 from pbclient.report.terminal import print_lines
 
@@ -72,9 +72,7 @@ def demo() -> None:
     show(click.echo)
 
 
-@main.command()
-@run_options
-@click.option("--release-holds", is_flag=True, help="Free the holds of calls whose end is unknown.")
+@main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--debug", is_flag=True, help="Say at the end what held the event loop up.")
 def run(as_json: bool, debug: bool, **options: Any) -> None:
@@ -82,24 +80,23 @@ def run(as_json: bool, debug: bool, **options: Any) -> None:
     from pbclient.cli.live import play
     from pbclient.config import RunConfig
 
-    config: RunConfig = config_from(options)
-    result = play(config, debug=debug)
+    result = play(RunConfig(**options), debug=debug)
     print_summary(result.summary, as_json)
     _print_ending(result)
     sys.exit(result.exit_code)
 
 
-@main.command()
-@run_options
+@main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig", without={"release_holds"})
 @click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
 def estimate(as_json: bool, **options: Any) -> None:
     """What a run with these options will cost and tell. Asks nobody, needs no key."""
     import json
 
+    from pbclient.config import RunConfig
     from pbclient.forecast.estimate import estimate as estimated
     from pbclient.report.estimate import lines
 
-    found = estimated(config_from(options))
+    found = estimated(RunConfig(**options))
     print_lines([json.dumps(found.to_json(), indent=2)] if as_json else list(lines(found)))
 
 

@@ -7,16 +7,10 @@ from typing import Any
 
 import click
 
-from pbclient.cli.options import FOLDER, TEXT, engine_options
+from pbclient.cli.options import ConfiguredCommand
 
 
-@click.command()
-@click.option("--provider", type=TEXT, help="What to look at; without it: what there is to choose from.")
-@click.option("--model", type=TEXT, help="llamacpp: a .gguf file; transformers: a folder or a hub name.")
-@click.option("--base-url", type=TEXT, help="A server of your own.")
-@click.option("--price", type=TEXT, help="IN,OUT in dollars per million tokens; 0,0 lets it be tried out.")
-@click.option("--mmproj", type=FOLDER, help="llamacpp: the projector file that gives the model eyes.")
-@engine_options
+@click.command(cls=ConfiguredCommand, config="pbclient.models.doctor.DoctorConfig")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def doctor(as_json: bool, **options: Any) -> None:
     """What is installed, whether a model sees, how fast it is, and whether batching changes its answers.
@@ -26,14 +20,11 @@ def doctor(as_json: bool, **options: Any) -> None:
     import asyncio
     import json
     import time
-    from dataclasses import fields
 
     from pbclient.models.doctor import DoctorConfig, examine
-    from pbclient.models.engines import Engine
     from pbclient.models.findings import Finding, to_json
 
-    engine = Engine(**{each.name: options.pop(each.name) for each in fields(Engine)})
-    config = DoctorConfig(**options, engine=engine)
+    config = DoctorConfig(**options)
     found: list[Finding] = []
 
     def tell(finding: Finding) -> None:

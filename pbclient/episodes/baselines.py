@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pbclient.benchmark.package import guarded
 from pbclient.episodes.players import View
 from pbclient.models.listing import BASELINES
-from pbclient.record import Reply
+from providers import Response
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class BaselinePlayer:
 
     policy: Callable[[View], str]
 
-    async def answer(self, view: View) -> Reply:
-        return Reply(guarded(lambda: self.policy(view)))
+    async def answer(self, view: View) -> Response:
+        return Response(guarded(lambda: self.policy(view)), "stop")
 
 
 def abstention(option: str) -> bool:

@@ -16,7 +16,7 @@ from pbclient.benchmark.open_ended import VerdictFigures, judge_messages, read_v
 from pbclient.errors import PbclientError
 from pbclient.money.books import Books
 from pbclient.money.budget import BudgetExhausted
-from pbclient.record import Record, Reply
+from pbclient.record import Record
 from providers import Json, Provider, ProviderError, Request, Response
 
 DRAWS = 2
@@ -74,9 +74,9 @@ class Judge:
         try:
             # An attempt that was cut short is finished, one that came to its end followed by another.
             for repeat in range(len(calls), (len(calls) // DRAWS + 1) * DRAWS):
-                reply = await self._ask(question, repeat, calls)
-                verdict = self._read(question, reply.text)
-                if verdict.parsed and reply.finish == "stop":
+                response = await self._ask(question, repeat, calls)
+                verdict = self._read(question, response.text)
+                if verdict.parsed and response.finish == "stop":
                     return self._judged("resolved", question, calls, verdict)
         except BudgetExhausted as exhausted:
             return self._judged("budget", question, calls, error=str(exhausted))
@@ -84,16 +84,15 @@ class Judge:
             error = f"The judge could not be asked: {failure}"
         return self._judged("judge_failed", question, calls, error=error)
 
-    async def _ask(self, question: Question, repeat: int, calls: list[Record]) -> Reply:
+    async def _ask(self, question: Question, repeat: int, calls: list[Record]) -> Response:
         messages = judge_messages(question.prompt, question.valid[0], question.answer)
         started = self.clock()
         # An episode whose answer is bought comes before one that has none yet.
         params = {**self.params, "grammar": verdict_grammar(question)} if self.grammar else self.params
         response = await self.provider.complete(Request(messages, params, repeat, turn=1))
-        reply = _reply(response)
-        call = record.call(reply, self.books.entry(reply), self.clock() - started)
-        calls.append({**call, "finish": reply.finish})
-        return reply
+        call = record.call(response, self.books.entry(response), self.clock() - started)
+        calls.append({**call, "finish": response.finish})
+        return response
 
     def _read(self, question: Question, text: str) -> VerdictFigures:
         return read_verdict(*question.valid, text, question.dataset)
@@ -117,10 +116,6 @@ class Judge:
             "turns": list(calls),
         }
         return Judged(outcome, record, error)
-
-
-def _reply(response: Response) -> Reply:
-    return Reply(response.text, response.finish, response.usage, response.key, model=response.model)
 
 
 def verdict_grammar(question: Question) -> str:

@@ -20,8 +20,8 @@ from pbclient.episodes.rules import Examples, Exchange, Rules
 from pbclient.errors import PbclientError
 from pbclient.money.books import Books
 from pbclient.money.budget import BudgetExhausted
-from pbclient.record import Record, Reply
-from providers import Json, ProviderError, RequestRefused
+from pbclient.record import Record
+from providers import Json, ProviderError, RequestRefused, Response
 
 type Failure = tuple[str, str]
 
@@ -72,17 +72,17 @@ class Episode:
         state = self.rules.state(environment)
         view = self._view(environment, state)
         started = self.clock()
-        reply = await self.player.answer(view)
-        call = record.call(reply, self.books.entry(reply), self.clock() - started)
+        response = await self.player.answer(view)
+        call = record.call(response, self.books.entry(response, view.images), self.clock() - started)
         turn = record.turn(state, call)
         self.turns.append(turn)
-        failure = unscorable(reply)
+        failure = unscorable(response)
         if failure is None:
-            self.rules.evaluate(environment, self.sample, self.repeat, reply.text)
+            self.rules.evaluate(environment, self.sample, self.repeat, response.text)
             turn["action"] = environment.action_evaluation_history[-1]
             turn["category"] = environment.category_evaluation_history[-1]
             if self.rules.history:
-                self._past.append(Exchange(state, reply.text))
+                self._past.append(Exchange(state, response.text))
         return failure
 
     def _view(self, environment: Environment, state: State) -> View:
@@ -125,13 +125,13 @@ def failure_of(error: ProviderError | PbclientError) -> Failure:
     return "failed", str(error)
 
 
-def unscorable(reply: Reply) -> Failure | None:
+def unscorable(response: Response) -> Failure | None:
     """The outcome and the reason when an answer is none that can be scored."""
-    if reply.finish == "refusal":
-        return "refused", f"The model or a filter declined to answer: {reply.text or 'no text'}"
-    if reply.finish == "length":
+    if response.finish == "refusal":
+        return "refused", f"The model or a filter declined to answer: {response.text or 'no text'}"
+    if response.finish == "length":
         return "truncated", "The answer was cut off by the output limit: raise --max-tokens."
-    if reply.key and not reply.text.strip():
+    if response.key and not response.text.strip():
         # From afar nothing is a fault and is asked for again; a model here has ended its answer itself.
         return "refused", "The model said nothing."
     return None

@@ -56,10 +56,10 @@ class OpenEpisode:
         sample = self.sample
         view = View(environment, state, sample.dataset, sample.id, self.repeat, 0)
         started = self.clock()
-        reply = await self.player.answer(view)
-        call = record.call(reply, self.books.entry(reply), self.clock() - started)
+        response = await self.player.answer(view)
+        call = record.call(response, self.books.entry(response, view.images), self.clock() - started)
         self.turns.append({**record.turn(state, call), "options": []})
-        return unscorable(reply)
+        return unscorable(response)
 
     async def _judged(self, question: Question) -> Record:
         if self.judge is None:

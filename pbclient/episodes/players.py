@@ -1,6 +1,6 @@
 """Who answers a turn: a model behind a provider, or a baseline that knows the environment.
 
-A player sees the environment's state and gives a reply. It drives nothing: the episode does.
+A player sees the environment's state and gives an answer. It drives nothing: the episode does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from pbclient.benchmark.package import Environment, State, multiple_choice
 from pbclient.episodes.rules import Exchange, Rules
 from pbclient.images.pictures import Pictures
 from pbclient.money.bounds import refuse_too_many
-from pbclient.record import Reply
-from providers import Json, Message, Provider, Request
+from providers import Json, Message, Provider, Request, Response
 from providers.catalog.image_limits import NO_LIMITS, ImageLimits
 
 type Question = Callable[[State], str]
@@ -35,12 +34,20 @@ class View(NamedTuple):
     turn: int
     past: tuple[Exchange, ...] = ()
 
+    @property
+    def images(self) -> int:
+        """How many images its question shows: its own, and one of each exchange before it."""
+        return len(self.past) + 1
+
 
 class Player(Protocol):
     """Answers turns."""
 
-    async def answer(self, view: View) -> Reply:
-        """One reply; raises `ProviderError` or `PbclientError` when there is none."""
+    async def answer(self, view: View) -> Response:
+        """One answer, without a `key` where no model was asked.
+
+        Raises `ProviderError` or `PbclientError` when there is none.
+        """
         ...
 
 
@@ -79,20 +86,12 @@ class ModelPlayer:
     params: Mapping[str, Json]
     conversation: Conversation
 
-    async def answer(self, view: View) -> Reply:
-        images = len(view.past) + 1
+    async def answer(self, view: View) -> Response:
+        images = view.images
         refuse_too_many(self.conversation.limits, images)
         past = await self.conversation.told(view.past, images)
         asked = await self.conversation.asked(view.state, images)
-        response = await self.provider.complete(Request((*past, asked), self.params, view.repeat, view.turn))
-        return Reply(
-            response.text,
-            response.finish,
-            response.usage,
-            response.key,
-            images=images,
-            model=response.model,
-        )
+        return await self.provider.complete(Request((*past, asked), self.params, view.repeat, view.turn))
 
 
 def choice_question(rules: Rules) -> Question:

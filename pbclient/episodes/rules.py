@@ -12,11 +12,13 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pbclient.benchmark.package import Environment, State, environment_class, guarded
-from pbclient.data.folder import DataFolder, Sample
 from pbclient.errors import InputError
+
+if TYPE_CHECKING:
+    from pbclient.data.folder import DataFolder, Sample
 
 # Only their environments make in-context examples.
 WITH_EXAMPLES = ("ROD", "MVP-N")

@@ -19,7 +19,7 @@ from pbclient.episodes.players import Player, View
 from pbclient.images.pictures import Pictures
 from pbclient.models.model import Model
 from pbclient.money.books import NoBooks
-from pbclient.record import Reply, calls
+from pbclient.record import calls
 from pbclient.scheduler.plan import Plan
 from providers import Json, Provider, Request, Response
 
@@ -135,6 +135,6 @@ class _Watched:
     inner: Player
     view: View | None = None
 
-    async def answer(self, view: View) -> Reply:
+    async def answer(self, view: View) -> Response:
         self.view = view
         return await self.inner.answer(view)

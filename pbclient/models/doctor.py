@@ -8,15 +8,17 @@ for a run to say.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pbclient.errors import InputError
-from pbclient.models.engines import LOCAL, Engine, Local, engine
+from pbclient.models.engines import LOCAL, EngineOptions, Local, engine, refuse_other_engines
 from pbclient.models.findings import Finding, Tell
 from pbclient.models.hosted_check import check, place
 from pbclient.models.installed import engine_parts, gib, machine
 from pbclient.models.listing import provider_lines
 from pbclient.models.trials import Clock, try_out
+from pbclient.option import check as check_options
+from pbclient.option import option
 from pbclient.progress import Say
 from providers import Json
 from providers.catalog.names import HOSTED
@@ -48,20 +50,26 @@ _OF_TRANSFORMERS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorConfig:
+class DoctorConfig(EngineOptions):
     """What is examined, named as its flags are; without a `provider` it is what there is to choose from.
 
     Raises `InputError` for options that do not go together.
     """
 
-    provider: str | None = None
-    model: str | None = None
-    base_url: str | None = None
-    price: str | None = None
-    engine: Engine = field(default_factory=Engine)
+    provider: str | None = option(
+        None, "What to look at; without it: what there is to choose from.", group="who"
+    )
+    model: str | None = option(
+        None, "llamacpp: a .gguf file; transformers: a folder or a hub name.", group="who"
+    )
+    base_url: str | None = option(None, "A server of your own.", group="who")
+    price: str | None = option(
+        None, "IN,OUT in dollars per million tokens; 0,0 lets it be tried out.", group="money"
+    )
 
     def __post_init__(self) -> None:
-        self.engine.refuse_others({self.provider} if self.provider else set())
+        check_options(self)
+        refuse_other_engines(self, {self.provider or ""})
         given = {"--model": self.model, "--base-url": self.base_url, "--price": self.price}
         for flag, value in given.items():
             if value is not None and self.provider is None:
@@ -92,7 +100,7 @@ async def examine(config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> N
 def _everything(tell: Tell) -> None:
     tell(machine())
     for provider in LOCAL:
-        found = engine_parts(provider, Engine())
+        found = engine_parts(provider, EngineOptions())
         # Nobody needs every engine.
         tell(Finding(found.name, found.value, found.says))
     tell(_providers())
@@ -108,15 +116,15 @@ def _providers() -> Finding:
 
 async def _local(provider: str, config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> None:
     if config.model is None:
-        parts = engine_parts(provider, config.engine)
+        parts = engine_parts(provider, config)
         tell(machine())
         tell(parts)
         tell(Finding("asked", False, "nothing: name a model with --model to have it tried out"))
         return
     # Made first: for a file that is missing there is one sentence, and no half of a report.
-    async with engine(provider, config.model, config.engine, _PATIENCE, say) as local:
+    async with engine(provider, config.model, config, _PATIENCE, say) as local:
         tell(machine())
-        tell(engine_parts(provider, config.engine))
+        tell(engine_parts(provider, config))
         await local.start()
         tell(await _running(local))
         await try_out(local, tell, clock, say)

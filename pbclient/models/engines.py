@@ -1,18 +1,16 @@
-"""Models on this machine, as the command line names them: which engine runs which files, and how.
-
-An engine is made here and started by its first call; how it runs is the providers' business.
-"""
+"""Engines on this machine: their options, and the engine for a model, started by its first call."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbclient.errors import InputError
-from pbclient.progress import Say
+from pbclient.option import flag, option, whole
 
 if TYPE_CHECKING:
+    from pbclient.progress import Say
     from providers.hf.engine import LocalTransformers
     from providers.llama.engine import LlamaCpp
     from providers.weights import Digests
@@ -23,46 +21,56 @@ LLAMACPP, TRANSFORMERS = "llamacpp", "transformers"
 LOCAL = (LLAMACPP, TRANSFORMERS)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """The options of local engines, named as their flags are; None is what suits the machine.
-
-    llama.cpp: `mmproj`, `llama_server`, `slots`, `ctx` (tokens of a slot), `gpu_layers`, and `overrides`,
-    each KEY=TYPE:VALUE for a key of the file.
-    transformers: `device`, `dtype`, `attention`, `batch` (requests at once).
-    """
-
-    mmproj: Path | None = None
-    llama_server: str | None = None
-    slots: int | None = None
-    ctx: int | None = None
-    gpu_layers: int | None = None
-    overrides: tuple[str, ...] | None = None
-    device: str | None = None
-    dtype: str | None = None
-    attention: str | None = None
-    batch: int | None = None
-
-    def of(self, provider: str) -> dict[str, object]:
-        """What is set of the options of one engine."""
-        named = _LLAMACPP if provider == LLAMACPP else _TRANSFORMERS
-        return {name: value for name in named if (value := getattr(self, name)) is not None}
-
-    def refuse_others(self, providers: set[str]) -> None:
-        """Raises `InputError` for an option of an engine that is not asked."""
-        for provider in LOCAL:
-            given = self.of(provider)
-            if given and provider not in providers:
-                flag = "--" + next(iter(given)).replace("_", "-").replace("overrides", "override-kv")
-                raise InputError(f"{flag} is an option of --provider {provider}: leave it out.")
-
-
 _LLAMACPP = ("mmproj", "llama_server", "slots", "ctx", "gpu_layers", "overrides")
 _TRANSFORMERS = ("device", "dtype", "attention", "batch")
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """The options of local engines, named as their flags are; None is what suits the machine."""
+
+    mmproj: Path | None = option(None, "llamacpp: the projector file that gives the model eyes.", group="who")
+    llama_server: str | None = option(None, "llamacpp: a llama-server binary, or library.", group="who")
+    overrides: tuple[str, ...] = option(
+        (), "llamacpp: KEY=TYPE:VALUE for a key of the file; repeatable.", group="who", flag="--override-kv"
+    )
+    device: str | None = option(
+        None, "transformers: cpu, cuda, cuda:1 or mps; by default the best.", group="who"
+    )
+    dtype: str | None = option(None, "transformers: float32, bfloat16 or float16.", group="who")
+    attention: str | None = option(None, "transformers: eager or sdpa; by default by device.", group="who")
+    slots: int | None = option(
+        None, "llamacpp: requests worked on at once; by default what fits.", group="speed", rule=whole()
+    )
+    ctx: int | None = option(
+        None, "llamacpp: tokens a slot has for prompt and answer.", group="speed", rule=whole()
+    )
+    gpu_layers: int | None = option(
+        None, "llamacpp: layers on the device; by default what fits.", group="speed"
+    )
+    batch: int | None = option(
+        None, "transformers: most requests in one batch; by default by device.", group="speed", rule=whole()
+    )
+
+
+def options_of(provider: str, options: EngineOptions) -> dict[str, object]:
+    """What is set of the options of one engine."""
+    names = _LLAMACPP if provider == LLAMACPP else _TRANSFORMERS
+    return {name: value for name in names if (value := getattr(options, name)) not in (None, ())}
+
+
+def refuse_other_engines(options: EngineOptions, providers: set[str]) -> None:
+    """Raise `InputError` for an option of an engine that is not asked."""
+    for provider in LOCAL:
+        given = options_of(provider, options)
+        if given and provider not in providers:
+            flags = {each.name: flag(each) for each in fields(EngineOptions)}
+            name = flags[next(iter(given))]
+            raise InputError(f"{name} is an option of --provider {provider}: leave it out.")
+
+
 def engine(
-    provider: str, model: str, options: Engine, timeout: float, say: Say, *, fetch: bool = True
+    provider: str, model: str, options: EngineOptions, timeout: float, say: Say, *, fetch: bool = True
 ) -> Local:
     """The engine for a model on this machine; with `fetch` its files may come from the hub.
 
@@ -78,7 +86,7 @@ def engine(
             slots=options.slots,
             ctx=options.ctx,
             gpu_layers=options.gpu_layers,
-            overrides=options.overrides or (),
+            overrides=options.overrides,
             digests=_digests(),
             say=say,
             timeout=timeout,

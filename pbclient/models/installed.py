@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from pbclient.models.engines import LLAMACPP, TRANSFORMERS, Engine
+from pbclient.models.engines import LLAMACPP, TRANSFORMERS, EngineOptions
 from pbclient.models.findings import Finding
 from providers import Json, Unusable
 from providers.hf.device import choose
@@ -42,7 +42,7 @@ def machine() -> Finding:
     return Finding("machine", value, f"{processors()} processors, {gib(free)} free")
 
 
-def engine_parts(provider: str, options: Engine) -> Finding:
+def engine_parts(provider: str, options: EngineOptions) -> Finding:
     """What is there of one engine and where it would run. Good when it can be started.
 
     Raises `Unusable` for options that name what is not there.
@@ -77,7 +77,7 @@ def _server(named: str | None) -> tuple[_Part, Sequence[Device]]:
     return _Part(name, found.version, str(found.binary)), found.devices()
 
 
-def _transformers(options: Engine) -> Finding:
+def _transformers(options: EngineOptions) -> Finding:
     setting = choose(options.device, options.dtype, options.attention)
     parts = [_package(name, TRANSFORMERS) for name in NEEDED]
     runs_on: dict[str, Json] = {

@@ -1,18 +1,17 @@
-"""Who is asked, with which options and at what price: one model, resolved and checked.
+"""Resolve and check one model: who is asked, where, with which options and at what price.
 
-The model under test and the judge are resolved alike. Nothing is asked here and nothing heavy is
-imported; what a call may cost at most is the business of `bounds`, how calls are wrapped `line`'s.
+The model under test and the judge are resolved alike. Nothing is asked and nothing heavy is imported.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pbclient.errors import InputError
-from pbclient.models.engines import LLAMACPP, LOCAL, Engine, Local, engine
+from pbclient.models.choice import DIRECT, LITELLM, Choice
+from pbclient.models.engines import LLAMACPP, LOCAL, Local, engine
 from pbclient.models.sampling import option_names
 from pbclient.money.bounds import Bounds, output_limit
 from pbclient.money.prices import Price, price_of
@@ -28,51 +27,23 @@ from providers.direct.wire import Direct, speaks
 if TYPE_CHECKING:
     from providers.hosted.wire import Hosted
 
-LITELLM, DIRECT = "litellm", "direct"
-
 ANTHROPIC, VLLM = "anthropic", "hosted_vllm"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What a user named of a model. `prefix` begins the flags that name it: "" or "judge-".
-
-    `sees` is whether it will be shown images, `grammar` whether a judge is held to the form of a verdict,
-    `offline` whether nothing will be asked of it.
-    """
-
-    provider: str
-    model: str | None = None
-    base_url: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = 0.0
-    params: Mapping[str, Json] = field(default_factory=dict)
-    price: str | None = None
-    image_tokens: int | None = None
-    timeout: float = 300.0
-    wire: str = LITELLM
-    engine: Engine = field(default_factory=Engine)
-    grammar: bool = False
-    prefix: str = ""
-    sees: bool = True
-    offline: bool = False
-
-    def flag(self, name: str) -> str:
-        """The flag that sets this."""
-        return f"--{self.prefix}{name}"
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that can be asked. `params` are the options as sent, `identity` is its part of a key."""
+    """A model that can be asked: in an engine on this machine (`local`), else at its `target`.
+
+    `params` are the options as sent, `identity` is its part of a key.
+    """
 
     choice: Choice
     name: str
     identity: Mapping[str, Json]
     params: Mapping[str, Json]
     price: Price
+    target: Target | None = None
     local: Local | None = None
-    api_key: str | None = field(default=None, repr=False)
 
     @property
     def provider(self) -> str:
@@ -102,15 +73,14 @@ class Model:
     @property
     def context(self) -> int | None:
         """The most input tokens that it reads, where its own provider is asked and the price list says so."""
-        row = None if self.identity.get("endpoint") else price_map.find(self.provider, self.name)
+        row = None if self._endpoint else price_map.find(self.provider, self.name)
         most = row.get("max_input_tokens") if row else None
         return most if isinstance(most, int) else None
 
     @property
     def image_limits(self) -> ImageLimits:
         """What its provider takes in a request."""
-        endpoint = self.identity.get("endpoint")
-        return limits_of(self.provider, self.name, str(endpoint) if endpoint else None)
+        return limits_of(self.provider, self.name, self._endpoint)
 
     @property
     def by_litellm(self) -> bool:
@@ -122,26 +92,20 @@ class Model:
         """Whether it is asked through LiteLLM and could do without."""
         return self.by_litellm and speaks(self.provider) and not _needs_litellm(self.choice)
 
+    @property
+    def _endpoint(self) -> str | None:
+        return self.target.endpoint if self.target else None
+
     def connect(self) -> Hosted | Direct | Local:
         """The provider itself; its library is imported, or its engine started, by the first call."""
-        if self.local is not None:
+        if self.target is None:
+            assert self.local is not None
             return self.local
-        choice = self.choice
-        target = Target.of(choice.provider, self.name, choice.base_url, self.api_key)
-        return _wire(choice.wire)(target, choice.timeout)
+        if self.choice.wire == DIRECT:
+            return Direct(self.target, self.choice.timeout)
+        from providers.hosted.wire import Hosted
 
-
-def _wire(name: str) -> type[Hosted | Direct]:
-    if name == DIRECT:
-        return Direct
-    from providers.hosted.wire import Hosted
-
-    return Hosted
-
-
-def judge_named(provider: str, **options: Any) -> Choice:
-    """A judge: it sees no images, and is asked at temperature 0. `options` are fields of `Choice`."""
-    return Choice(provider=provider, prefix="judge-", sees=False, temperature=0.0, **options)
+        return Hosted(self.target, self.choice.timeout)
 
 
 def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
@@ -155,13 +119,20 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
         )
     if choice.provider in LOCAL:
         return _local(choice, say)
+    if choice.prefix and not speaks(choice.provider):
+        choice = replace(choice, wire=LITELLM)  # only the model under test has to be reached by `--wire`
     try:
-        entry = catalog.lookup(choice.provider)
+        name = choice.model or catalog.lookup(choice.provider).default_model
     except LookupError as error:
         raise InputError(str(error)) from None
-    _refuse_wire(choice)
-    key = _key(choice, entry, asks and not choice.offline)
-    name = choice.model or entry.default_model
+    try:
+        target = Target.of(choice.provider, name or "", choice.base_url)
+    except ValueError as error:
+        raise InputError(f"{choice.flag('base-url')}: {error}") from None
+    _refuse_wire(choice, target)
+    if target.key is None and target.entry.key_variables and asks and not choice.offline:
+        names = " or ".join(target.entry.key_variables)
+        raise InputError(f"{choice.provider} needs a key: set the environment variable {names}.")
     if name is None:
         raise InputError(f"{choice.provider} has no default model: name one with {choice.flag('model')}.")
     if choice.model is None:
@@ -169,9 +140,9 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
         say(f"{role}: {name} (the default for {choice.provider}; {choice.flag('model')} names another).")
     if choice.sees:
         _refuse_blind(choice, name, say)
-    identity = dict(Target.of(choice.provider, name, choice.base_url).identity)
     params = _params(choice, name)
-    return Model(choice, name, identity, params, _price(choice, name, params), api_key=key)
+    price = _price(choice, name, target, params)
+    return Model(choice, name, dict(target.identity), params, price, target)
 
 
 def _local(choice: Choice, say: Say) -> Model:
@@ -188,7 +159,7 @@ def _local(choice: Choice, say: Say) -> Model:
         choice.provider, choice.model, choice.engine, choice.timeout, say, fetch=not choice.offline
     )
     params = _params(choice, local.name)
-    return Model(choice, local.name, local.identity, params, Price.free(), local)
+    return Model(choice, local.name, local.identity, params, Price.free(), local=local)
 
 
 def default_max_tokens(provider: str, model: str) -> int:
@@ -201,9 +172,9 @@ def default_max_tokens(provider: str, model: str) -> int:
     return min(8192, int(most)) if most else 8192
 
 
-def _refuse_wire(choice: Choice) -> None:
+def _refuse_wire(choice: Choice, target: Target) -> None:
     """Raise for what could only fail once it is asked."""
-    if choice.provider == VLLM and not _endpoint(choice):
+    if choice.provider == VLLM and not target.endpoint:
         raise InputError(f"{VLLM} is a server of your own: name it with {choice.flag('base-url')}.")
     if choice.wire != DIRECT:
         return
@@ -225,21 +196,6 @@ def _refuse_blind(choice: Choice, name: str, say: Say) -> None:
         say(f"The price list does not say that {name} takes images; the first call will tell.")
 
 
-def _key(choice: Choice, entry: catalog.HostedProvider, asks: bool) -> str | None:
-    key, endpoint = entry.key(os.environ), _endpoint(choice)
-    if key is None and asks and not endpoint and entry.key_variables:
-        names = " or ".join(entry.key_variables)
-        raise InputError(f"{choice.provider} needs a key: set the environment variable {names}.")
-    return key
-
-
-def _endpoint(choice: Choice) -> str | None:
-    try:
-        return catalog.endpoint(choice.provider, choice.base_url, os.environ)
-    except ValueError as error:
-        raise InputError(f"{choice.flag('base-url')}: {error}") from None
-
-
 def _params(choice: Choice, name: str) -> dict[str, Json]:
     """The sampling options as they are sent."""
     most = choice.max_tokens or default_max_tokens(choice.provider, name)
@@ -249,12 +205,12 @@ def _params(choice: Choice, name: str) -> dict[str, Json]:
     return {**params, **choice.params}
 
 
-def _price(choice: Choice, name: str, params: Mapping[str, Json]) -> Price:
+def _price(choice: Choice, name: str, target: Target, params: Mapping[str, Json]) -> Price:
     try:
         return price_of(
             choice.provider,
             name,
-            base_url=_endpoint(choice),
+            base_url=target.endpoint,
             stated=choice.price,
             options=set(option_names(params)),
         )
@@ -263,8 +219,3 @@ def _price(choice: Choice, name: str, params: Mapping[str, Json]) -> Price:
         if choice.offline and choice.price is None:
             return Price.free()
         raise InputError(str(error).replace("--price", choice.flag("price"))) from None
-
-
-def judge_wire(wire: str, provider: str) -> str:
-    """The run's wire where it reaches the judge: only the model under test has to be reached by it."""
-    return wire if speaks(provider) else LITELLM

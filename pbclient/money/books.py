@@ -13,16 +13,16 @@ from typing import Any, Protocol
 
 from pbclient.money.amounts import dollars
 from pbclient.money.prices import Price, cost
-from pbclient.record import Reply, calls
-from providers import Json
+from pbclient.record import calls
+from providers import Json, Response
 from runs import Ledger
 
 
 class Books(Protocol):
     """Says what each answer cost, and takes up what earlier lives of the run recorded."""
 
-    def entry(self, reply: Reply) -> dict[str, Json]:
-        """The fields `cached`, `cost` and `saved` (dollars) of a turn."""
+    def entry(self, response: Response, images: int = 0) -> dict[str, Json]:
+        """The fields `cached`, `cost` and `saved` (dollars) of a call that showed so many images."""
         ...
 
     def recorded(self, episode: Mapping[str, Any]) -> None:
@@ -37,11 +37,11 @@ class RunBooks:
     ledger: Ledger
     price: Price
 
-    def entry(self, reply: Reply) -> dict[str, Json]:
-        paid = self.ledger.claim(reply.key) if reply.key else None
+    def entry(self, response: Response, images: int = 0) -> dict[str, Json]:
+        paid = self.ledger.claim(response.key) if response.key else None
         if paid is not None:
             return {"cached": False, "cost": dollars(paid), "saved": 0.0}
-        worth = cost(self.price, reply.usage, reply.images) if reply.usage else 0
+        worth = cost(self.price, response.usage, images) if response.usage else 0
         return {"cached": True, "cost": 0.0, "saved": dollars(worth)}
 
     def recorded(self, episode: Mapping[str, Any]) -> None:
@@ -54,7 +54,7 @@ class RunBooks:
 class NoBooks:
     """The books of a baseline: nothing is asked, nothing is paid."""
 
-    def entry(self, reply: Reply) -> dict[str, Json]:
+    def entry(self, response: Response, images: int = 0) -> dict[str, Json]:
         return {"cached": False, "cost": 0.0, "saved": 0.0}
 
     def recorded(self, episode: Mapping[str, Any]) -> None:

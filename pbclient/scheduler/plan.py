@@ -16,7 +16,7 @@ from typing import Any
 
 from pbclient.benchmark.package import OEG
 from pbclient.calls.cached import default_cache_dir
-from pbclient.config import RunConfig, judge_choice, model_choice, rules_of
+from pbclient.config import RunConfig
 from pbclient.data.filters import read_filter
 from pbclient.data.folder import DataFolder, Sample, open_data
 from pbclient.data.home import data_folder
@@ -120,9 +120,9 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
     Who only looks and never asks (`asks=False`) needs no key.
     """
     policy, model = _who_answers(config, say, asks)
-    chosen = judge_choice(config)
+    chosen = config.judge_choice
     judge = None if chosen is None else resolve(chosen, say, asks=asks)
-    rules, folder = rules_of(config), data_folder(config.data, say)
+    rules, folder = config.rules, data_folder(config.data, say)
     keep = read_filter(config.filter)
     with open_data(folder, config.datasets or None, keep) as data:
         refuse_combinations(rules, config.mode, data.samples)
@@ -140,7 +140,7 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
 def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None, Model | None]:
     """The baseline's policy, or the model that is asked."""
     if config.provider != BASELINE:
-        return None, resolve(model_choice(config), say, asks=asks)
+        return None, resolve(config.model_choice, say, asks=asks)
     policies = baselines(config.seed)
     name = config.model or "random"
     if name not in policies:

@@ -1,7 +1,7 @@
-"""What becomes of a finished episode: a line on disk, a step of the progress, a part of the summary.
+"""Record each finished episode: on disk, in the progress and in the summary.
 
 All three at once, so that a run ends without reading again what it has just written. What earlier
-lives of the run have written is read once, where it is taken up.
+lives of the run have written is read once, where it is resumed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from runs import Episodes, Identity, RunFolder, replace_file
 
 
 class Recording:
-    """The episodes of a run folder that is open for writing. `take_up` comes before all else."""
+    """The episodes of a run folder that is open for writing. `resume` comes before all else."""
 
     def __init__(self, folder: RunFolder, progress: Progress) -> None:
         self._folder = folder
@@ -25,7 +25,7 @@ class Recording:
         self._episodes = Episodes(folder.episodes)
         self._tally = Tally(folder.manifest)
 
-    def take_up(self, retry: frozenset[str], books: Books) -> set[Identity]:
+    def resume(self, retry: frozenset[str], books: Books) -> set[Identity]:
         """Book and count what is finished; its identities are returned. Outcomes in `retry` are not.
 
         Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.

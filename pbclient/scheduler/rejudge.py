@@ -1,4 +1,4 @@
-"""`pbclient judge`: verdicts on the recorded open-ended answers of a run, by any model, at any time.
+"""Judge the recorded open-ended answers of a run, by any model, at any time: `pbclient judge`.
 
 The run's own judge mends its verdicts in episodes.jsonl, and the first judge of a run that was only
 recorded becomes its own. Every other judge gets a file beside it, so that judges can be compared. The
@@ -8,74 +8,29 @@ money is the run's: one ledger, one limit. Nothing of the model under test is as
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pbclient.benchmark.package import OEG
 from pbclient.calls.cached import answers_folder
-from pbclient.calls.pace import Pace
 from pbclient.calls.process import room_for
-from pbclient.calls.stack import Limits, Stack, open_stack
-from pbclient.config import (
-    DEFAULT_CONCURRENCY,
-    DEFAULT_MAX_COST,
-    DEFAULT_TIMEOUT,
-    check_max_cost,
-    check_timeout,
-    check_whole,
-)
-from pbclient.episodes.judge import Judge, Judged
+from pbclient.calls.stack import Limits, open_stack
+from pbclient.config import AS_THE_RUN, DEFAULT_MAX_COST, JudgeConfig
+from pbclient.episodes.judge import Judged
 from pbclient.errors import InputError
-from pbclient.models.engines import LOCAL, Engine
-from pbclient.models.model import LITELLM, Choice, Model, judge_named, judge_wire, resolve
+from pbclient.models.choice import LITELLM, judge_named
+from pbclient.models.engines import LOCAL
+from pbclient.models.model import Model, resolve
 from pbclient.money.amounts import picodollars_down
 from pbclient.money.prices import stated_in
 from pbclient.progress import Progress
 from pbclient.scheduler.interrupts import Interrupts
 from pbclient.scheduler.verdict_files import Owed, Verdicts, beside, own_judge
-from pbclient.scheduler.workers import all_or_first_error
+from pbclient.scheduler.workers import work
 from pbclient.scores.rescore import read_run, rescore_run
 from runs import Identity, RunFolder
-
-AS_THE_RUN = "as the run"
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeConfig:
-    """The options of `pbclient judge`. Without a `provider` the run's own judge is asked again.
-
-    `max_cost` is in dollars for the whole run, judging included; it may stay as the run has it.
-    Raises `InputError` on values that cannot be.
-    """
-
-    provider: str | None = None
-    model: str | None = None
-    base_url: str | None = None
-    max_tokens: int | None = None
-    price: str | None = None
-    grammar: bool = False
-    engine: Engine = field(default_factory=Engine)
-    only_failed: bool = False
-    max_cost: Decimal | str | None = AS_THE_RUN
-    concurrency: int = DEFAULT_CONCURRENCY
-    rpm: int | None = None
-    tpm: int | None = None
-    timeout: float = DEFAULT_TIMEOUT
-    cache_dir: Path | None = None
-    offline: bool = False
-
-    def __post_init__(self) -> None:
-        check_whole(self, "max_tokens", prefix="judge_")
-        check_whole(self, "concurrency", "rpm", "tpm")
-        check_timeout(self)
-        if self.max_cost != AS_THE_RUN:
-            check_max_cost(self)
-        if self.provider is None and (self.model or self.base_url):
-            raise InputError("--judge-model and --judge-base-url go with --judge-provider: name it too.")
-        self.engine.refuse_others({self.provider or ""})
 
 
 @dataclass(frozen=True)
@@ -124,15 +79,15 @@ async def rejudge(
     with RunFolder.start(path, RunFolder.read(path).manifest) as folder:
         verdicts = Verdicts.of(folder, model)
         owed = list(verdicts.owed(only_failed=config.only_failed))
-        found, unusable = await _judge_all(verdicts, owed, config, progress, interrupts)
-        verdicts.write(found)
+        judged, unusable = await _judge_all(verdicts, owed, config, progress, interrupts)
+        verdicts.write(judged)
         summary = rescore_run(path)
     return Rejudged(
         path,
         model.title,
         summary,
         len(owed),
-        Counter(each.outcome for each in found.values()),
+        Counter(verdict.outcome for verdict in judged.values()),
         interrupts.count > 0,
         unusable,
         tuple(progress.reasons.most_common()),
@@ -140,57 +95,40 @@ async def rejudge(
 
 
 def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress) -> Model:
-    """Who judges: as the options say, else the run's own judge."""
+    """Who judges: as the options say, else the run's own judge with the options it had."""
     if manifest["config"].get("mode") != OEG:
         raise InputError("This run is multiple choice, which the benchmark scores itself: it needs no judge.")
-    if config.provider is not None:
-        return resolve(_choice(config.provider, manifest, config), progress.say)
-    own = own_judge(manifest)
-    if own is None:
-        raise InputError("The run has no judge of its own yet: name one with --judge-provider.")
-    return resolve(_as_recorded(own, manifest, config), progress.say)
-
-
-def _choice(provider: str, manifest: Mapping[str, Any], config: JudgeConfig) -> Choice:
-    return judge_named(
-        provider,
-        model=config.model,
-        base_url=config.base_url,
-        max_tokens=config.max_tokens,
-        price=config.price,
-        grammar=config.grammar,
-        **_common(provider, manifest, config),
+    names = ("provider", "model", "base_url", "max_tokens", "price", "grammar")
+    options = {name: getattr(config, name) for name in names}
+    if config.provider is None:
+        own = own_judge(manifest)
+        if own is None:
+            raise InputError("The run has no judge of its own yet: name one with --judge-provider.")
+        if own["provider"] in LOCAL:
+            raise InputError(
+                f"The run's judge is a file here: name it with --judge-provider {own['provider']} "
+                "--judge-model."
+            )
+        options |= {
+            "provider": own["provider"],
+            "model": own["model"],
+            "base_url": own.get("endpoint"),
+            "max_tokens": config.max_tokens or own["params"].get("max_tokens"),
+            "price": config.price or stated_in(manifest.get("judge_prices")),
+            "grammar": config.grammar or own.get("grammar", False),
+        }
+    wire = manifest["settings"].get("wire", LITELLM)
+    choice = judge_named(
+        **options, wire=wire, timeout=config.timeout, offline=config.offline, engine=config.engine
     )
-
-
-def _as_recorded(own: Mapping[str, Any], manifest: Mapping[str, Any], config: JudgeConfig) -> Choice:
-    """The run's own judge with the options it had."""
-    if own["provider"] in LOCAL:
-        raise InputError(
-            f"The run's judge is a file here: name it with --judge-provider {own['provider']} --judge-model."
-        )
-    return judge_named(
-        own["provider"],
-        model=own["model"],
-        base_url=own.get("endpoint"),
-        max_tokens=config.max_tokens or own["params"].get("max_tokens"),
-        price=config.price or stated_in(manifest.get("judge_prices")),
-        grammar=config.grammar or own.get("grammar", False),
-        **_common(own["provider"], manifest, config),
-    )
-
-
-def _common(provider: str, manifest: Mapping[str, Any], config: JudgeConfig) -> dict[str, Any]:
-    """What a judge is given whoever it is."""
-    wire = judge_wire(manifest["settings"].get("wire", LITELLM), provider)
-    return {"wire": wire, **{name: getattr(config, name) for name in ("timeout", "offline", "engine")}}
+    return resolve(choice, progress.say)
 
 
 async def _judge_all(
     verdicts: Verdicts, owed: list[Owed], config: JudgeConfig, progress: Progress, interrupts: Interrupts
 ) -> tuple[dict[Identity, Judged], str | None]:
-    """What was found, and why no further call could succeed, if that was so."""
-    folder, found = verdicts.folder, dict[Identity, Judged]()
+    """What was judged, and why no further call could succeed, if that was so."""
+    folder, verdict_of = verdicts.folder, dict[Identity, Judged]()
     answers = answers_folder(folder, config.cache_dir)
     async with open_stack(answers, _limit(folder, config), folder, progress) as stack:
         stack.show_money()
@@ -198,40 +136,28 @@ async def _judge_all(
         concurrency = config.concurrency if config.offline else room_for(config.concurrency, progress.say)
         limits = Limits(concurrency, config.rpm, config.tpm, config.offline)
         judge = stack.judge(verdicts.model, limits)
-        for line in verdicts.recorded.values():
-            judge.books.recorded(line)
-        queue, pace = iter(owed), Pace()
-        progress.plan(Counter(each.question.dataset for each in owed))
-        async with all_or_first_error() as group:
-            for _ in range(min(concurrency, len(owed))):
-                task = group.create_task(pace(_work, queue, pace, judge, stack, found, progress))
-                interrupts.watch(task)
-        return found, next((str(gate.shut) for gate in stack.breakers if gate.shut), None)
+        for episode in verdicts.recorded.values():
+            judge.books.recorded(episode)
 
+        def unusable() -> str | None:
+            return next((str(breaker.shut) for breaker in stack.breakers if breaker.shut), None)
 
-async def _work(
-    queue: Iterator[Owed],
-    pace: Pace,
-    judge: Judge,
-    stack: Stack,
-    found: dict[Identity, Judged],
-    progress: Progress,
-) -> None:
-    for owed in queue:
-        if any(gate.shut for gate in stack.breakers):
-            return
-        judged = await judge.judge(owed.question, owed.earlier)
-        found[owed.which] = judged
-        line = beside(owed.which, judged)
-        progress.count({**line, "correct": judged.correct, "suggestions": judged.suggestions})
-        await pace.rest()
+        async def ask(owed: Owed) -> None:
+            judged = verdict_of[owed.which] = await judge.judge(owed.question, owed.earlier)
+            record = beside(owed.which, judged)
+            progress.count({**record, "correct": judged.correct, "suggestions": judged.suggestions})
+
+        progress.plan(Counter(answer.question.dataset for answer in owed))
+        await work(owed, min(concurrency, len(owed)), ask, until=unusable, interrupts=interrupts)
+        return verdict_of, unusable()
 
 
 def _limit(folder: RunFolder, config: JudgeConfig) -> int | None:
     """The run's limit in picodollars, set anew where the options say so."""
     settings = folder.manifest["settings"]
-    if config.max_cost != AS_THE_RUN:
-        dollars = None if config.max_cost is None else float(config.max_cost)
-        folder.update(settings={**settings, "max_cost": dollars})
-        return None if dollars is None else picodollars_down(dollars)
-    return _limit(folder, replace(config, max_cost=settings.get("max_cost", DEFAULT_MAX_COST)))
+    if config.max_cost == AS_THE_RUN:
+        amount = settings.get("max_cost", DEFAULT_MAX_COST)
+    else:
+        amount = config.max_cost
+        folder.update(settings={**settings, "max_cost": None if amount is None else float(amount)})
+    return None if amount is None else picodollars_down(amount)

@@ -1,13 +1,14 @@
-"""Player, judge and books of one run, closed with it."""
+"""A run while it goes on: its player, judge and books, where it is recorded, and its workers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from pbclient.calls.breaker import Breaker
 from pbclient.calls.stack import Limits, open_stack
+from pbclient.data.folder import Sample
 from pbclient.episodes.baselines import BaselinePlayer
 from pbclient.episodes.judge import Judge
 from pbclient.episodes.players import Player
@@ -16,10 +17,16 @@ from pbclient.images.pictures import Pictures
 from pbclient.money.amounts import dollars
 from pbclient.money.books import Books, NoBooks, RunBooks
 from pbclient.progress import Progress
+from pbclient.scheduler.interrupts import Interrupts
+from pbclient.scheduler.order import Order
 from pbclient.scheduler.plan import Plan
+from pbclient.scheduler.recording import Recording
+from pbclient.scheduler.workers import work
 from pbclient.scores.summary import LedgerTotals
 from providers import Unusable
 from runs import Ledger, RunFolder
+
+type Owed = tuple[Sample, int]
 
 
 @dataclass
@@ -52,9 +59,25 @@ class Session:
         )
 
 
+@dataclass(frozen=True)
+class Run:
+    """All that those need who play the episodes of a run."""
+
+    plan: Plan
+    session: Session
+    recording: Recording
+    progress: Progress
+    interrupts: Interrupts
+
+    async def work(self, owed: Order[Sample] | list[Owed], do: Callable[[Owed], Awaitable[None]]) -> None:
+        """`do` each of what is owed, as many at once as the run may, until no call can succeed."""
+        workers = min(self.plan.config.concurrency, len(owed))
+        await work(owed, workers, do, until=lambda: self.session.unusable, interrupts=self.interrupts)
+
+
 @asynccontextmanager
 async def open_session(plan: Plan, folder: RunFolder, progress: Progress) -> AsyncIterator[Session]:
-    """The line of a run, closed with the block."""
+    """What a run plays with, closed with the block."""
     if plan.model is None:
         assert plan.policy is not None
         yield Session(BaselinePlayer(plan.policy), NoBooks(), limit=plan.limit)
@@ -62,11 +85,12 @@ async def open_session(plan: Plan, folder: RunFolder, progress: Progress) -> Asy
     async with open_stack(plan.cache_dir(folder.path), plan.limit, folder, progress) as stack:
         stack.show_money()
         at_once = min(plan.config.concurrency, len(plan.order))
-        stack.tune_collector([each for each in (plan.model, plan.judge) if each], at_once)
+        models = [model for model in (plan.model, plan.judge) if model]
+        stack.tune_collector(models, at_once)
         if plan.model.can_be_direct:
             progress.remedy = "--wire direct needs a small part of LiteLLM's processor time"
         if plan.config.release_holds:
-            stack.release_holds([each for each in (plan.model, plan.judge) if each])
+            stack.release_holds(models)
         limits = Limits(plan.config.concurrency, plan.config.rpm, plan.config.tpm, plan.config.offline)
         digests = stack.stack.enter_context(Digests(plan.cache_dir(folder.path)))
         pictures = stack.stack.enter_context(Pictures(plan.data.frames, digests))
