@@ -19,7 +19,8 @@ from pbclient.errors import FrameError
 from pbclient.money.books import NoBooks
 from pbclient.money.budget import BudgetExhausted
 from pbclient.record import Reply
-from pbclient.scores.summary import OUTCOMES, rescore
+from pbclient.scores.checks import OUTCOMES
+from pbclient.scores.rescore import rescore
 from providers import BadRequest, RequestRefused, ServerFault
 
 

@@ -17,7 +17,6 @@ from pbclient.errors import InputError
 from pbclient.scores import mcqa as mcqa_scores
 from pbclient.scores import oeg as oeg_scores
 from pbclient.scores.checks import check
-from pbclient.scores.verdicts import verdict_of
 from runs import Episode, Episodes, RunFolder
 
 _PLACES = {name: place for place, name in enumerate(STEMS)}
@@ -50,7 +49,6 @@ class Recorded:
         for episode in Episodes(self.folder.episodes).read():
             try:
                 check(episode, (oeg_scores if self.mode == OEG else mcqa_scores).CHECKS)
-                verdict_of(episode)
             except InputError as error:
                 raise InputError(f"{self.path}: {error}") from None
             yield episode

@@ -13,7 +13,6 @@ from pbclient.benchmark.package import MCQA, STEMS
 from pbclient.compare.recorded import Recorded, in_order
 from pbclient.errors import InputError
 from pbclient.scores.oeg import FIGURES
-from pbclient.scores.verdicts import verdict_of
 from runs import Episode, Identity, identity
 
 type Scores = tuple[int, ...]
@@ -91,5 +90,5 @@ def _score(mode: str, episode: Episode) -> Scores | None:
     """The figures of a resolved episode, or None for an open-ended answer that nobody has judged yet."""
     if mode == MCQA:
         return int(episode["correct"]), episode["suggestions"]
-    verdict = verdict_of(episode)
+    verdict = episode.get("verdict")
     return None if verdict is None else tuple(verdict[key] for key in FIGURES.values())
