@@ -56,9 +56,17 @@ def test_only_what_both_resolved_is_compared(two: list[Path]) -> None:
     assert [
         (run["label"], run["resolved"], run["beyond"], run["without_score"]) for run in found["runs"]
     ] == [
-        ("A", 21, 2, 0),
-        ("B", 19, 0, 1),
+        ("first", 21, 2, 0),
+        ("second", 19, 0, 1),
     ]
+
+
+@pytest.mark.parametrize(
+    "names", [("one/run", "other/run"), ("openai-gpt-6-luna", "anthropic-claude-haiku-5")]
+)
+def test_runs_have_letters_where_their_folders_are_no_names_for_a_table(tmp_path, names) -> None:
+    paths = [record(tmp_path / name, block("ROD", "10")) for name in names]
+    assert [run["label"] for run in compare(paths)["runs"]] == ["A", "B"]
 
 
 def test_the_figures_and_differences_of_shares(two: list[Path]) -> None:
@@ -159,7 +167,7 @@ def test_three_runs_have_a_best_and_those_that_are_tied_with_it(tmp_path: Path) 
     assert p_values == [mcnemar(20, 0), mcnemar(18, 0), mcnemar(0, 2)]
     assert [pair["datasets"]["QD"]["p_holm"] for pair in acc["pairs"]] == holm(p_values)
     assert acc["highest"]["average"] == [1, 2]
-    assert "Highest average acc: B; not told apart from it: C." in plain(parts(found))
+    assert "Highest average acc: high; not told apart from it: near." in plain(parts(found))
 
 
 def test_open_ended_runs_are_compared_by_three_shares(tmp_path: Path) -> None:
@@ -265,7 +273,7 @@ def test_the_differences_of_configuration_stand_above_the_table(two: list[Path])
     found = compare(two)
     assert found["differences"] == {"model": ["first", "second"], "hint": [False, True], "limit": [None, 10]}
     above, _ = plain(parts(found)).split("acc %", 1)
-    assert "  hint: A false, B true\n  limit: A default, B 10\n" in above
+    assert "  hint: first false, second true\n  limit: first default, second 10\n" in above
 
 
 def test_an_option_that_is_absent_is_the_default(tmp_path: Path) -> None:
@@ -283,7 +291,7 @@ def test_flips_are_counted_and_listed_on_request(tmp_path: Path) -> None:
     assert found["flips"][0]["became_wrong"] == [["QD", "0", 0]]
     assert [which[1] for which in found["flips"][0]["became_right"]] == [str(number) for number in range(12)]
     short, long = plain(parts(found)), plain(parts(found, flips=True))
-    assert "From A to B 12 became right and 1 became wrong." in short
+    assert "From a to b 12 became right and 1 became wrong." in short
     assert "  right: ROD 0, ROD 1, ROD 2, ROD 3, ROD 4, and 7 more (--flips)\n  wrong: QD 0" in short
     assert "ROD 10, ROD 11\n" in long
     assert "more" not in long
@@ -341,35 +349,35 @@ def test_two_runs_of_this_client_compare(samples: Path, tmp_path: Path) -> None:
 
 
 WHOLE = """\
-A  results/first (openai first): 21 episodes resolved, 2 beyond the shared
-B  results/second (openai second): 19 episodes resolved, 1 without a score
+first   results/first (openai first): 21 episodes resolved, 2 beyond the shared
+second  results/second (openai second): 19 episodes resolved, 1 without a score
 They differ in:
-  model: A first, B second
-  hint: A false, B true
-  limit: A default, B 10
+  model: first first, second second
+  hint: first false, second true
+  limit: first default, second 10
 Compared on the 19 episodes (of 19 samples) that all of them resolved.
 
-acc %    ROD     QD  average
-A      22.2*  50.0*    36.1
-B      88.9*  60.0*    74.4*
+acc %     ROD     QD  average
+first   22.2*  50.0*    36.1
+second  88.9*  60.0*    74.4*
 
-ps    ROD     QD  average
-A   0.00*  0.00*    0.00*
-B   0.00*  0.00*    0.00*
+ps        ROD     QD  average
+first   0.00*  0.00*    0.00*
+second  0.00*  0.00*    0.00*
 
 * the highest of the runs, or not told apart from it (p >= 0.05 after Holm)
-Highest average acc: B; told apart from all others.
-Highest average ps: A; not told apart from it: B.
+Highest average acc: second; told apart from all others.
+Highest average ps: first; not told apart from it: second.
 
-acc %  data set  samples  difference [95 % CI]       p  p Holm
-B - A       ROD        9  +66.7 [+16.8, +87.9]  0.0312  0.0625
-B - A        QD       10  +10.0 [-20.5, +40.4]  1.0000  1.0000
-B - A   average       19   +38.3 [+9.1, +56.9]  0.0156  0.0156
+acc %           data set  samples  difference [95 % CI]       p  p Holm
+second - first       ROD        9  +66.7 [+16.8, +87.9]  0.0312  0.0625
+second - first        QD       10  +10.0 [-20.5, +40.4]  1.0000  1.0000
+second - first   average       19   +38.3 [+9.1, +56.9]  0.0156  0.0156
 
-ps     data set  samples  difference [95 % CI]       p  p Holm
-B - A       ROD        9  +0.00 [+0.00, +0.00]  1.0000  1.0000
-B - A        QD       10  +0.00 [+0.00, +0.00]  1.0000  1.0000
-B - A   average       19  +0.00 [+0.00, +0.00]  1.0000  1.0000
+ps              data set  samples  difference [95 % CI]       p  p Holm
+second - first       ROD        9  +0.00 [+0.00, +0.00]  1.0000  1.0000
+second - first        QD       10  +0.00 [+0.00, +0.00]  1.0000  1.0000
+second - first   average       19  +0.00 [+0.00, +0.00]  1.0000  1.0000
 
-From A to B 7 became right and 0 became wrong.
+From first to second 7 became right and 0 became wrong.
   right: ROD 2, ROD 3, ROD 4, ROD 5, ROD 6, and 2 more (--flips)"""

@@ -18,7 +18,8 @@ from pbclient.episodes.rules import Rules
 from pbclient.errors import FrameError
 from pbclient.money.books import NoBooks
 from pbclient.money.budget import BudgetExhausted
-from pbclient.scores.summary import OUTCOMES, rescore
+from pbclient.scores.checks import OUTCOMES
+from pbclient.scores.rescore import rescore
 from providers import BadRequest, RequestRefused, Response, ServerFault
 
 

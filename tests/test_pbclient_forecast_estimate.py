@@ -440,9 +440,10 @@ def test_history_costs_more_for_each_turn(samples, tmp_path):
     kept = look(config(tmp_path / "run", samples, datasets=("ROD",), history=True))
     assert kept["total"]["calls"] == plain["total"]["calls"]
     assert kept["total"]["cost"]["most"] > 3 * plain["total"]["cost"]["most"]
-    assert any(
-        line.startswith("History: an answer that is kept has 16 tokens") for line in kept["assumptions"]
-    )
+    [history] = [line for line in kept["assumptions"] if line.startswith("History: ")]
+    assert history.startswith("History: an answer that is kept has 16 tokens, but the most counts ")
+    assert history.endswith("makes it so high: --max-tokens lowers it.")
+    assert any("its longest way (up to 14 turns)" in line for line in kept["assumptions"])
 
 
 def test_what_a_model_cannot_read_is_not_billed(samples, tmp_path):

@@ -13,7 +13,8 @@ from proactivebench.open_ended_gen import parse_judge_prediction
 from pbclient.benchmark.open_ended import read_verdict
 from pbclient.errors import InputError
 from pbclient.scores.intervals import stratified_mean, wilson
-from pbclient.scores.summary import LedgerTotals, dump, rescore, summarize
+from pbclient.scores.rescore import rescore
+from pbclient.scores.summary import LedgerTotals, dump, summarize
 
 NOTHING_SPENT = LedgerTotals(settled=0, held=0, limit=5, calls=0, retries=0)
 OEG = {"config": {"mode": "oeg", "judge": {"provider": "p", "model": "m"}}}

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pbclient.errors import PbclientError
+from pbclient.scores.checks import DATASETS, OUTCOMES
 from pbclient.scores.figures import independent
 from pbclient.scores.intervals import stratified_mean, wilson
-from pbclient.scores.summary import DATASETS, OUTCOMES, LedgerTotals, Tally, dump, rescore, summarize
+from pbclient.scores.rescore import rescore
+from pbclient.scores.summary import LedgerTotals, Tally, dump, summarize
 
 NOTHING_SPENT = LedgerTotals(settled=0, held=0, limit=5, calls=0, retries=0)
 

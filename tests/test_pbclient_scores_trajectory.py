@@ -101,10 +101,10 @@ def test_the_shape_of_an_episode_is_what_was_played(samples, monkeypatch, datase
     monkeypatch.setattr("proactivebench.environment.random", random.Random(dataset.acronym))
     seen = set()
     for episode, env, turns, kinds in episodes(samples, dataset, **mode):
-        shape = trajectory_of(episode, random_options=mode.get("random", False))
-        assert shape == expected(env, turns, kinds), (turns[-1], kinds)
-        assert shape.suggestions == env.get_statistics()["num_turns"] - 1
-        seen.add(shape.last)
+        trajectory = trajectory_of(episode, random_options=mode.get("random", False))
+        assert trajectory == expected(env, turns, kinds), (turns[-1], kinds)
+        assert trajectory.suggestions == env.get_statistics()["num_turns"] - 1
+        seen.add(trajectory.last)
     assert {"wrong", "mismatch"} <= seen
     assert mode == {"reference": True} or "abstain" in seen
 
@@ -119,10 +119,10 @@ def test_who_only_asks_runs_into_the_limit_wherever_asking_is_always_offered(sam
             return next((each for each in offered if each[1] in valid), offered[-1])
 
         turns, _ = play(env, {row["options"][-1]}, ask, random.Random(1))
-        shape = trajectory_of({"dataset": dataset.acronym, "turns": turns})
-        assert env.get_statistics()["max_steps"] or not shape.limited
+        trajectory = trajectory_of({"dataset": dataset.acronym, "turns": turns})
+        assert env.get_statistics()["max_steps"] or not trajectory.limited
         # Where the environment stops to offer suggestions, there is nothing left to ask for.
-        assert shape.limited or turns[-1]["answer"] == GARBAGE
+        assert trajectory.limited or turns[-1]["answer"] == GARBAGE
 
 
 def test_a_wrong_repair_is_refused_and_is_no_loop(samples):
@@ -149,7 +149,7 @@ def of(*turns: dict[str, Any]) -> Trajectory:
 
 
 @pytest.mark.parametrize(
-    ("last", "shape"),
+    ("last", "trajectory"),
     [
         (turn("correct", "mismatch"), Trajectory(1, "accepted", True)),
         (turn("correct", "wrong"), Trajectory(1, "accepted", True)),
@@ -164,8 +164,8 @@ def of(*turns: dict[str, Any]) -> Trajectory:
         (turn("wrong", "wrong", "C. I cannot tell."), Trajectory(1, "abstain")),
     ],
 )
-def test_one_turn(last, shape):
-    assert of(last) == shape
+def test_one_turn(last, trajectory):
+    assert of(last) == trajectory
 
 
 def test_valid_suggestions_are_those_that_went_on_and_one_at_the_limit():

@@ -1,30 +1,25 @@
 """`pbclient compare`: runs against each other on the episodes that all of them resolved.
 
-Every figure is over the shared episodes, so that a difference is one of the runs and not of their
-samples. A sample counts once: its value is the mean over the repeats that are shared. What the
-statistics are is in `paired`, how they look to people in `compare_table`.
+Every figure is over the episodes that the runs have in common, so that a difference is one of the runs
+and not of their samples. A sample counts once: its value is the mean over its common repeats.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from math import lcm
 from pathlib import Path
 from typing import Any
 
+from pbclient.benchmark.package import MCQA
 from pbclient.compare.paired import Differences, TestResult, holm, test_of_average
-from pbclient.compare.recorded import (
-    config_differences,
-    other_data,
-    read_runs,
-    refuse_mixed_modes,
-    refuse_other_data,
-)
-from pbclient.compare.shared import Metric, Repeats, Shared, shared_episodes
+from pbclient.compare.recorded import CommonEpisodes, Repeats, config_differences, other_data, read_runs
 from pbclient.errors import InputError
 from pbclient.scores.intervals import Interval, stratified_mean
+from pbclient.scores.oeg import FIGURES
 
 SCHEMA = 1
 LEVEL = 0.05  # runs are told apart below it
@@ -51,6 +46,23 @@ type _Entry = dict[str, Any]
 type _Samples = Mapping[str, Sequence[Repeats]]
 
 
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What is compared: a share (shown in percent) or a mean; `index` is where in the scores it is."""
+
+    name: str
+    index: int
+    is_share: bool = True
+
+    @property
+    def factor(self) -> int:
+        return 100 if self.is_share else 1
+
+
+_CHOICE = (Metric("acc", 0), Metric("ps", 1, is_share=False))
+_OPEN = tuple(Metric(name, index) for index, name in enumerate(FIGURES))
+
+
 def compare(paths: Sequence[Path], *, force: bool = False) -> Comparison:
     """All that two or more runs tell of each other, as JSON.
 
@@ -60,50 +72,66 @@ def compare(paths: Sequence[Path], *, force: bool = False) -> Comparison:
     if len(paths) < 2:
         raise InputError("A comparison needs two runs or more: name their folders.")
     runs = read_runs(paths)
-    refuse_mixed_modes(runs)
-    shared = shared_episodes(runs)
-    samples = shared.by_sample()
-    differ = other_data(runs, list(samples))
-    if not force:
-        refuse_other_data(runs, differ)
+    common = CommonEpisodes.of(runs)
+    samples = common.by_sample()
+    different = other_data(runs, list(samples), force=force)
+    metrics = _CHOICE if runs[0].mode == MCQA else _OPEN
     return {
         "schema": SCHEMA,
         "mode": runs[0].mode,
-        "runs": [_described(shared, place) for place in range(len(runs))],
+        "runs": [
+            {
+                "label": run.label,
+                "path": str(run.path),
+                "provider": run.config.get("provider"),
+                "model": run.config.get("model"),
+                "resolved": len(scores),
+                "beyond": len(scores) - len(common.episodes),
+                "without_score": unscored,
+            }
+            for run, scores, unscored in zip(runs, common.scores, common.unscored, strict=True)
+        ],
         "differences": config_differences(runs),
-        "other_data": differ,
+        "other_data": different,
         "shared": {
-            "episodes": len(shared.episodes),
-            "samples": {name: len(found) for name, found in samples.items()},
+            "episodes": len(common.episodes),
+            "samples": {name: len(of) for name, of in samples.items()},
         },
-        "figures": {figure.name: _compared(figure, samples, len(runs)) for figure in shared.figures},
-        "flips": [_flips(shared, first, second) for first, second in combinations(range(len(runs)), 2)],
+        "figures": {metric.name: _compared(metric, samples, len(runs)) for metric in metrics},
+        "flips": [
+            {
+                "runs": [first, second],
+                "became_right": _flipped(common, first, second),
+                "became_wrong": _flipped(common, second, first),
+            }
+            for first, second in combinations(range(len(runs)), 2)
+        ],
         "method": METHOD,
     }
 
 
-def _described(shared: Shared, place: int) -> _Entry:
-    run, resolved = shared.runs[place], len(shared.scores[place])
-    return {
-        "label": run.label,
-        "path": str(run.path),
-        "provider": run.config.get("provider"),
-        "model": run.config.get("model"),
-        "resolved": resolved,
-        "beyond": resolved - len(shared.episodes),
-        "without_score": shared.unscored[place],
-    }
+def _flipped(common: CommonEpisodes, wrong: int, right: int) -> list[list[Any]]:
+    """The episodes, by [dataset, sample, repeat], that one run got wrong and the other right."""
+    scores = common.scores
+    return [list(which) for which in common.episodes if scores[right][which][0] > scores[wrong][which][0]]
 
 
-def _compared(figure: Metric, samples: _Samples, runs: int) -> _Entry:
+def _compared(metric: Metric, samples: _Samples, runs: int) -> _Entry:
     """One figure: of each run, of each pair of them, and which runs are highest."""
-    datasets = {name: _values(figure, found, runs) for name, found in samples.items()}
+    datasets = {
+        name: [
+            metric.factor
+            * _mean([_mean([scores[run][metric.index] for scores in repeats]) for repeats in of])
+            for run in range(runs)
+        ]
+        for name, of in samples.items()
+    }
     average = [_mean([values[run] for values in datasets.values()]) for run in range(runs)]
-    pairs = [_pair(figure, samples, pair) for pair in combinations(range(runs), 2)]
+    pairs = [_pair(metric, samples, pair) for pair in combinations(range(runs), 2)]
     _adjust([entry for pair in pairs for entry in pair["datasets"].values()])
     _adjust([pair["average"] for pair in pairs])
     return {
-        "unit": "percent" if figure.share else "suggestions an episode",
+        "unit": "percent" if metric.is_share else "suggestions an episode",
         "datasets": {name: _rounded(values) for name, values in datasets.items()},
         "average": _rounded(average),
         "pairs": pairs,
@@ -117,59 +145,44 @@ def _compared(figure: Metric, samples: _Samples, runs: int) -> _Entry:
     }
 
 
-def _values(figure: Metric, samples: Sequence[Repeats], runs: int) -> list[float]:
-    """The figure of each run over one data set."""
-    return [
-        figure.factor
-        * _mean([_mean([scores[run][figure.place] for scores in repeats]) for repeats in samples])
-        for run in range(runs)
-    ]
-
-
-def _pair(figure: Metric, samples: _Samples, runs: tuple[int, int]) -> _Entry:
+def _pair(metric: Metric, samples: _Samples, runs: tuple[int, int]) -> _Entry:
     """The second run less the first: by data set, and averaged."""
-    strata = {name: _differences(figure, found, *runs) for name, found in samples.items()}
-    # Seeded by data set and figure alone: neither the order of the runs nor their number moves a figure.
-    seeds = {name: f"{name} {figure.name}" for name in strata}
-    intervals = {name: each.interval(seeds[name]) for name, each in strata.items()}
-    estimates = {name: each.estimate for name, each in strata.items()}
-    known = [(estimates[name], interval) for name, interval in intervals.items() if interval is not None]
-    return {
-        "runs": list(runs),
-        "datasets": {
-            name: _entry(figure, estimates[name], intervals[name], each.test(seeds[name]))
-            for name, each in strata.items()
-        },
-        "average": _entry(
-            figure,
-            _mean(list(estimates.values())),
-            stratified_mean(known),
-            test_of_average(list(strata.values()), f"average {figure.name}"),
-        ),
-    }
+    strata = {name: _differences(metric, of, *runs) for name, of in samples.items()}
+    datasets, intervals = {}, []
+    for name, stratum in strata.items():
+        # Seeded by data set and figure alone: neither the order of the runs nor their number moves a figure.
+        seed = f"{name} {metric.name}"
+        interval = stratum.interval(seed)
+        if interval is not None:
+            intervals.append((stratum.estimate, interval))
+        datasets[name] = _entry(metric, stratum.estimate, interval, stratum.test(seed))
+    mean = _mean([stratum.estimate for stratum in strata.values()])
+    result = test_of_average(list(strata.values()), f"average {metric.name}")
+    average = _entry(metric, mean, stratified_mean(intervals), result)
+    return {"runs": list(runs), "datasets": datasets, "average": average}
 
 
-def _differences(figure: Metric, samples: Sequence[Repeats], first: int, second: int) -> Differences:
+def _differences(metric: Metric, samples: Sequence[Repeats], first: int, second: int) -> Differences:
     scale = lcm(*{len(repeats) for repeats in samples})
     counts: Counter[int] = Counter()
     gained = lost = 0
     for repeats in samples:
         weight = scale // len(repeats)
-        steps = [scores[second][figure.place] - scores[first][figure.place] for scores in repeats]
+        steps = [scores[second][metric.index] - scores[first][metric.index] for scores in repeats]
         counts[weight * sum(steps)] += 1
         gained += weight * sum(step > 0 for step in steps)
         lost += weight * sum(step < 0 for step in steps)
-    changed = (gained / scale, lost / scale) if figure.share else None
+    changed = (gained / scale, lost / scale) if metric.is_share else None
     return Differences(counts, scale, sum(map(len, samples)), changed)
 
 
-def _entry(figure: Metric, difference: float, interval: Interval | None, verdict: TestResult) -> _Entry:
+def _entry(metric: Metric, difference: float, interval: Interval | None, result: TestResult) -> _Entry:
     return {
-        "difference": round(figure.factor * difference, 6),
-        "ci": None if interval is None else _rounded([figure.factor * limit for limit in interval]),
-        "p": verdict.p,
-        "p_holm": verdict.p,
-        "test": verdict.test,
+        "difference": round(metric.factor * difference, 6),
+        "ci": None if interval is None else _rounded([metric.factor * limit for limit in interval]),
+        "p": result.p,
+        "p_holm": result.p,
+        "test": result.test,
     }
 
 
@@ -184,21 +197,6 @@ def _tied(values: Sequence[float], entries: Sequence[_Entry]) -> list[int]:
     pairs = zip(combinations(range(len(values)), 2), entries, strict=True)
     apart = {run for pair, entry in pairs if highest in pair and entry["p_holm"] < LEVEL for run in pair}
     return [highest, *(run for run in range(len(values)) if run != highest and run not in apart)]
-
-
-def _flips(shared: Shared, first: int, second: int) -> _Entry:
-    """The episodes whose answer changed from the first run to the second, by [dataset, sample, repeat]."""
-    return {
-        "runs": [first, second],
-        "became_right": list(_changed(shared, first, second)),
-        "became_wrong": list(_changed(shared, second, first)),
-    }
-
-
-def _changed(shared: Shared, wrong: int, right: int) -> Iterator[list[Any]]:
-    for which in shared.episodes:
-        if shared.scores[right][which][0] > shared.scores[wrong][which][0]:
-            yield list(which)
 
 
 def _mean(values: Sequence[float]) -> float:

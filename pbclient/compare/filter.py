@@ -8,8 +8,6 @@ suggestion, is the threshold or more (the paper: 25 %). Each run weighs the same
 - a sample that no run resolved was shown to be easy by none, and stays;
 - a sample that some run has no episode of at all is an error: that run is not finished, or was
   played on other samples, and its share would be of other models than the rest.
-
-Which rows are dropped whatever their id (`kept`) was settled when the runs were played.
 """
 
 from __future__ import annotations
@@ -22,14 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pbclient.benchmark.package import MCQA, STEMS
-from pbclient.compare.recorded import (
-    Recorded,
-    config_differences,
-    in_order,
-    other_data,
-    read_runs,
-    refuse_other_data,
-)
+from pbclient.compare.recorded import Recorded, config_differences, in_order, other_data, read_runs
 from pbclient.data.filters import FORMAT, SCHEMA, digest
 from pbclient.errors import InputError
 from runs import replace_file
@@ -65,17 +56,25 @@ def make_filter(paths: Sequence[Path], threshold: Fraction, *, force: bool = Fal
     if not paths:
         raise InputError("A filter needs runs of one or more models: name their folders.")
     runs = read_runs(paths)
-    _refuse_unfit(runs)
+    for run in runs:
+        if run.mode != MCQA:
+            raise InputError(
+                f"{run.path} is a run of --mode {run.mode}: the filter is made of multiple choice."
+            )
+        if run.config.get("reference"):
+            raise InputError(
+                f"{run.path} was played with --reference, whose first turn shows all there is to see: "
+                "leave it out."
+            )
     firsts = [_first_turns(run) for run in runs]
     samples = _samples(runs, firsts)
-    differ = other_data(runs, [name for name in STEMS if any(name == dataset for dataset, _ in samples)])
-    if not force:
-        refuse_other_data(runs, differ)
+    names = [name for name in STEMS if any(name == dataset for dataset, _ in samples)]
+    different = other_data(runs, names, force=force)
     judged = [_judged(sample, firsts) for sample in samples]
-    kept = [each for each in judged if each.share is None or each.share < threshold]
+    kept = [sample for sample in judged if sample.share is None or sample.share < threshold]
     if not kept:
         raise InputError("This filter keeps no sample at all: raise --threshold.")
-    ids = _ids(each.sample for each in kept)
+    ids = _ids(kept)
     return {
         FORMAT: SCHEMA,
         "ids": ids,
@@ -85,27 +84,27 @@ def make_filter(paths: Sequence[Path], threshold: Fraction, *, force: bool = Fal
             "threshold_percent": float(100 * threshold),
             "runs": [_provenance(run) for run in runs],
             "differences": config_differences(runs),
-            "other_data": differ,
-            "partly_resolved": sum(0 < each.runs < len(runs) for each in judged),
-            "resolved_by_none": _ids(each.sample for each in judged if not each.runs),
+            "other_data": different,
+            "partly_resolved": sum(0 < sample.runs < len(runs) for sample in judged),
+            "resolved_by_none": _ids(sample for sample in judged if not sample.runs),
         },
         "table": {"before": _table(judged), "after": _table(kept)},
     }
 
 
-def dump(found: Filtered) -> bytes:
+def dump(made: Filtered) -> bytes:
     """The bytes of the file: a line for each data set's ids, so that two lists can be compared by eye."""
     ids = ",\n".join(
-        f"    {json.dumps(name)}: {json.dumps(numbers)}" for name, numbers in found["ids"].items()
+        f"    {json.dumps(name)}: {json.dumps(numbers)}" for name, numbers in made["ids"].items()
     )
-    head = json.dumps(FORMAT), found[FORMAT]
-    rest = json.dumps({name: found[name] for name in ("digest", "made", "table")}, indent=2)
-    return f'{{\n  {head[0]}: {head[1]},\n  "ids": {{\n{ids}\n  }},{rest[1:]}\n'.encode("ascii")
+    rest = json.dumps({name: made[name] for name in ("digest", "made", "table")}, indent=2)
+    head = f"{json.dumps(FORMAT)}: {made[FORMAT]}"
+    return f'{{\n  {head},\n  "ids": {{\n{ids}\n  }},{rest[1:]}\n'.encode("ascii")
 
 
-def write(path: Path, found: Filtered) -> None:
+def write(path: Path, made: Filtered) -> None:
     """Write the file; one that says something else is not replaced. Raises `InputError` or `OSError`."""
-    content = dump(found)
+    content = dump(made)
     if path.exists() and (not path.is_file() or path.read_bytes() != content):
         raise InputError(f"{path} is there already: name another file with --out, or remove it.")
     replace_file(path, [content])
@@ -120,66 +119,49 @@ class _Judged:
     share: Fraction | None
 
 
-def _refuse_unfit(runs: Sequence[Recorded]) -> None:
-    for run in runs:
-        if run.mode != MCQA:
-            raise InputError(
-                f"{run.path} is a run of --mode {run.mode}: the filter is made of multiple choice."
-            )
-        if run.config.get("reference"):
-            raise InputError(
-                f"{run.path} was played with --reference, whose first turn shows all there is to see: "
-                "leave it out."
-            )
-
-
 def _first_turns(run: Recorded) -> _First:
-    found: _First = {}
+    first: _First = {}
     for episode in run.episodes():
         sample = episode["dataset"], episode["sample"]
-        right, resolved = found.get(sample, (0, 0))
+        right, resolved = first.get(sample, (0, 0))
         if episode["outcome"] == "resolved":
             right += episode["correct"] and episode["suggestions"] == 0
             resolved += 1
-        found[sample] = right, resolved
-    return found
+        first[sample] = right, resolved
+    return first
 
 
 def _samples(runs: Sequence[Recorded], firsts: Sequence[_First]) -> list[_Sample]:
     """All samples, which every run has to have an episode of."""
-    every = set[_Sample]().union(*firsts)
-    for run, own in zip(runs, firsts, strict=True):
-        missing = sorted(every - set(own), key=in_order)
+    every = sorted(set[_Sample]().union(*firsts), key=in_order)
+    for run, first in zip(runs, firsts, strict=True):
+        missing = [sample for sample in every if sample not in first]
         if missing:
             few = ", ".join(" ".join(sample) for sample in missing[:3])
             raise InputError(
                 f"{run.path} has no episode of {len(missing)} of the {len(every)} samples "
-                f"({few}{_dots(missing)}): finish it on the same samples as the others, or leave it out."
+                f"({few}{', ...' if len(missing) > 3 else ''}): finish it on the same samples as the others, "
+                "or leave it out."
             )
-    strange = sorted(sample for sample in every if not sample[1].removeprefix("-").isdecimal())
-    if strange:
-        raise InputError(f"{' '.join(strange[0])} is no id of a sample: a line in episodes.jsonl is damaged.")
+    for sample in sorted(every):
+        if not sample[1].removeprefix("-").isdecimal():
+            raise InputError(f"{' '.join(sample)} is no id of a sample: a line in episodes.jsonl is damaged.")
     if not every:
         raise InputError("These runs have no episode yet: finish them first.")
-    return sorted(every, key=in_order)
-
-
-def _dots(found: Sequence[object]) -> str:
-    return ", ..." if len(found) > 3 else ""
+    return every
 
 
 def _judged(sample: _Sample, firsts: Sequence[_First]) -> _Judged:
-    counts = [own[sample] for own in firsts]
+    counts = [first[sample] for first in firsts]
     shares = [Fraction(right, resolved) for right, resolved in counts if resolved]
-    mean = sum(shares, Fraction()) / len(shares) if shares else None
-    return _Judged(sample, len(shares), mean)
+    return _Judged(sample, len(shares), _mean(shares))
 
 
-def _ids(samples: Iterable[_Sample]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for dataset, sample in samples:
-        found.setdefault(dataset, []).append(int(sample))
-    return {name: sorted(found[name]) for name in STEMS if name in found}
+def _ids(judged: Iterable[_Judged]) -> dict[str, list[int]]:
+    ids: dict[str, list[int]] = {}
+    for dataset, sample in (of.sample for of in judged):
+        ids.setdefault(dataset, []).append(int(sample))
+    return {name: sorted(ids[name]) for name in STEMS if name in ids}
 
 
 def _provenance(run: Recorded) -> dict[str, Any]:
@@ -197,12 +179,15 @@ def _provenance(run: Recorded) -> dict[str, Any]:
 
 def _table(judged: Sequence[_Judged]) -> dict[str, Any]:
     """Samples and mean first-turn accuracy in percent, of each data set and of all samples together."""
-    names = [name for name in STEMS if any(each.sample[0] == name for each in judged)]
-    rows = {name: _row([each for each in judged if each.sample[0] == name]) for name in names}
-    return {"datasets": rows, "total": _row(judged)}
+    by_name = {name: [of for of in judged if of.sample[0] == name] for name in STEMS}
+    return {"datasets": {name: _row(rows) for name, rows in by_name.items() if rows}, "total": _row(judged)}
 
 
 def _row(judged: Sequence[_Judged]) -> dict[str, Any]:
-    shares = [each.share for each in judged if each.share is not None]
-    mean = float(100 * sum(shares, Fraction()) / len(shares)) if shares else None
-    return {"samples": len(judged), "first_turn_acc": None if mean is None else round(mean, 6)}
+    mean = _mean([of.share for of in judged if of.share is not None])
+    accuracy = None if mean is None else round(float(100 * mean), 6)
+    return {"samples": len(judged), "first_turn_acc": accuracy}
+
+
+def _mean(shares: Sequence[Fraction]) -> Fraction | None:
+    return sum(shares, Fraction()) / len(shares) if shares else None

@@ -1,7 +1,6 @@
 """What two runs on the same samples tell about their difference: tests and intervals for pairs.
 
-Statistics only, pure and deterministic: the same differences give the same figures on every
-machine. Which episodes two runs share is the business of `compare`; single runs are `intervals`'.
+Statistics only, pure and deterministic: the same differences give the same figures on every machine.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import fsum, gcd, lcm, sqrt
+from operator import itemgetter
 from random import Random
 from statistics import NormalDist
 
@@ -40,8 +40,8 @@ def mcnemar(gained: int, lost: int) -> float:
     """
     changed, fewer = gained + lost, min(gained, lost)
     term = tail = 1
-    for place in range(fewer):
-        term = term * (changed - place) // (place + 1)
+    for step in range(fewer):
+        term = term * (changed - step) // (step + 1)
         tail += term
     return min(1.0, tail / 2 ** (changed - 1)) if changed else 1.0
 
@@ -96,17 +96,13 @@ def sign_flip(differences: Mapping[int, int], seed: int | str) -> TestResult:
     unit = gcd(*sizes)
     if not unit:
         return TestResult(1.0, SIGN_FLIP)
-    groups = sorted(((size // unit, count) for size, count in sizes.items() if size), key=_by_count)
+    groups = sorted(((size // unit, count) for size, count in sizes.items() if size), key=itemgetter(1, 0))
     observed = abs(sum(value * count for value, count in differences.items())) // unit
     # A sum of signed sizes is twice what has the plus, less the sum of all.
     needed = (observed + sum(size * count for size, count in groups)) // 2
     if _work(groups) <= _EXACT_WORK:
         return TestResult(_counted(groups, needed) if observed else 1.0, SIGN_FLIP)
     return TestResult(_drawn(groups, observed, seed), SIGN_FLIP_DRAWN)
-
-
-def _by_count(group: tuple[int, int]) -> tuple[int, int]:
-    return group[1], group[0]
 
 
 def _work(groups: Sequence[tuple[int, int]]) -> int:
@@ -163,8 +159,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """
     adjusted = [0.0] * len(p_values)
     most = 0.0
-    for place, number in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        most = max(most, min(1.0, (len(p_values) - place) * p_values[number]))
+    for rank, number in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        most = max(most, min(1.0, (len(p_values) - rank) * p_values[number]))
         adjusted[number] = most
     return adjusted
 
@@ -203,10 +199,10 @@ class Differences:
         # Drawn of whichever direction sorts first, so that the other way round gives the mirror image.
         back = {-value: count for value, count in self.counts.items()}
         turned = sorted(back.items()) < sorted(self.counts.items())
-        found = bootstrap_mean(back if turned else self.counts, seed)
-        if found is None:
+        drawn = bootstrap_mean(back if turned else self.counts, seed)
+        if drawn is None:
             return None
-        low, high = (-found[1], -found[0]) if turned else found
+        low, high = (-drawn[1], -drawn[0]) if turned else drawn
         if back == self.counts:
             # Differences that are their own mirror image have an interval that is one, too.
             low, high = (low - high) / 2, (high - low) / 2
@@ -238,10 +234,10 @@ class Differences:
 
 def test_of_average(strata: Sequence[Differences], seed: int | str) -> TestResult:
     """The permutation test of the mean over data sets of their mean differences; each weighs the same."""
-    units = [each.scale * each.samples for each in strata]
+    units = [stratum.scale * stratum.samples for stratum in strata]
     whole = lcm(*units)
     pooled: Counter[int] = Counter()
-    for each, unit in zip(strata, units, strict=True):
-        for value, count in each.counts.items():
+    for stratum, unit in zip(strata, units, strict=True):
+        for value, count in stratum.counts.items():
             pooled[value * (whole // unit)] += count
     return sign_flip(pooled, seed)

@@ -1,7 +1,7 @@
-"""Recorded runs side by side: their mode, their data and what their configurations differ in.
+"""Recorded runs side by side: their data, configurations, and the episodes they have in common.
 
-Read only: no lock, no call, no images. What is made of the episodes is the business of `compare`
-and `filtering`.
+Read only: no lock, no call, no images. Scores are taken as they are recorded; whether a run's turns
+bear them out is for `pbclient score` to say.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ from typing import Any
 
 from pbclient.benchmark.package import MCQA, OEG, STEMS
 from pbclient.errors import InputError
-from pbclient.scores import mcqa as mcqa_scores
-from pbclient.scores import oeg as oeg_scores
+from pbclient.scores import mcqa, oeg
 from pbclient.scores.checks import check
-from pbclient.scores.verdicts import verdict_of
-from runs import Episode, Episodes, RunFolder
+from pbclient.scores.summary import mode_of
+from runs import Episode, Episodes, Identity, RunFolder, identity
 
-_PLACES = {name: place for place, name in enumerate(STEMS)}
+# Two names and a minus between them leave room for the other columns of a table of 80.
+_TWO_NAMES = 18
+_ORDER = {name: index for index, name in enumerate(STEMS)}
+
+type Scores = tuple[int, ...]
+type Repeats = Sequence[Sequence[Scores]]  # of one sample: repeat by repeat the scores of each run
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One run that is read; `label` is its letter where runs stand side by side."""
+    """One run that is read; `label` is its name where runs stand side by side."""
 
     label: str
     folder: RunFolder
@@ -43,83 +47,72 @@ class Recorded:
 
     @property
     def mode(self) -> str:
-        return str(self.config.get("mode", MCQA))
+        return mode_of(self.folder.manifest)
 
     def episodes(self) -> Iterator[Episode]:
         """Its episodes, as recorded. Raises `InputError` for a damaged one."""
+        checks = (oeg if self.mode == OEG else mcqa).CHECKS
         for episode in Episodes(self.folder.episodes).read():
             try:
-                check(episode, (oeg_scores if self.mode == OEG else mcqa_scores).CHECKS)
-                verdict_of(episode)
+                check(episode, checks)
             except InputError as error:
                 raise InputError(f"{self.path}: {error}") from None
             yield episode
 
 
 def read_runs(paths: Sequence[Path]) -> list[Recorded]:
-    """The runs in these folders, lettered in their order. Raises `InputError` or `runs.RunError`."""
+    """The runs in these folders, named by them, or lettered where that is too long or says too little.
+
+    Raises `InputError` or `runs.RunError`.
+    """
     if len(paths) > len(ascii_uppercase):
         raise InputError(f"{len(paths)} runs are too many: name at most {len(ascii_uppercase)}.")
-    seen: set[Path] = set()
-    for path in paths:
-        if path.resolve() in seen:
+    resolved = [path.resolve() for path in paths]
+    for number, path in enumerate(paths):
+        if resolved[number] in resolved[:number]:
             raise InputError(f"{path} is named twice: name each run once.")
-        seen.add(path.resolve())
-    folders = map(RunFolder.read, paths)
-    return [Recorded(label, folder) for label, folder in zip(ascii_uppercase, folders, strict=False)]
+    names = [path.name for path in resolved]
+    named = len(set(names)) == len(names) and sum(sorted(map(len, names))[-2:]) <= _TWO_NAMES
+    labels = names if named else ascii_uppercase
+    return [Recorded(label, RunFolder.read(path)) for label, path in zip(labels, paths, strict=False)]
 
 
-def refuse_mixed_modes(runs: Sequence[Recorded]) -> None:
-    """Raises `InputError` when some were asked to choose and others to answer freely."""
-    first = runs[0]
-    for other in runs[1:]:
-        if other.mode != first.mode:
-            raise InputError(
-                f"{first.path} is a run of --mode {first.mode} and {other.path} one of --mode {other.mode}, "
-                "whose figures are not the same thing: name runs of one mode."
-            )
+def other_data(runs: Sequence[Recorded], datasets: Sequence[str], *, force: bool) -> list[str]:
+    """Those of `datasets` whose samples are not known to be the same in all runs.
 
-
-def other_data(runs: Sequence[Recorded], datasets: Sequence[str]) -> list[str]:
-    """Those of `datasets` whose samples are not known to be the same in all runs."""
-    described = [_described(run) for run in runs]
-    if len({digest for digest, _ in described}) == 1:
+    Raises `InputError` when there are such data sets, unless forced.
+    """
+    digests: list[str] = []
+    sources: list[Mapping[str, Any]] = []
+    for run in runs:
+        # Runs from before there were sources have a digest of what they played, and nothing else.
+        data = run.folder.manifest.get("data")
+        described = data if isinstance(data, dict) else {"digest": data}
+        digests.append(str(described.get("digest")))
+        by_name = described.get("sources")
+        sources.append(by_name if isinstance(by_name, dict) else {})
+    if len(set(digests)) == 1:
         return []
-    sources = [
-        {str(found.get(name, number)) for number, (_, found) in enumerate(described)} for name in datasets
+    different = [
+        name
+        for name in datasets
+        if len({str(source.get(name, number)) for number, source in enumerate(sources)}) > 1
     ]
-    return [name for name, found in zip(datasets, sources, strict=True) if len(found) > 1]
-
-
-def refuse_other_data(runs: Sequence[Recorded], names: Sequence[str]) -> None:
-    """Raises `InputError` when `names` says that there are such data sets."""
-    if names:
+    if different and not force:
+        *most, last = (str(run.path) for run in runs)
         raise InputError(
-            f"The data of {', '.join(names)} are not known to be the same in {_list(runs)}: "
-            "name runs of the same data, or match samples by their ids alone with --force."
+            f"The data of {', '.join(different)} are not known to be the same in {', '.join(most)} "
+            f"and {last}: name runs of the same data, or match samples by their ids alone with --force."
         )
-
-
-def _described(run: Recorded) -> tuple[str, Mapping[str, Any]]:
-    # Runs from before there were sources have a digest of what they played, and nothing else.
-    data = run.folder.manifest.get("data")
-    if not isinstance(data, dict):
-        return str(data), {}
-    sources = data.get("sources")
-    return str(data.get("digest")), sources if isinstance(sources, dict) else {}
-
-
-def _list(runs: Sequence[Recorded]) -> str:
-    *most, last = (str(run.path) for run in runs)
-    return f"{', '.join(most)} and {last}"
+    return different
 
 
 def config_differences(runs: Sequence[Recorded]) -> dict[str, list[Any]]:
     """Option -> its value in each run, for those that are not the same in all; absent ones are null."""
     flat = [dict(_flat(run.config)) for run in runs]
-    names = dict.fromkeys(name for config in flat for name in config)
-    values = {name: [config.get(name) for config in flat] for name in names}
-    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+    options = dict.fromkeys(option for config in flat for option in config)
+    values = {option: [config.get(option) for config in flat] for option in options}
+    return {option: row for option, row in values.items() if any(value != row[0] for value in row)}
 
 
 def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -133,4 +126,62 @@ def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
 def in_order(sample: tuple[Any, ...]) -> tuple[Any, ...]:
     """A key that sorts (dataset, sample, ...) as people count: data sets in table order, ids as numbers."""
     dataset, name, *rest = sample
-    return _PLACES[dataset], (not name.isdecimal(), len(name) if name.isdecimal() else 0, name), *rest
+    return _ORDER[dataset], (not name.isdecimal(), len(name) if name.isdecimal() else 0, name), *rest
+
+
+@dataclass(frozen=True)
+class CommonEpisodes:
+    """The `episodes` that all `runs` resolved; `scores` and `unscored` count all that each run has."""
+
+    runs: Sequence[Recorded]
+    episodes: Sequence[Identity]
+    scores: Sequence[Mapping[Identity, Scores]]
+    unscored: Sequence[int]
+
+    @classmethod
+    def of(cls, runs: Sequence[Recorded]) -> CommonEpisodes:
+        """Read the runs. Raises `InputError` where they have nothing in common or a line is damaged."""
+        first = runs[0]
+        for other in runs[1:]:
+            if other.mode != first.mode:
+                raise InputError(
+                    f"{first.path} is a run of --mode {first.mode} and {other.path} one of --mode "
+                    f"{other.mode}, whose figures are not the same thing: name runs of one mode."
+                )
+        scored = [_scores(run) for run in runs]
+        scores = [by_episode for by_episode, _ in scored]
+        episodes = sorted(set.intersection(*map(set, scores)), key=in_order)
+        if not episodes:
+            counts = (f"{len(of)} in {run.path}" for run, of in zip(runs, scores, strict=True))
+            raise InputError(f"No episode is resolved in all of these runs ({', '.join(counts)}).")
+        return cls(runs, episodes, scores, [unscored for _, unscored in scored])
+
+    def by_sample(self) -> dict[str, list[Repeats]]:
+        """The scores sample by sample, for each data set."""
+        samples: dict[str, dict[str, list[list[Scores]]]] = {}
+        for which in self.episodes:
+            dataset, sample, _ = which
+            repeats = samples.setdefault(dataset, {}).setdefault(sample, [])
+            repeats.append([scores[which] for scores in self.scores])
+        return {name: list(samples[name].values()) for name in STEMS if name in samples}
+
+
+def _scores(run: Recorded) -> tuple[dict[Identity, Scores], int]:
+    """The scores of a run's episodes, and how many of them have none."""
+    scores: dict[Identity, Scores] = {}
+    mode, episodes, answered = run.mode, 0, False
+    for episode in run.episodes():
+        episodes += 1
+        if episode["outcome"] != "resolved":
+            continue
+        answered = True
+        verdict = episode.get("verdict")
+        if mode == MCQA:
+            scores[identity(episode)] = int(episode["correct"]), episode["suggestions"]
+        elif verdict is not None:
+            scores[identity(episode)] = tuple(verdict[key] for key in oeg.FIGURES.values())
+    if answered and not scores:
+        raise InputError(
+            f"{run.path} holds answers without a verdict: `pbclient judge {run.path}` judges them."
+        )
+    return scores, episodes - len(scores)

@@ -1,34 +1,35 @@
-"""What one episode will probably cost, and what it costs at least and at most.
+"""Estimate what one episode costs: at least, probably, at most.
 
-The most is certain and comes from the walk; the least is certain and all but nothing; between them
-stands what earlier runs taught, or, where there are none, the assumptions below, which are said.
+The most is certain and comes from the longest path; the least is certain and all but nothing; between
+them stands what earlier runs taught, or, where there are none, the assumptions below, which are said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import cached_property
 
 from pbclient.benchmark.open_ended import judge_messages, valid_answers
 from pbclient.data.folder import Sample
 from pbclient.episodes.judge import DRAWS
 from pbclient.episodes.players import View
-from pbclient.forecast.history import History, Tokens
-from pbclient.forecast.longest import BYTES_A_TOKEN, Step, hold_of, longest_answer
+from pbclient.forecast.history import History
+from pbclient.forecast.longest import Step, hold_of, longest_answer, text_tokens
 from pbclient.models.model import Model
-from pbclient.money.prices import Price, cost
+from pbclient.money.prices import cost
 from pbclient.scheduler.plan import Plan
 from providers import Message, Request, Usage
 from providers.catalog import prices as price_map
-from providers.catalog.text_tokens import text_bound
 
 ASSUMED_TURNS = 1.6
 ASSUMED_OUTPUT = 16
 ASSUMED_OPEN_ANSWER = 64
 ASSUMED_THINKING = 512
+# The package's messages ask a judge to think step by step before the verdict.
+ASSUMED_VERDICT = 256
 # Half of the answers right is where an interval is widest.
-ASSUMED_SHARE = 0.5
+ASSUMED_ACCURACY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +56,13 @@ class Forecast:
         return Forecast(self.calls + other.calls, self.cost + other.cost, max(self.hold, other.hold))
 
 
-NOTHING = Forecast()
-
-
 @dataclass(frozen=True)
 class Forecaster:
-    """Knows the price, the output limit and what was learned; `thinks` when the model reasons first."""
+    """For the episodes of a plan, which `model` is asked."""
 
-    price: Price
-    limit: int
-    learned: History
-    floor: int
-    thinks: bool
+    model: Model
+    history: History
     open_ended: bool = False
-
-    @classmethod
-    def of(cls, model: Model, learned: History, *, open_ended: bool = False) -> Self:
-        """For the episodes that this model is asked."""
-        row = price_map.find(model.provider, model.name) or {}
-        tells_cost = model.provider == "openrouter" or model.identity.get("endpoint") is not None
-        return cls(
-            price=model.price,
-            limit=model.output_limit,
-            learned=learned,
-            # Who states the cost of a call itself may state any.
-            floor=0 if tells_cost else _floor(model.price),
-            thinks=bool(row.get("supports_reasoning")),
-            open_ended=open_ended,
-        )
 
     def forecast(self, dataset: str, played: int, steps: Sequence[Step], *, shared: bool) -> Forecast:
         """The rest of an episode of which `played` turns are in the cache and `steps` may still come.
@@ -90,7 +70,7 @@ class Forecaster:
         `shared`: an earlier episode of the run asks the next question too, so it is bought once.
         """
         if not steps:
-            return NOTHING
+            return Forecast()
         chances = [self._chance(dataset, played, ahead) for ahead in range(len(steps))]
         if shared:
             chances[0] = 0.0
@@ -104,24 +84,41 @@ class Forecaster:
             max(step.hold for step in steps),
         )
 
-    def output(self, dataset: str) -> Tokens | None:
-        """What is known of a call's output: from this data set, else from the others."""
-        return self.learned.tokens(dataset) or self.learned.output()
+    @cached_property
+    def floor(self) -> int:
+        """The least that an answered call costs: a token in and a token out at the lowest rates.
 
-    @property
-    def assumed_output(self) -> int:
-        """Tokens of an answer, when nothing is known of the model's."""
+        Nothing where the server may state the cost of a call itself: it may state any.
+        """
+        price = self.model.price
+        if self.model.provider == "openrouter" or self.model.identity.get("endpoint") is not None:
+            return 0
+        into = min(min(rates.input, rates.cached_input, rates.cache_write) for rates in price.tiers)
+        out = min(min(rates.output, rates.reasoning) for rates in price.tiers)
+        return price.request + price.image + into + out
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether the model reasons before it answers, as far as is published."""
+        row = price_map.find(self.model.provider, self.model.name) or {}
+        return bool(row.get("supports_reasoning"))
+
+    def output(self, dataset: str) -> tuple[int, bool]:
+        """Tokens of an answer, from this data set or else from the others, and whether some are thought."""
+        known = self.history.tokens(dataset) or self.history.output()
+        if known is not None:
+            return round(known.output), known.thinks
         spoken = ASSUMED_OPEN_ANSWER if self.open_ended else ASSUMED_OUTPUT
-        return min(ASSUMED_THINKING if self.thinks else spoken, self.limit)
+        return min(ASSUMED_THINKING if self.thinks else spoken, self.model.output_limit), self.thinks
 
-    def share(self, dataset: str) -> float:
-        """The share correct that an interval is reckoned with."""
-        record = self.learned.own.get(dataset)
-        return record.share() if record else ASSUMED_SHARE
+    def accuracy(self, dataset: str) -> float:
+        """The accuracy that an interval is reckoned with."""
+        record = self.history.own.get(dataset)
+        return record.accuracy if record else ASSUMED_ACCURACY
 
     def _chance(self, dataset: str, played: int, ahead: int) -> float:
         """That an episode which has come to the turn after `played` also has the one `ahead` of it."""
-        record = self.learned.turns(dataset)
+        record = self.history.turns(dataset)
         if record is None:
             return (1 - 1 / ASSUMED_TURNS) ** ahead
         reached = sum(count for turns, count in record.turns.items() if turns > played)
@@ -129,25 +126,10 @@ class Forecaster:
         return going_on / reached if reached else float(ahead == 0)
 
     def _call(self, dataset: str, step: Step) -> int:
-        known, output = self.learned.tokens(dataset), self.output(dataset)
-        into = round(known.input) if known else step.tokens
-        out = round(output.output) if output else self.assumed_output
-        thought = out if (output.thinks if output else self.thinks) else 0
+        known, (out, thinks) = self.history.tokens(dataset), self.output(dataset)
+        usage = Usage(round(known.input) if known else step.tokens, out, out if thinks else 0)
         # A bound is a bound, whatever was seen elsewhere.
-        return min(
-            max(cost(self.price, Usage(into, out, thought), images=step.images), self.floor), step.hold
-        )
-
-
-def _floor(price: Price) -> int:
-    """The least that an answered call costs: a token in and a token out at the lowest rates."""
-    into = min(min(rates.input, rates.cached_input, rates.cache_write) for rates in price.tiers)
-    out = min(min(rates.output, rates.reasoning) for rates in price.tiers)
-    return price.request + price.image + into + out
-
-
-# The package's messages ask it to think step by step before the verdict.
-ASSUMED_VERDICT = 256
+        return min(max(cost(self.model.price, usage, images=step.images), self.floor), step.hold)
 
 
 @dataclass(frozen=True)
@@ -176,13 +158,7 @@ class JudgeForecaster:
     ) -> Forecast:
         """`answer` are the most and the probable tokens that come to the messages."""
         weight = await self.judge.bounds.weigh(messages)
-        texts = [text_bound(part) for each in messages for part in each.parts if isinstance(part, str)]
-        tokens = sum(-(-size // BYTES_A_TOKEN) for size in texts) + answer[1]
         hold = hold_of(self.judge, weight.tokens + answer[0], 0)
-        expected = cost(self.judge.price, Usage(tokens, self.assumed_output), images=0)
-        return Forecast(Range(least, 1, draws), Range(0, min(expected, hold), draws * hold), hold)
-
-    @property
-    def assumed_output(self) -> int:
-        """Tokens of a judge's answer."""
-        return min(ASSUMED_VERDICT, self.judge.output_limit)
+        usage = Usage(text_tokens(messages)[1] + answer[1], min(ASSUMED_VERDICT, self.judge.output_limit))
+        expected = min(cost(self.judge.price, usage, images=0), hold)
+        return Forecast(Range(least, 1, draws), Range(0, expected, draws * hold), hold)

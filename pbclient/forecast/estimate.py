@@ -1,15 +1,15 @@
 """`pbclient estimate`: what a run will cost before it is started, and what its money will show.
 
 No call is made, no key is needed, nothing is written. Every episode of the plan is played out of
-the cache as far as that goes; the rest is bounded by a walk through the environment and expected by
-what earlier runs taught. Retries and calls that fail are not foreseen.
+the cache as far as that goes; the rest is bounded by the longest path through the environment and
+expected by what earlier runs taught. Retries and calls that fail are not foreseen.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +20,11 @@ from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
 from pbclient.episodes.players import View
 from pbclient.forecast.assumptions import Notes, assumptions
-from pbclient.forecast.costs import ASSUMED_SHARE, NOTHING, Forecast, Forecaster, JudgeForecaster
+from pbclient.forecast.costs import ASSUMED_ACCURACY, Forecast, Forecaster, JudgeForecaster
 from pbclient.forecast.history import RESULTS, read_history
 from pbclient.forecast.longest import LongestPath, Step, longest_path
 from pbclient.forecast.power import detectable, half_width
-from pbclient.forecast.replay import Replay, Replayed, replay
+from pbclient.forecast.replay import Replayed, replay
 from pbclient.money.amounts import dollars
 from pbclient.scheduler.manifest import DEFAULTS
 from pbclient.scheduler.plan import Plan, prepare
@@ -95,40 +95,26 @@ def estimate(config: RunConfig, results: Path = RESULTS) -> Estimate:
 
 
 async def _estimate(config: RunConfig, results: Path) -> Estimate:
-    said: list[str] = []
-    with prepare(config, said.append, asks=False) as plan:
-        forecaster = _forecaster(plan, results)
-        survey = _Survey(plan, _Earlier.of(plan), forecaster)
+    sentences: list[str] = []
+    with prepare(config, sentences.append, asks=False) as plan:
+        survey = _Survey(plan, results)
         await survey.make()
-        return survey.estimate((*said, *assumptions(plan, forecaster, survey.seen)))
+        return survey.estimate(sentences)
 
 
-def _forecaster(plan: Plan, results: Path) -> Forecaster | None:
-    if plan.model is None:
-        return None
-    return Forecaster.of(plan.model, read_history(plan, results), open_ended=plan.config.mode == OEG)
-
-
-@dataclass(frozen=True)
-class _Earlier:
-    """What the run in --out has behind it, when there is one: it is not done and not paid again."""
-
-    finished: frozenset[Identity] = frozenset()
-    spent: int = 0
-
-    @classmethod
-    def of(cls, plan: Plan) -> _Earlier:
-        if not (plan.out / "run.json").exists():
-            return cls()
-        folder = RunFolder.read(plan.out)
-        folder.refuse_another(plan.manifest, DEFAULTS)
-        last = {identity(each): each["outcome"] for each in Episodes(folder.episodes).read()}
-        finished = frozenset(which for which, outcome in last.items() if outcome not in plan.owed)
-        return cls(finished, Balance.read(folder.ledger).spent_or_held)
+def _finished(plan: Plan) -> tuple[frozenset[Identity], int]:
+    """What the run in --out has behind it, if there is one: episodes not done again, and what it spent."""
+    if not (plan.out / "run.json").exists():
+        return frozenset(), 0
+    folder = RunFolder.read(plan.out)
+    folder.refuse_another(plan.manifest, DEFAULTS)
+    last = {identity(episode): episode["outcome"] for episode in Episodes(folder.episodes).read()}
+    finished = frozenset(which for which, outcome in last.items() if outcome not in plan.owed)
+    return finished, Balance.read(folder.ledger).spent_or_held
 
 
 @dataclass
-class _Purse:
+class _Purchases:
     """Buys episodes in the order of the run until one is too dear; what is free is never refused."""
 
     left: float | None
@@ -144,130 +130,128 @@ class _Purse:
             self.left -= price
         self.bought[dataset, repeat] += 1
 
-    def episodes(self, dataset: str) -> int:
-        return sum(count for (name, _), count in self.bought.items() if name == dataset)
-
-    def samples(self, dataset: str) -> int:
-        """Repeats of a sample are no new samples."""
-        return max((count for (name, _), count in self.bought.items() if name == dataset), default=0)
-
-
-@dataclass
-class _Tally:
-    episodes: int = 0
-    stored: int = 0
-    forecast: Forecast = NOTHING
-
-    def __add__(self, other: _Tally) -> _Tally:
-        return _Tally(
-            self.episodes + other.episodes, self.stored + other.stored, self.forecast + other.forecast
-        )
+    def by_repeat(self, dataset: str) -> list[int]:
+        return [count for (name, _), count in self.bought.items() if name == dataset]
 
 
 class _Survey:
-    """Goes through the episodes of a plan in their order. `forecaster` is None for a baseline."""
+    """Goes through the episodes of a plan in their order."""
 
-    def __init__(self, plan: Plan, earlier: _Earlier, forecaster: Forecaster | None) -> None:
-        self.plan = plan
-        self.seen = Notes(spent=earlier.spent)
-        self._earlier = earlier
-        self._forecaster = forecaster
-        self._tallies = {name: _Tally() for name in plan.counts}
-        left = None if plan.limit is None else max(plan.limit - earlier.spent, 0)
-        self._expected, self._worst = _Purse(left), _Purse(left)
+    def __init__(self, plan: Plan, results: Path) -> None:
+        self._plan = plan
+        self._finished, spent = _finished(plan)
+        self._notes = Notes(spent=spent)
+        self._episodes: Counter[str] = Counter()
+        self._complete: Counter[str] = Counter()
+        self._forecasts = dict.fromkeys(plan.counts, Forecast())
+        left = None if plan.limit is None else max(plan.limit - spent, 0)
+        self._expected, self._worst = _Purchases(left), _Purchases(left)
         self._asked: set[str] = set()
-        self._walked: dict[tuple[str, str], tuple[Step, ...]] = {}
-        self._judged = _judge_forecaster(plan)
+        self._first_steps: dict[tuple[str, str], tuple[Step, ...]] = {}
+        # Nobody is asked by a baseline.
+        self._forecaster = self._judge = None
+        if plan.model is not None:
+            history = read_history(plan, results)
+            self._forecaster = Forecaster(plan.model, history, open_ended=plan.config.mode == OEG)
+            if plan.judge is not None:
+                self._judge = JudgeForecaster(plan, plan.judge, plan.model)
 
     async def make(self) -> None:
         """Look at every episode."""
-        if self._forecaster is None or self.plan.model is None:
-            for sample, repeat in self.plan.order:
-                self._count(sample, repeat, NOTHING, stored=False)
+        if self._forecaster is None:
+            for sample, repeat in self._plan.order:
+                self._count(sample, repeat, Forecast(), complete=False)
             return
-        with replay(self.plan, self.plan.model) as stored, longest_path(self.plan, self.plan.model) as ahead:
-            for sample, repeat in self.plan.order:
-                await self._look(sample, repeat, self._forecaster, stored, ahead)
+        model = self._forecaster.model
+        with replay(self._plan, model) as stored, longest_path(self._plan, model) as ahead:
+            for sample, repeat in self._plan.order:
+                if (sample.dataset, sample.id, repeat) in self._finished:
+                    self._notes.finished += 1
+                    self._count(sample, repeat, Forecast(), complete=True)
+                else:
+                    replayed = await stored.play(sample, repeat)
+                    self._notes.note(replayed)
+                    forecast = await self._forecast(sample, replayed, self._forecaster, ahead)
+                    self._count(sample, repeat, forecast, complete=replayed.complete)
 
-    async def _look(
-        self, sample: Sample, repeat: int, forecaster: Forecaster, stored: Replay, ahead: LongestPath
-    ) -> None:
-        if (sample.dataset, sample.id, repeat) in self._earlier.finished:
-            self.seen.finished += 1
-            self._count(sample, repeat, NOTHING, stored=True)
-            return
-        rehearsed = await stored.play(sample, repeat)
-        self.seen.note(rehearsed)
-        forecast = NOTHING
-        if rehearsed.key is not None and not self.plan.config.offline:
-            shared = rehearsed.key in self._asked
-            self._asked.add(rehearsed.key)
-            if rehearsed.view is not None:
-                steps = await self._steps(sample, rehearsed, rehearsed.view, ahead)
-                forecast = forecaster.forecast(sample.dataset, rehearsed.turns, steps, shared=shared)
-                forecast += await self._verdict(sample, rehearsed.view, forecaster)
-            elif self._judged is not None and rehearsed.judged is not None and not shared:
-                forecast = await self._judged.of_answer(rehearsed.judged)
-        self._count(sample, repeat, forecast, stored=rehearsed.complete)
-
-    async def _verdict(self, sample: Sample, view: View, forecaster: Forecaster) -> Forecast:
-        if self._judged is None:
-            return NOTHING
-        known = forecaster.output(sample.dataset)
-        tokens = round(known.output) if known else forecaster.assumed_output
-        return await self._judged.of_coming(sample, view, tokens)
+    async def _forecast(
+        self, sample: Sample, replayed: Replayed, forecaster: Forecaster, ahead: LongestPath
+    ) -> Forecast:
+        """What the rest of an episode costs."""
+        if replayed.key is None or self._plan.config.offline:
+            return Forecast()
+        shared = replayed.key in self._asked
+        self._asked.add(replayed.key)
+        if replayed.view is not None:
+            steps = await self._steps(sample, replayed, replayed.view, ahead)
+            self._notes.turns = max(self._notes.turns, replayed.turns + len(steps))
+            forecast = forecaster.forecast(sample.dataset, replayed.turns, steps, shared=shared)
+            if self._judge is not None:
+                tokens, _ = forecaster.output(sample.dataset)
+                forecast += await self._judge.of_coming(sample, replayed.view, tokens)
+            return forecast
+        if self._judge is not None and replayed.judged is not None and not shared:
+            return await self._judge.of_answer(replayed.judged)
+        return Forecast()
 
     async def _steps(
-        self, sample: Sample, rehearsed: Replayed, view: View, ahead: LongestPath
+        self, sample: Sample, replayed: Replayed, view: View, ahead: LongestPath
     ) -> tuple[Step, ...]:
         # Every repeat begins in the same place, but where it goes on by chance the chance is its own.
-        if rehearsed.turns or self.plan.config.repeat == 1 or self.plan.rules.random_options:
+        if replayed.turns or self._plan.config.repeat == 1 or self._plan.rules.random_options:
             return await ahead.longest(sample, view)
-        where = (sample.dataset, sample.id)
-        if where not in self._walked:
-            self._walked[where] = await ahead.longest(sample, view)
-        return self._walked[where]
+        which = sample.dataset, sample.id
+        if which not in self._first_steps:
+            self._first_steps[which] = await ahead.longest(sample, view)
+        return self._first_steps[which]
 
-    def _count(self, sample: Sample, repeat: int, forecast: Forecast, *, stored: bool) -> None:
-        self._tallies[sample.dataset] += _Tally(1, int(stored), forecast)
+    def _count(self, sample: Sample, repeat: int, forecast: Forecast, *, complete: bool) -> None:
+        self._episodes[sample.dataset] += 1
+        self._complete[sample.dataset] += complete
+        self._forecasts[sample.dataset] += forecast
         self._expected.buy(sample.dataset, repeat, forecast.cost.expected, forecast.hold)
         self._worst.buy(sample.dataset, repeat, forecast.cost.most, forecast.hold)
 
-    def estimate(self, assumed: tuple[str, ...]) -> Estimate:
-        """What was seen, added up."""
-        total = sum(self._tallies.values(), _Tally())
+    def estimate(self, sentences: Sequence[str]) -> Estimate:
+        """What was seen, added up; `sentences` come before the assumptions."""
+        plan = self._plan
         return Estimate(
-            datasets={name: self._figures(tally, [name]) for name, tally in self._tallies.items()},
-            total=self._figures(total, list(self._tallies)),
-            limit=None if self.plan.limit is None else dollars(self.plan.limit),
-            assumptions=assumed,
+            datasets={name: self._figures([name]) for name in plan.counts},
+            total=self._figures(list(plan.counts)),
+            limit=None if plan.limit is None else dollars(plan.limit),
+            assumptions=(*sentences, *assumptions(plan, self._forecaster, self._notes)),
         )
 
-    def _figures(self, tally: _Tally, names: list[str]) -> Figures:
-        reaches = (self._reach(budget, names) for budget in (self._expected, self._worst))
-        return Figures(tally.episodes, tally.stored, tally.forecast, *reaches)
+    def _figures(self, names: list[str]) -> Figures:
+        return Figures(
+            episodes=sum(self._episodes[name] for name in names),
+            stored=sum(self._complete[name] for name in names),
+            forecast=sum((self._forecasts[name] for name in names), Forecast()),
+            buys=self._reach(self._expected, names),
+            buys_at_worst=self._reach(self._worst, names),
+        )
 
-    def _reach(self, budget: _Purse, names: list[str]) -> Reach:
-        strata = [(self._share(name), budget.samples(name)) for name in names]
-        episodes = sum(budget.episodes(name) for name in names)
+    def _reach(self, purchases: _Purchases, names: list[str]) -> Reach:
+        strata, episodes = [], 0
+        for name in names:
+            accuracy = ASSUMED_ACCURACY if self._forecaster is None else self._forecaster.accuracy(name)
+            by_repeat = purchases.by_repeat(name)
+            episodes += sum(by_repeat)
+            # Repeats of a sample are no new samples.
+            strata.append((accuracy, max(by_repeat, default=0)))
         return Reach(episodes, _points(half_width(strata)), _points(detectable(strata)))
 
-    def _share(self, name: str) -> float:
-        return ASSUMED_SHARE if self._forecaster is None else self._forecaster.share(name)
 
-
-def _judge_forecaster(plan: Plan) -> JudgeForecaster | None:
-    if plan.model is None or plan.judge is None:
-        return None
-    return JudgeForecaster(plan, plan.judge, plan.model)
-
-
-def _points(share: float | None) -> float | None:
-    return None if share is None else round(100 * share, 2)
+def _points(fraction: float | None) -> float | None:
+    return None if fraction is None else round(100 * fraction, 2)
 
 
 def _figures(figures: Figures) -> dict[str, Any]:
     calls, cost = figures.forecast.calls, figures.forecast.cost
+    buys, at_worst = (
+        {"episodes": of.episodes, "acc_half_width": of.half_width, "detectable": of.difference}
+        for of in (figures.buys, figures.buys_at_worst)
+    )
     return {
         "episodes": figures.episodes,
         "stored": figures.stored,
@@ -277,14 +261,6 @@ def _figures(figures: Figures) -> dict[str, Any]:
             "expected": dollars(round(cost.expected)),
             "most": dollars(cost.most),
         },
-        "buys": _reach(figures.buys),
-        "buys_at_worst": _reach(figures.buys_at_worst),
-    }
-
-
-def _reach(reach: Reach) -> dict[str, Any]:
-    return {
-        "episodes": reach.episodes,
-        "acc_half_width": reach.half_width,
-        "detectable": reach.difference,
+        "buys": buys,
+        "buys_at_worst": at_worst,
     }

@@ -1,14 +1,14 @@
-"""What earlier runs tell about the next one: turns an episode, tokens a call, the share correct.
+"""Learn from earlier runs: turns an episode, tokens a call, the accuracy.
 
 Read from the run folders under ./results that put the same questions to a model (mode, hint,
 reference and whatever else changes them) over the same samples. Folders that are broken, and lines
-that are none, are passed over and counted. What follows for money is not known here.
+that are none, are passed over and counted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from pbclient.data.folder import Sample
 from pbclient.episodes.oeg import open_state
 from pbclient.scheduler.manifest import BASELINE
 from pbclient.scheduler.plan import Plan
-from runs import Episodes, NotARun, RunError, RunFolder
+from runs import Episode, Episodes, NotARun, RunError, RunFolder
 
 RESULTS = Path("results")
 
@@ -53,20 +53,25 @@ class Record:
         return self.turns.total()
 
     @property
+    def mean_turns(self) -> float:
+        return sum(turns * count for turns, count in self.turns.items()) / self.episodes
+
+    @property
     def tokens(self) -> Tokens | None:
         """Per call; None when no call said."""
         if not self.calls:
             return None
         return Tokens(self.input / self.calls, self.output / self.calls, self.reasoning > 0)
 
-    def share(self) -> float:
+    @property
+    def accuracy(self) -> float:
         """Probably correct; drawn towards one half, so that a few episodes never promise certainty.
 
         A. Agresti, B. A. Coull, The American Statistician 52 (1998) 119-126.
         """
         return (self.correct + 2) / (self.episodes + 4)
 
-    def add(self, run: str, episode: Mapping[str, Any]) -> None:
+    def add(self, run: str, episode: Episode) -> None:
         """A resolved episode. Raises `KeyError`, `TypeError` or `ValueError` when it is not one."""
         turns = episode["turns"]
         counts = [_counts(turn["usage"]) for turn in turns if turn["usage"] is not None]
@@ -113,50 +118,42 @@ class History:
 
 def read_history(plan: Plan, results: Path = RESULTS) -> History:
     """From all run folders in `results`, and from the plan's own when it is being continued."""
-    learned = History()
-    samples = {(each.dataset, each.id): each for found in plan.data.samples.values() for each in found}
-    for path in _folders(results, plan.out):
+    history = History()
+    samples = {(sample.dataset, sample.id): sample for of in plan.data.samples.values() for sample in of}
+    paths = {path.resolve(): path for path in [plan.out, *(results.iterdir() if results.is_dir() else ())]}
+    for path in (paths[resolved] for resolved in sorted(paths) if resolved.is_dir()):
         try:
             folder = RunFolder.read(path)
-            if _asks_the_same(folder.manifest, plan):
-                _read(folder, plan, samples, learned)
+            was, now = folder.manifest["config"], plan.manifest["config"]
+            names = (was.keys() | now.keys()) - _WHO
+            if was.get("provider") != BASELINE and all(was.get(name) == now.get(name) for name in names):
+                own = all(was.get(name) == now[name] for name in ("provider", "model"))
+                _read(folder, plan, samples, history.own if own else history.others)
         except NotARun:
             continue
         except (RunError, OSError):
-            learned.skipped += 1
-    return learned
+            history.skipped += 1
+    return history
 
 
-def _folders(results: Path, own: Path) -> Iterator[Path]:
-    found = {path.resolve(): path for path in [own, *(results.iterdir() if results.is_dir() else ())]}
-    return (found[path] for path in sorted(found) if path.is_dir())
-
-
-def _asks_the_same(manifest: Mapping[str, Any], plan: Plan) -> bool:
-    was, now = manifest["config"], plan.manifest["config"]
-    names = (was.keys() | now.keys()) - _WHO
-    return was.get("provider") != BASELINE and all(was.get(name) == now.get(name) for name in names)
-
-
-def _read(folder: RunFolder, plan: Plan, samples: Mapping[tuple[str, str], Sample], learned: History) -> None:
-    config = folder.manifest["config"]
-    asked = plan.manifest["config"]
-    own = all(config.get(name) == asked[name] for name in ("provider", "model"))
-    records = learned.own if own else learned.others
-    shown: dict[str, bool] = {}
-    for episode in _resolved(Episodes(folder.episodes).read()):
+def _read(
+    folder: RunFolder, plan: Plan, samples: Mapping[tuple[str, str], Sample], records: dict[str, Record]
+) -> None:
+    same_data: dict[str, bool] = {}
+    for episode in Episodes(folder.episodes).read():
+        if episode["outcome"] != "resolved":
+            continue
         name = episode["dataset"]
-        if name not in shown:
-            shown[name] = _is_of(plan, samples.get((name, episode["sample"])), episode)
-        if shown[name]:
-            _add(records, str(folder.path), episode)
+        if name not in same_data:
+            same_data[name] = _is_of(plan, samples.get((name, episode["sample"])), episode)
+        if same_data[name]:
+            record = records.get(name, Record())
+            with suppress(KeyError, TypeError, ValueError):
+                record.add(str(folder.path), episode)
+                records[name] = record
 
 
-def _resolved(episodes: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    return (episode for episode in episodes if episode["outcome"] == "resolved")
-
-
-def _is_of(plan: Plan, sample: Sample | None, episode: Mapping[str, Any]) -> bool:
+def _is_of(plan: Plan, sample: Sample | None, episode: Episode) -> bool:
     """Whether the episode began with what these data show: other data have equal ids too."""
     if sample is None:
         return False
@@ -169,13 +166,6 @@ def _is_of(plan: Plan, sample: Sample | None, episode: Mapping[str, Any]) -> boo
     except Exception:
         # The package's code on an untrusted row, and a line that somebody may have written by hand.
         return False
-
-
-def _add(records: dict[str, Record], run: str, episode: Mapping[str, Any]) -> None:
-    record = records.get(episode["dataset"], Record())
-    with suppress(KeyError, TypeError, ValueError):
-        record.add(run, episode)
-        records[episode["dataset"]] = record
 
 
 def _counts(usage: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -1,8 +1,8 @@
-"""How long an episode can still become, and what each of its turns can cost at most.
+"""Find how long an episode can still become, and what each of its turns can cost at most.
 
-The package's environment is walked along every suggestion that it takes. What would be asked on the
+The search follows every suggestion that the package's environment takes. What would be asked on the
 way is made by the run's own player and bounded by the run's own bounds; of a picture only the header
-is read. How long episodes usually are is not known here.
+is read.
 """
 
 from __future__ import annotations
@@ -45,15 +45,21 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Size:
     """Of messages: the most input tokens, the probable ones, and the images."""
 
     most: int = 0
     tokens: int = 0
     images: int = 0
 
-    def __add__(self, other: _Told) -> _Told:
-        return _Told(self.most + other.most, self.tokens + other.tokens, self.images + other.images)
+    def __add__(self, other: _Size) -> _Size:
+        return _Size(self.most + other.most, self.tokens + other.tokens, self.images + other.images)
+
+    @classmethod
+    def dearest(cls, sizes: Sequence[_Size]) -> _Size:
+        """The highest bound, and the mean of the probable tokens."""
+        tokens = sum(size.tokens for size in sizes) // len(sizes)
+        return cls(max(size.most for size in sizes), tokens, max(size.images for size in sizes))
 
 
 @dataclass(frozen=True)
@@ -72,26 +78,32 @@ class LongestPath:
         until the environment's own last turn: then each turn is held at the dearest state of all.
         """
         most = 1 if self.open_ended else turns_left(start.environment)
-        levels: list[list[_Told]] = []
+        questions: list[_Size] = []
         level, seen = [start], Seen({state_of(start.environment)})
-        while level and len(levels) < most:
+        while level and len(questions) < most:
             following: dict[State, View] = {}
-            levels.append([])
-            for each in level:
-                told = await self._question(each, most)
-                if told is not None:
-                    levels[-1].append(told)
-                    following.update(
-                        (state_of(after.environment), after) for after in self._after(sample, each)
-                    )
+            sizes: list[_Size] = []
+            for view in level:
+                try:
+                    counts = self._image_counts(view, most)
+                    asked = [await self.conversation.asked(view.state, count) for count in counts]
+                    sizes += [await self._size([message]) for message in asked]
+                except FrameError:
+                    continue  # the episode fails here, without a call
+                following.update((state_of(after.environment), after) for after in self._after(sample, view))
+            if sizes:
+                questions.append(_Size.dearest(sizes))
             level = seen.new(following)
-        dearest = [_dearest(found) for found in levels if found]
-        return await self._steps(start, [_dearest(dearest)] * most if seen.circles else dearest)
+        if seen.circles:
+            questions = [_Size.dearest(questions)] * most
+        return await self._steps(start, questions)
 
-    async def _steps(self, start: View, questions: Sequence[_Told]) -> tuple[Step, ...]:
+    async def _steps(self, start: View, questions: Sequence[_Size]) -> tuple[Step, ...]:
         """The calls that put these questions one after the other, each with what stands before it."""
-        past = await self._past(start, len(questions))
-        answer = _Told(TOKENS_A_MESSAGE + longest_answer(self.model), KEPT_ANSWER)
+        counts = self._image_counts(start, len(questions))
+        messages = [await self.conversation.told(start.past, count) for count in counts]
+        past = _Size.dearest([await self._size(told) for told in messages])
+        answer = _Size(TOKENS_A_MESSAGE + longest_answer(self.model), KEPT_ANSWER)
         limit = self.conversation.limits.images
         steps = []
         for question in questions:
@@ -103,35 +115,20 @@ class LongestPath:
                 past += question + answer
         return tuple(steps)
 
-    async def _question(self, view: View, turns: int) -> _Told | None:
-        """The question of a view, put at once or up to so many turns later; None when it cannot be."""
-        try:
-            counts = self._counts(view, turns)
-            return _dearest(
-                [await self._told([await self.conversation.asked(view.state, n)]) for n in counts]
-            )
-        except FrameError:
-            return None
-
-    async def _past(self, view: View, turns: int) -> _Told:
-        counts = self._counts(view, turns)
-        return _dearest([await self._told(await self.conversation.told(view.past, n)) for n in counts])
-
-    def _counts(self, view: View, turns: int) -> list[int]:
-        """How many images the requests have: of those that are shown alike, the first."""
+    def _image_counts(self, view: View, turns: int) -> list[int]:
+        """How many images the requests of so many turns have: of those that are shown alike, the first."""
         first = len(view.past) + 1
         last = first + turns - 1 if self.rules.history else first
         edge = self.conversation.limits.longest_edge
         return [first] if edge(first) == edge(last) else [first, last]
 
-    async def _told(self, messages: Sequence[Message]) -> _Told:
+    async def _size(self, messages: Sequence[Message]) -> _Size:
         images = images_of(Request(tuple(messages), {}))
         if self.model.price.is_free:
-            return _Told(images=images)
-        weight = await self.model.bounds.weigh(messages)
-        texts = [text_bound(part) for each in messages for part in each.parts if isinstance(part, str)]
-        shown = weight.tokens - sum(texts) - TOKENS_A_MESSAGE * len(messages)
-        return _Told(weight.tokens, shown + sum(-(-size // BYTES_A_TOKEN) for size in texts), images)
+            return _Size(images=images)
+        most = (await self.model.bounds.weigh(messages)).tokens
+        bound, probable = text_tokens(messages)
+        return _Size(most, most - bound - TOKENS_A_MESSAGE * len(messages) + probable, images)
 
     def _after(self, sample: Sample, view: View) -> Iterator[View]:
         """What a suggestion leads to, without the states in which the episode is over."""
@@ -168,6 +165,12 @@ def hold_of(model: Model, tokens: int, images: int) -> int:
     return model.bounds.hold(most, images, Request((), model.params))
 
 
+def text_tokens(messages: Sequence[Message]) -> tuple[int, int]:
+    """The most tokens and the probable ones of the texts in messages."""
+    sizes = [text_bound(part) for message in messages for part in message.parts if isinstance(part, str)]
+    return sum(sizes), sum(-(-size // BYTES_A_TOKEN) for size in sizes)
+
+
 class Outlines(Pictures):
     """Pictures that are neither hashed nor drawn: each header is read once, for the size."""
 
@@ -178,9 +181,3 @@ class Outlines(Pictures):
     async def encode(self, picture: Picture) -> EncodedImage:
         size = picture.fit or self.size(picture.relative, picture.transform)
         return EncodedImage("image/png", b"", *size)
-
-
-def _dearest(found: Sequence[_Told]) -> _Told:
-    """The highest bound, and the mean of the probable tokens."""
-    tokens = sum(told.tokens for told in found) // len(found)
-    return _Told(max(told.most for told in found), tokens, max(told.images for told in found))

@@ -1,7 +1,6 @@
 """How much so many samples can tell: the half-width of an interval and the difference that shows.
 
-Planning figures, made before anything is known; the intervals of a run that has been are the
-business of `intervals`. Shares are fractions here, not percent.
+Planning figures, made before anything is known. Accuracies are fractions here, not percent.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ type Stratum = tuple[float, int]
 
 
 def half_width(strata: Sequence[Stratum]) -> float | None:
-    """Half of the 95 % interval of an accuracy: of one (share, n), or of the mean over several.
+    """Half of the 95 % interval of an accuracy: of one (accuracy, n), or of the mean over several.
 
     Wilson's interval for each, joined as the run's own average is; None where nothing is sampled.
     """
-    intervals = [(share, wilson(share * n, n)) for share, n in strata if n]
-    found = stratified_mean([(share, interval) for share, interval in intervals if interval])
-    return (found[1] - found[0]) / 2 if found else None
+    intervals = [(accuracy, wilson(accuracy * n, n)) for accuracy, n in strata if n]
+    mean = stratified_mean([(accuracy, interval) for accuracy, interval in intervals if interval])
+    return (mean[1] - mean[0]) / 2 if mean else None
 
 
 def detectable(strata: Sequence[Stratum]) -> float | None:
@@ -38,10 +37,10 @@ def detectable(strata: Sequence[Stratum]) -> float | None:
     the same samples that are compared in pairs find smaller ones. None where nothing is sampled, or
     where no difference would do.
     """
-    sampled = [(share, n) for share, n in strata if n]
+    sampled = [(accuracy, n) for accuracy, n in strata if n]
     if not sampled:
         return None
-    variance = sum(2 * share * (1 - share) / n for share, n in sampled) / len(sampled) ** 2
+    variance = sum(2 * accuracy * (1 - accuracy) / n for accuracy, n in sampled) / len(sampled) ** 2
     normal = NormalDist()
-    found = (normal.inv_cdf(1 - SIGNIFICANCE / 2) + normal.inv_cdf(POWER)) * sqrt(variance)
-    return found if found <= 1 else None
+    difference = (normal.inv_cdf(1 - SIGNIFICANCE / 2) + normal.inv_cdf(POWER)) * sqrt(variance)
+    return difference if difference <= 1 else None

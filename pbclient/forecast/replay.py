@@ -1,4 +1,4 @@
-"""An episode played out of the cache alone, up to the first request that it does not hold.
+"""Play an episode out of the cache alone, up to the first request that it does not hold.
 
 It is the run's own episode with the run's own player and judge, so that what is looked up is what a run
 would ask. Nothing is sent and nothing is written.
@@ -25,13 +25,13 @@ from providers import Json, Provider, Request, Response
 
 
 class _Missing(Exception):
-    """The cache does not hold this request, which is to go to the judge or to the model under test."""
+    """The cache does not hold this request: of the model about `view`, or of the judge without one."""
 
-    def __init__(self, key: str, request: Request, *, judge: bool) -> None:
+    def __init__(self, key: str, request: Request) -> None:
         super().__init__(key)
         self.key = key
         self.request = request
-        self.judge = judge
+        self.view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,15 @@ class Replay:
 
     async def play(self, sample: Sample, repeat: int) -> Replayed:
         """One episode, as far as stored answers carry it."""
-        watched = _Watched(self.player)
-        episode = self.plan.episode(sample, repeat, watched, NoBooks(), self.judge)
+        episode = self.plan.episode(sample, repeat, self.player, NoBooks(), self.judge)
         try:
             line = await episode.play(self.plan.row(sample))
         except _Missing as missing:
-            turns = len(episode.turns)
-            if missing.judge:
-                return Replayed(turns, turns + missing.request.repeat, missing.key, judged=missing.request)
-            return Replayed(turns, turns, missing.key, watched.view)
+            turns, request = len(episode.turns), missing.request
+            if missing.view is None:
+                # The judge's earlier draws are there.
+                return Replayed(turns, turns + request.repeat, missing.key, judged=request)
+            return Replayed(turns, turns, missing.key, missing.view)
         failure = str(line.get("error")) if line["outcome"] == "failed" else None
         return Replayed(len(episode.turns), sum(1 for _ in calls(line)), failure=failure)
 
@@ -85,17 +85,17 @@ def replay(plan: Plan, model: Model) -> Iterator[Replay]:
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder)) if folder.is_dir() else None
         pictures = stack.enter_context(Pictures(plan.data.frames))
-        judge = _judge(plan.judge, store) if plan.judge else None
-        yield Replay(plan, plan.player(model, _wired(model, store), pictures), judge)
+        player = _ViewNoting(plan.player(model, _stored(model, store), pictures))
+        judge = None
+        if plan.judge is not None:
+            grammar = plan.judge.choice.grammar
+            answers = _stored(plan.judge, store)
+            judge = Judge(plan.judge.title, answers, plan.judge.params, NoBooks(), grammar=grammar)
+        yield Replay(plan, player, judge)
 
 
-def _judge(model: Model, store: Store | None) -> Judge:
-    asked = _wired(model, store, judge=True)
-    return Judge(model.title, asked, model.params, NoBooks(), grammar=model.choice.grammar)
-
-
-def _wired(model: Model, store: Store | None, *, judge: bool = False) -> Provider:
-    provider = _Stored(store, model.identity, judge)
+def _stored(model: Model, store: Store | None) -> Provider:
+    provider = _Stored(store, model.identity)
     if store is None:
         return provider
     adapted = DropRejected(provider, store, model.identity)
@@ -109,32 +109,27 @@ class _Stored:
 
     store: Store | None
     identity: Mapping[str, Json]
-    judge: bool
 
     async def complete(self, request: Request) -> Response:
         key = digest(request_json(self.identity, request))
-        found = None if self.store is None else _found(self.store, key)
-        if found is None:
-            raise _Missing(key, request, judge=self.judge)
-        return found._replace(key=key, hit=True)
+        try:
+            entry = MISS if self.store is None else self.store.get(key)
+            if entry is not MISS:
+                return response_from(entry.answer)._replace(key=key, hit=True)
+        except (CorruptEntry, ValueError):
+            pass  # as in a run: what cannot be read is bought again
+        raise _Missing(key, request)
 
 
-def _found(store: Store, key: str) -> Response | None:
-    try:
-        entry = store.get(key)
-        return None if entry is MISS else response_from(entry.answer)
-    except (CorruptEntry, ValueError):
-        # As in a run: what cannot be read is bought again.
-        return None
-
-
-@dataclass
-class _Watched:
-    """A player, and what it was last shown."""
+@dataclass(frozen=True)
+class _ViewNoting:
+    """A player that says of what is missing which view it was asked about."""
 
     inner: Player
-    view: View | None = None
 
     async def answer(self, view: View) -> Response:
-        self.view = view
-        return await self.inner.answer(view)
+        try:
+            return await self.inner.answer(view)
+        except _Missing as missing:
+            missing.view = view
+            raise

@@ -33,11 +33,13 @@ def parts(comparison: Comparison, *, flips: bool = False) -> list[Part]:
 
 
 def _introduction(comparison: Comparison) -> Iterator[str]:
+    width = max(len(run["label"]) for run in comparison["runs"])
     for run in comparison["runs"]:
         without = f", {run['without_score']} without a score" if run["without_score"] else ""
         beyond = f", {run['beyond']} beyond the shared" if run["beyond"] else ""
         who = f"{run['provider']} {run['model']}"
-        yield f"{run['label']}  {run['path']} ({who}): {_some(run['resolved'])} resolved{beyond}{without}"
+        label = run["label"].ljust(width)
+        yield f"{label}  {run['path']} ({who}): {_some(run['resolved'])} resolved{beyond}{without}"
     differences = comparison["differences"]
     yield "They differ in:" if differences else "Their configurations are the same."
     for option, values in differences.items():

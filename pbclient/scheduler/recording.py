@@ -6,14 +6,13 @@ lives of the run have written is read once, where it is resumed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Self
 
 from pbclient.money.books import Books
 from pbclient.progress import Progress
 from pbclient.scores.rescore import judge_lines
 from pbclient.scores.summary import LedgerTotals, Tally, dump
-from runs import Episodes, Identity, RunFolder, replace_file
+from runs import Episode, Episodes, Identity, RunFolder, replace_file
 
 
 class Recording:
@@ -31,14 +30,14 @@ class Recording:
         Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.
         """
 
-        def take(episode: Mapping[str, Any]) -> None:
+        def take(episode: Episode) -> None:
             self._count(episode)
             books.recorded(episode)
 
         self._tally.compare(judge_lines(self._folder.path))
         return self._episodes.keep(retry, take)
 
-    def append(self, episode: Mapping[str, Any]) -> None:
+    def append(self, episode: Episode) -> None:
         """Keep an episode that has just been played; once this returns, no kill can lose it."""
         self._episodes.append(episode)
         self._count(episode)
@@ -55,6 +54,6 @@ class Recording:
     def __exit__(self, *_: object) -> None:
         self._episodes.close()
 
-    def _count(self, episode: Mapping[str, Any]) -> None:
+    def _count(self, episode: Episode) -> None:
         self._tally.add(episode)
         self._progress.count(episode)

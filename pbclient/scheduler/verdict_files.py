@@ -10,18 +10,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeGuard
+from typing import Any, Self
 
 from cache import digest
 from pbclient.episodes.judge import Judged, Question
 from pbclient.errors import InputError
 from pbclient.models.model import Model
 from pbclient.money.prices import describe
+from pbclient.scores.checks import are_two_texts, damaged
 from pbclient.scores.rescore import checked_episodes, checked_verdicts
-from pbclient.scores.verdicts import asked_of
-from runs import Episodes, Identity, RunFolder, identity, replace_file
-
-type Episode = dict[str, Any]
+from runs import Episode, Episodes, Identity, RunFolder, identity, replace_file
 
 
 def own_judge(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -29,19 +27,17 @@ def own_judge(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
     Raises `InputError` for a manifest that says what no judge is.
     """
-    found = manifest["config"].get("judge") or manifest.get("judge")
-    prices = manifest.get("judge_prices")
-    if found is None or (_is_judge(found) and isinstance(prices, Mapping | None)):
-        return found
+    judge: Any = manifest["config"].get("judge") or manifest.get("judge")
+    if judge is None:
+        return None
+    if (
+        isinstance(judge, Mapping)
+        and all(isinstance(judge.get(name), str) for name in ("provider", "model"))
+        and isinstance(judge.get("params"), Mapping)
+        and isinstance(manifest.get("judge_prices"), Mapping | None)
+    ):
+        return judge
     raise InputError("The run.json is damaged (its judge is none): put it back from a copy.")
-
-
-def _is_judge(found: Any) -> TypeGuard[Mapping[str, Any]]:
-    return (
-        isinstance(found, Mapping)
-        and all(isinstance(found.get(name), str) for name in ("provider", "model"))
-        and isinstance(found.get("params"), Mapping)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +70,14 @@ class Verdicts:
 
         Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.
         """
-        episodes = {identity(each): dict(each) for each in checked_episodes(folder) if each.get("valid")}
+        episodes = {
+            identity(episode): episode for episode in checked_episodes(folder) if episode.get("valid")
+        }
         own = own_judge(folder.manifest)
         if own is None or own == model.described:
             return cls(folder, model, episodes, None)
         lines = checked_verdicts(_file(folder, model))
-        return cls(folder, model, episodes, {identity(each): dict(each) for each in lines})
+        return cls(folder, model, episodes, {identity(line): line for line in lines})
 
     @property
     def recorded(self) -> Mapping[Identity, Episode]:
@@ -101,45 +99,52 @@ class Verdicts:
         for which, episode in self.episodes.items():
             last = self.recorded.get(which, {})
             if _failed(last) or not only_failed:
-                yield Owed(which, Question(*asked_of(episode)), last)
+                yield Owed(which, _question(episode), last)
 
-    def write(self, found: Mapping[Identity, Judged]) -> None:
-        """Keep what was found; every other line stays as it is.
+    def write(self, judged: Mapping[Identity, Judged]) -> None:
+        """Keep what was judged; every other line stays as it is.
 
         A verdict gives way to another verdict only. A new judge that could not be asked at all leaves
         nothing: perhaps its name was a slip.
         """
-        if not self.begun and not any(each.verdict["turns"] for each in found.values()):
+        if not self.begun and not any(result.verdict["turns"] for result in judged.values()):
             return
-        news = {which: each for which, each in found.items() if self._is_news(which, each)}
+        news = {which: result for which, result in judged.items() if self._is_news(which, result)}
         if self.others is not None:
-            self._write_beside(
-                {**self.others, **{which: beside(which, each) for which, each in news.items()}}
-            )
+            lines = {**self.others, **{which: beside(which, result) for which, result in news.items()}}
+            path = _file(self.folder, self.model)
+            path.parent.mkdir(exist_ok=True)
+            replace_file(path, (json.dumps(line).encode("ascii") + b"\n" for line in lines.values()))
             return
         if not self.begun:
             self.folder.update(judge=self.model.described, judge_prices=describe(self.model.price))
-        mended = {which: _mended(self.episodes[which], each) for which, each in news.items()}
+        mended = {which: _mended(self.episodes[which], result) for which, result in news.items()}
         Episodes(self.folder.episodes).replace(mended)
 
-    def _write_beside(self, lines: Mapping[Identity, Mapping[str, Any]]) -> None:
-        path = _file(self.folder, self.model)
-        path.parent.mkdir(exist_ok=True)
-        replace_file(path, (json.dumps(line).encode("ascii") + b"\n" for line in lines.values()))
-
-    def _is_news(self, which: Identity, found: Judged) -> bool:
+    def _is_news(self, which: Identity, judged: Judged) -> bool:
         last = self.recorded.get(which, {})
         if _failed(last):
             return True
         # Read again out of the cache it would only lose what it cost.
-        return found.outcome == "resolved" and _said(found.verdict) != _said(last["verdict"])
+        return judged.outcome == "resolved" and _answers(judged.verdict) != _answers(last["verdict"])
+
+
+def _question(episode: Episode) -> Question:
+    """What a judge is asked of an episode with an answer. Raises `InputError` for a damaged one."""
+    valid, turns = episode.get("valid"), episode["turns"]
+    if not are_two_texts(valid):
+        raise damaged(episode, "valid")
+    prompt, answer = (turns[0].get(key) if turns else None for key in ("prompt", "answer"))
+    if not isinstance(prompt, str) or not isinstance(answer, str):
+        raise damaged(episode, "turns")
+    return Question(episode["dataset"], prompt, (valid[0], valid[1]), answer)
 
 
 def _failed(last: Mapping[str, Any]) -> bool:
     return last.get("outcome") != "resolved" or last.get("verdict") is None
 
 
-def _said(verdict: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+def _answers(verdict: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     return [(call.get("key"), call.get("answer")) for call in verdict["turns"]]
 
 
@@ -149,16 +154,18 @@ def _file(folder: RunFolder, model: Model) -> Path:
     return folder.path / "judges" / f"{name}-{digest(model.described)[:8]}.jsonl"
 
 
-def _mended(episode: Episode, found: Judged) -> Episode:
+def _mended(episode: Episode, judged: Judged) -> Episode:
     line = {name: value for name, value in episode.items() if name not in ("error", "turns", "verdict")}
-    line |= {"outcome": found.outcome, "correct": found.correct, "suggestions": found.suggestions}
-    error = {"error": found.error} if found.error else {}
-    return {**line, **error, "verdict": found.verdict, "turns": episode["turns"]}
+    line |= {"correct": judged.correct, "suggestions": judged.suggestions, **_result(judged)}
+    return {**line, "turns": episode["turns"]}
 
 
-def beside(which: Identity, found: Judged) -> Episode:
+def beside(which: Identity, judged: Judged) -> Episode:
     """The line of a verdict that stands beside its episode."""
     dataset, sample, repeat = which
-    error = {"error": found.error} if found.error else {}
-    line = {"dataset": dataset, "sample": sample, "repeat": repeat, "outcome": found.outcome}
-    return {**line, **error, "verdict": found.verdict}
+    return {"dataset": dataset, "sample": sample, "repeat": repeat, **_result(judged)}
+
+
+def _result(judged: Judged) -> dict[str, Any]:
+    error = {"error": judged.error} if judged.error else {}
+    return {"outcome": judged.outcome, **error, "verdict": judged.verdict}

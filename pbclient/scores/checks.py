@@ -1,34 +1,39 @@
-"""What an episode line must hold before it is scored; a line that does not is named, never guessed at."""
+"""What a line of a run must hold before it is scored. One that does not is named, never guessed at."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from pbclient.benchmark.package import DATA_SETS
 from pbclient.errors import InputError
+from runs import Episode
 
-DATASETS = tuple(each.acronym for each in DATA_SETS)
+DATASETS = tuple(dataset.acronym for dataset in DATA_SETS)
 OUTCOMES = ("resolved", "refused", "truncated", "failed", "judge_failed", "budget")
+VERDICT_FIGURES = ("proactive_suggestion", "category_prediction", "aggregate")
 
-type Episode = Mapping[str, Any]
 type Checks = Mapping[str, Callable[[Any], bool]]
 
 
 def check(episode: Episode, scores: Checks) -> None:
-    """Raises `InputError` naming the first field without a value that can be.
+    """Raises `InputError` naming the first field that cannot be what was recorded.
 
-    `scores` are checked where the episode is resolved: others have no score.
+    `scores` are checked where the episode is resolved: others have no score. A verdict is whole: its
+    figures are 0 or 1 where the episode is resolved, and null elsewhere.
     """
-    _check(episode, _ALWAYS)
-    if episode["outcome"] == "resolved":
-        _check(episode, scores)
-
-
-def _check(episode: Episode, checks: Checks) -> None:
-    for key, fits in checks.items():
+    resolved = episode.get("outcome") == "resolved"
+    for key, fits in ({**_ALWAYS, **scores} if resolved else _ALWAYS).items():
         if not fits(episode.get(key)):
             raise damaged(episode, key)
+    verdict = episode.get("verdict")
+    if verdict is not None and not _is_verdict(verdict, resolved):
+        raise damaged(episode, "verdict")
+
+
+def check_verdict_line(line: Episode) -> None:
+    """The same for a line of another judge, which holds an identity, an outcome and a verdict."""
+    check({"turns": [], **line}, {})
 
 
 def damaged(episode: Episode, key: str) -> InputError:
@@ -45,13 +50,35 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def are_objects(value: object) -> bool:
-    return isinstance(value, list) and all([isinstance(each, dict) for each in value])
+def are_two_texts(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)
+
+
+def _is_verdict(value: object, resolved: bool) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    figures = [value.get(key) for key in VERDICT_FIGURES]
+    return (
+        isinstance(value.get("judge"), str)
+        and are_two_texts(value.get("valid"))
+        and _are_objects(value.get("turns"))
+        and isinstance(official := value.get("official"), Mapping)
+        and _are_binary([official.get(key) for key in VERDICT_FIGURES])
+        and (_are_binary(figures) if resolved else figures == [None, None, None])
+    )
+
+
+def _are_binary(figures: list[Any]) -> bool:
+    return all(type(figure) is int and figure in (0, 1) for figure in figures)
+
+
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and all([isinstance(item, dict) for item in value])
 
 
 _ALWAYS: Checks = {
     "dataset": lambda value: value in DATASETS,
     "outcome": lambda value: value in OUTCOMES,
     "repeat": is_count,
-    "turns": are_objects,
+    "turns": _are_objects,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pbclient.scores.intervals import Interval, stratified_mean, wilson
@@ -19,7 +19,7 @@ def independent(repeats: Iterable[int]) -> float:
     of repeats which were all made of the same samples. So no interval is too narrow.
     """
     fullest_first = sorted(repeats, reverse=True)
-    squares = sum(count * (2 * place + 1) for place, count in enumerate(fullest_first))
+    squares = sum(count * (2 * rank + 1) for rank, count in enumerate(fullest_first))
     return sum(fullest_first) ** 2 / squares if squares else 0.0
 
 
@@ -40,35 +40,40 @@ def span(successes: int, unknown: int, total: int) -> Interval:
     return 100 * successes / total, 100 * (successes + unknown) / total
 
 
-def average(estimates: Iterable[Figure | None]) -> Figure | None:
+def average(figures: Iterable[Figure | None]) -> Figure | None:
     """The mean over the data sets that have the figure, each of which weighs the same."""
-    known = [each for each in estimates if each is not None]
+    known = [figure for figure in figures if figure is not None]
     interval = stratified_mean(known)
     return None if interval is None else (sum(value for value, _ in known) / len(known), interval)
 
 
 def average_span(spans: Iterable[Interval]) -> Interval | None:
     """The mean of the worst cases and the mean of the best; None where there are no data sets."""
-    found = list(spans)
-    if not found:
+    known = list(spans)
+    if not known:
         return None
-    return sum(worst for worst, _ in found) / len(found), sum(best for _, best in found) / len(found)
+    return sum(worst for worst, _ in known) / len(known), sum(best for _, best in known) / len(known)
 
 
-def entry(name: str, estimate: Figure | None) -> dict[str, Any]:
+def entry(name: str, figure: Figure | None) -> dict[str, Any]:
     """The two keys of a figure in a summary; null where nothing stands behind it."""
-    if estimate is None:
+    if figure is None:
         return {name: None, f"{name}_ci": None}
-    return {name: figure(estimate[0]), f"{name}_ci": pair(estimate[1])}
+    return {name: rounded(figure[0]), f"{name}_ci": pair(figure[1])}
 
 
-def figure(value: float | None) -> float | None:
+def entries(figures: Mapping[str, Figure | None]) -> dict[str, Any]:
+    """The keys of several."""
+    return {key: value for name, figure in figures.items() for key, value in entry(name, figure).items()}
+
+
+def rounded(value: float) -> float:
     # The last digits of a float are noise; six decimals hide it and hold every real difference.
-    return None if value is None else round(value, 6)
+    return round(value, 6)
 
 
 def pair(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [round(limit, 6) for limit in interval]
+    return None if interval is None else [rounded(limit) for limit in interval]
 
 
 def percent(interval: Interval) -> Interval:

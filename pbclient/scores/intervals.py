@@ -1,8 +1,6 @@
 """How sure a figure is: intervals for shares, for means and for averages over data sets.
 
-Statistics only, pure and deterministic: the same counts give the same interval on every
-machine. What the figures are and where the counts come from is the business of `scores`;
-comparisons between runs are not covered here.
+Statistics only, pure and deterministic: the same counts give the same interval on every machine.
 """
 
 from __future__ import annotations
@@ -91,13 +89,13 @@ def stratified_mean(strata: Iterable[tuple[float, Interval]]) -> Interval | None
     1080-1085; for other parameters G. Y. Zou, A. Donner, Stat. Med. 27 (2008) 1693-1702.
     One stratum gives back its own interval, and no limit leaves the range of the strata's limits.
     """
-    found = list(strata)
-    if not found:
+    strata = list(strata)
+    if not strata:
         return None
-    weight = 1 / len(found)
-    mean = sum(estimate for estimate, _ in found) * weight
-    below = sqrt(sum(max(0.0, estimate - low) ** 2 for estimate, (low, _) in found)) * weight
-    above = sqrt(sum(max(0.0, high - estimate) ** 2 for estimate, (_, high) in found)) * weight
+    weight = 1 / len(strata)
+    mean = sum(estimate for estimate, _ in strata) * weight
+    below = sqrt(sum(max(0.0, estimate - low) ** 2 for estimate, (low, _) in strata)) * weight
+    above = sqrt(sum(max(0.0, high - estimate) ** 2 for estimate, (_, high) in strata)) * weight
     return mean - below, mean + above
 
 
@@ -129,7 +127,7 @@ def _ratio(resample: Iterable[tuple[tuple[int, int], int]]) -> float:
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
-    place = share * (len(ordered) - 1)
-    below = floor(place)
+    rank = share * (len(ordered) - 1)
+    below = floor(rank)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+    return ordered[below] + (ordered[above] - ordered[below]) * (rank - below)

@@ -1,7 +1,4 @@
-"""The run's own judge beside the others: their verdicts on the same answers, paired.
-
-Keeps a small entry for each episode that another judge has judged; without other judges, nothing.
-"""
+"""Agreement of the run's own judge with the others, on the answers that both judged."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ from math import sqrt
 from statistics import NormalDist
 from typing import Any
 
-from pbclient.scores.checks import Episode
+from pbclient.scores.checks import check_verdict_line
 from pbclient.scores.figures import entry, independent, percent
 from pbclient.scores.intervals import Interval, wilson
-from pbclient.scores.verdicts import Verdict, check_judged, verdict_of
+from runs import Episode, Identity, identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +49,10 @@ def agreement[L: Hashable](
     if raw_ci is None:
         return None
     # In fractions, so that the order of the labels moves no digit.
-    found = _kappa({pair: Fraction(count, n) for pair, count in pairs.items()})
-    if found is None:
+    beyond_chance = _kappa({pair: Fraction(count, n) for pair, count in pairs.items()})
+    if beyond_chance is None:
         return Agreement(n, equal / n, raw_ci, None, None)
-    kappa, variance = found
+    kappa, variance = beyond_chance
     half = NormalDist().inv_cdf((1 + confidence) / 2) * sqrt(variance / size)
     return Agreement(n, equal / n, raw_ci, kappa, (kappa - half, kappa + half))
 
@@ -79,39 +76,46 @@ def _kappa[L: Hashable](table: Mapping[tuple[L, L], Fraction]) -> tuple[float, f
     return float(kappa), float((spread - (kappa - chance * (1 - kappa)) ** 2) / (1 - chance) ** 2)
 
 
-type _Identity = tuple[str, str, int]
+# The category and the suggestion of a verdict, each 0 or 1.
 type _Label = tuple[int, int]
 
-# The places in a label.
 _PARTS = {"category": 0, "suggestion": 1}
 
 
 @dataclass
 class JudgePairs:
-    """First all lines of other judges are read, then the run's own episodes compared with them."""
+    """First all lines of other judges are read, then the run's own episodes compared with them.
 
-    _others: dict[_Identity, dict[str, _Label]] = field(default_factory=dict)
+    Memory grows with the episodes that other judges have judged.
+    """
+
+    _others: dict[Identity, dict[str, _Label]] = field(default_factory=dict)
     _pairs: dict[str, Counter[tuple[int, _Label, _Label]]] = field(default_factory=dict)
 
     def read(self, judge: str, line: Episode) -> None:
         """Remember a line of the judge of this name. Raises `InputError` for a damaged one."""
-        check_judged(line)
+        check_verdict_line(line)
         self._pairs.setdefault(judge, Counter())
-        verdict = verdict_of(line)
-        if verdict is not None and line["outcome"] == "resolved":
-            self._others.setdefault(_identity(line), {})[judge] = _label(verdict)
+        if (label := _label(line)) is not None:
+            self._others.setdefault(identity(line), {})[judge] = label
 
     def compare(self, episode: Episode) -> None:
-        """Pair the run's own verdict on an episode with those of the others."""
-        verdict = verdict_of(episode)
-        if verdict is None or episode["outcome"] != "resolved":
-            return
-        for judge, label in self._others.get(_identity(episode), {}).items():
-            self._pairs[judge][episode["repeat"], _label(verdict), label] += 1
+        """Pair the run's own verdict on a checked episode with those of the others."""
+        own = _label(episode) if self._others else None
+        if own is not None:
+            for judge, other in self._others.get(identity(episode), {}).items():
+                self._pairs[judge][episode["repeat"], own, other] += 1
 
     def entry(self) -> dict[str, Any]:
         """As in a summary, by judge: over whole verdicts and over each of their two parts."""
         return {judge: _agreements(self._pairs[judge]) for judge in sorted(self._pairs)}
+
+
+def _label(line: Episode) -> _Label | None:
+    verdict = line.get("verdict")
+    if verdict is None or line["outcome"] != "resolved":
+        return None
+    return verdict["category_prediction"], verdict["proactive_suggestion"]
 
 
 def _agreements(pairs: Mapping[tuple[int, _Label, _Label], int]) -> dict[str, Any]:
@@ -121,32 +125,22 @@ def _agreements(pairs: Mapping[tuple[int, _Label, _Label], int]) -> dict[str, An
         by_repeat[repeat] += count
         whole[own, other] += count
     samples = independent(by_repeat.values())
-    parts = {part: _agreement(_part(whole, place), samples) for part, place in _PARTS.items()}
-    return {"n": whole.total(), **_agreement(whole, samples), **parts}
-
-
-def _part(whole: Mapping[tuple[_Label, _Label], int], place: int) -> Mapping[tuple[int, int], int]:
-    found: Counter[tuple[int, int]] = Counter()
-    for (own, other), count in whole.items():
-        found[own[place], other[place]] += count
-    return found
+    entries = {"n": whole.total(), **_agreement(whole, samples)}
+    for part, index in _PARTS.items():
+        labels: Counter[tuple[int, int]] = Counter()
+        for (own, other), count in whole.items():
+            labels[own[index], other[index]] += count
+        entries[part] = _agreement(labels, samples)
+    return entries
 
 
 def _agreement(pairs: Mapping[tuple[Any, Any], int], samples: float) -> dict[str, Any]:
     found = agreement(pairs, size=samples)
-    if found is None:
-        return {**entry("raw", None), **entry("kappa", None)}
-    raw = 100 * found.raw, percent(found.raw_ci)
-    if found.kappa is None or found.kappa_ci is None:
-        return {**entry("raw", raw), **entry("kappa", None)}
-    # No agreement is beyond 1, though the normal interval may be.
-    cut = max(found.kappa_ci[0], -1.0), min(found.kappa_ci[1], 1.0)
-    return {**entry("raw", raw), **entry("kappa", (found.kappa, cut))}
-
-
-def _identity(line: Episode) -> _Identity:
-    return line["dataset"], str(line.get("sample")), line["repeat"]
-
-
-def _label(verdict: Verdict) -> _Label:
-    return verdict["category_prediction"], verdict["proactive_suggestion"]
+    raw = kappa = None
+    if found is not None:
+        raw = 100 * found.raw, percent(found.raw_ci)
+        if found.kappa is not None and found.kappa_ci is not None:
+            # No agreement is beyond 1, though the normal interval may be.
+            low, high = found.kappa_ci
+            kappa = found.kappa, (max(low, -1.0), min(high, 1.0))
+    return {**entry("raw", raw), **entry("kappa", kappa)}

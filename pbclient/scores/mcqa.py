@@ -11,34 +11,51 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from pbclient.scores.checks import Checks, Episode, is_count
-from pbclient.scores.figures import Figure, average, average_span, entry, independent, pair, share, span
+from pbclient.scores.checks import Checks, is_count
+from pbclient.scores.figures import (
+    Figure,
+    average,
+    average_span,
+    entries,
+    entry,
+    independent,
+    pair,
+    share,
+    span,
+)
 from pbclient.scores.intervals import Interval, bootstrap_mean
 from pbclient.scores.trajectory import Trajectory, trajectory_of
+from runs import Episode
 
 CHECKS: Checks = {"correct": lambda value: isinstance(value, bool), "suggestions": is_count}
 
 type _Count = Callable[[Trajectory], int]
 
+_SHARES: Mapping[str, _Count] = {
+    "acc": lambda trajectory: trajectory.right,
+    "first_turn_acc": lambda trajectory: trajectory.right and trajectory.turns == 1,
+    "step_limit": lambda trajectory: trajectory.limited,
+}
 # What was done in a turn: the first four are all turns, "invalid" is part of "proactive".
 _ACTIONS: Mapping[str, _Count] = {
-    "proactive": lambda shape: shape.accepted + (shape.last == "refused"),
-    "abstain": lambda shape: shape.last == "abstain",
-    "category": lambda shape: shape.last in ("right", "wrong"),
-    "mismatch": lambda shape: shape.last == "mismatch",
-    "invalid": lambda shape: shape.last == "refused",
+    "proactive": lambda trajectory: trajectory.accepted + (trajectory.last == "refused"),
+    "abstain": lambda trajectory: trajectory.last == "abstain",
+    "category": lambda trajectory: trajectory.last in ("right", "wrong"),
+    "mismatch": lambda trajectory: trajectory.last == "mismatch",
+    "invalid": lambda trajectory: trajectory.last == "refused",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one data set; None where nothing is resolved. `by_turns` is number of turns -> (episodes, acc)."""
+    """Of one data set; None where nothing is resolved.
+
+    `rest` are ps and the shares beside acc; `by_turns` is number of turns -> (episodes, acc).
+    """
 
     acc: Figure | None
     acc_bounds: Interval
-    ps: Figure | None
-    first_turn_acc: Figure | None
-    step_limit: Figure | None
+    rest: Mapping[str, Figure | None]
     actions: Mapping[str, Figure | None]
     by_turns: Mapping[int, tuple[int, Figure | None]]
 
@@ -47,10 +64,8 @@ class Figures:
         return {
             **entry("acc", self.acc),
             "acc_bounds": pair(self.acc_bounds),
-            **entry("ps", self.ps),
-            **entry("first_turn_acc", self.first_turn_acc),
-            **entry("step_limit", self.step_limit),
-            "actions": _joined(self.actions),
+            **entries(self.rest),
+            "actions": entries(self.actions),
             "by_turns": {
                 str(turns): {"n": n, **entry("acc", acc)} for turns, (n, acc) in self.by_turns.items()
             },
@@ -63,7 +78,7 @@ class Tally:
 
     dataset: str
     random_options: bool = False
-    shapes: Counter[tuple[int, Trajectory]] = field(default_factory=Counter)
+    trajectories: Counter[tuple[int, Trajectory]] = field(default_factory=Counter)  # with their repeats
 
     @classmethod
     def of(cls, dataset: str, config: Mapping[str, Any]) -> Self:
@@ -73,59 +88,55 @@ class Tally:
     def add(self, episode: Episode) -> None:
         """Count an episode whose fields have been checked."""
         if episode["outcome"] == "resolved":
-            shape = trajectory_of(episode, random_options=self.random_options)
-            self.shapes[episode["repeat"], shape] += 1
+            trajectory = trajectory_of(episode, random_options=self.random_options)
+            self.trajectories[episode["repeat"], trajectory] += 1
 
     def figures(self, n: int) -> Figures:
         """Those of a data set with `n` episodes, all that are not counted here unresolved."""
-        right = self._sum(lambda shape: shape.right)
-        resolved = self.shapes.total()
+        resolved, samples = self.trajectories.total(), self.samples()
+        counts = {name: self._sum(success) for name, success in _SHARES.items()}
+        shares = {name: share(count, resolved, samples) for name, count in counts.items()}
         return Figures(
-            acc=self._share(lambda shape: shape.right),
-            acc_bounds=span(right, n - resolved, n),
-            ps=self._suggestions(),
-            first_turn_acc=self._share(lambda shape: shape.right and shape.turns == 1),
-            step_limit=self._share(lambda shape: shape.limited),
-            actions={name: self._share_of_turns(count) for name, count in _ACTIONS.items()},
+            acc=shares.pop("acc"),
+            acc_bounds=span(counts["acc"], n - resolved, n),
+            rest={"ps": self._suggestions(), **shares},
+            actions={name: self._share_of_turns(success) for name, success in _ACTIONS.items()},
             by_turns=self._by_turns(),
         )
-
-    def _sum(self, count: _Count) -> int:
-        return sum(count(shape) * times for (_, shape), times in self.shapes.items())
 
     def samples(self, turns: int | None = None) -> float:
         """How many episodes (of so many turns) count as independent."""
         by_repeat: Counter[int] = Counter()
-        for (repeat, shape), times in self.shapes.items():
-            by_repeat[repeat] += times * (turns in (None, shape.turns))
+        for (repeat, trajectory), times in self.trajectories.items():
+            by_repeat[repeat] += times * (turns in (None, trajectory.turns))
         return independent(by_repeat.values())
 
-    def _share(self, hit: _Count) -> Figure | None:
-        return share(self._sum(hit), self.shapes.total(), self.samples())
+    def _sum(self, count: _Count) -> int:
+        return sum(count(trajectory) * times for (_, trajectory), times in self.trajectories.items())
 
-    def _share_of_turns(self, count: _Count) -> Figure | None:
-        turns = self._sum(lambda shape: shape.turns)
+    def _share_of_turns(self, success: _Count) -> Figure | None:
+        turns = self._sum(lambda trajectory: trajectory.turns)
         if not turns:
             return None
         # As for repeats (see `independent`): an episode is a cluster of turns.
-        clusters = turns * turns / self._sum(lambda shape: shape.turns**2)
-        return share(self._sum(count), turns, clusters * self.samples() / self.shapes.total())
+        clusters = turns * turns / self._sum(lambda trajectory: trajectory.turns**2)
+        return share(self._sum(success), turns, clusters * self.samples() / self.trajectories.total())
 
     def _suggestions(self) -> Figure | None:
         counts: Counter[int] = Counter()
-        for (_, shape), times in self.shapes.items():
-            counts[shape.suggestions] += times
+        for (_, trajectory), times in self.trajectories.items():
+            counts[trajectory.suggestions] += times
         # Seeded by the data set alone: the order of a run must not move its figures.
         interval = bootstrap_mean(counts, seed=self.dataset, size=int(self.samples()))
-        total = self._sum(lambda shape: shape.suggestions)
-        return None if interval is None else (total / self.shapes.total(), interval)
+        total = sum(count * times for count, times in counts.items())
+        return None if interval is None else (total / counts.total(), interval)
 
     def _by_turns(self) -> dict[int, tuple[int, Figure | None]]:
         episodes: Counter[int] = Counter()
         right: Counter[int] = Counter()
-        for (_, shape), times in self.shapes.items():
-            episodes[shape.turns] += times
-            right[shape.turns] += times * shape.right
+        for (_, trajectory), times in self.trajectories.items():
+            episodes[trajectory.turns] += times
+            right[trajectory.turns] += times * trajectory.right
         return {
             turns: (n, share(right[turns], n, self.samples(turns))) for turns, n in sorted(episodes.items())
         }
@@ -134,28 +145,22 @@ class Tally:
 def averaged(datasets: Mapping[str, Figures]) -> dict[str, Any]:
     """The figures averaged over data sets. Bounds cover all of them, the rest those that have the figure."""
     figures = list(datasets.values())
-    actions = {name: average(each.actions[name] for each in figures) for name in _ACTIONS}
-    return {
-        **entry("acc", average(each.acc for each in figures)),
-        "acc_bounds": pair(average_span(each.acc_bounds for each in figures)),
-        **entry("ps", average(each.ps for each in figures)),
-        **entry("first_turn_acc", average(each.first_turn_acc for each in figures)),
-        **entry("step_limit", average(each.step_limit for each in figures)),
-        "actions": _joined(actions),
-        "by_turns": _by_turns(datasets),
-        "over": [name for name, each in datasets.items() if each.acc is not None],
-    }
-
-
-def _by_turns(datasets: Mapping[str, Figures]) -> dict[str, Any]:
     # Long episodes exist in few data sets: each entry says over which it is.
-    found = {}
-    for turns in sorted({turns for each in datasets.values() for turns in each.by_turns}):
-        those = {name: each.by_turns[turns] for name, each in datasets.items() if turns in each.by_turns}
-        acc = average(acc for _, acc in those.values())
-        found[str(turns)] = {"n": sum(n for n, _ in those.values()), **entry("acc", acc), "over": list(those)}
-    return found
-
-
-def _joined(estimates: Mapping[str, Figure | None]) -> dict[str, Any]:
-    return {key: value for name, each in estimates.items() for key, value in entry(name, each).items()}
+    by_turns = {}
+    for turns in sorted({turns for of in figures for turns in of.by_turns}):
+        over = {name: of.by_turns[turns] for name, of in datasets.items() if turns in of.by_turns}
+        acc = average(acc for _, acc in over.values())
+        by_turns[str(turns)] = {
+            "n": sum(n for n, _ in over.values()),
+            **entry("acc", acc),
+            "over": list(over),
+        }
+    rest = ("ps", *(name for name in _SHARES if name != "acc"))
+    return {
+        **entry("acc", average(of.acc for of in figures)),
+        "acc_bounds": pair(average_span(of.acc_bounds for of in figures)),
+        **entries({name: average(of.rest[name] for of in figures) for name in rest}),
+        "actions": entries({name: average(of.actions[name] for of in figures) for name in _ACTIONS}),
+        "by_turns": by_turns,
+        "over": [name for name, of in datasets.items() if of.acc is not None],
+    }

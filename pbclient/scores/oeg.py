@@ -12,20 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from pbclient.scores.checks import Checks, Episode
+from pbclient.scores.checks import Checks
 from pbclient.scores.figures import (
     Figure,
     average,
     average_span,
     entry,
-    figure,
     independent,
     pair,
+    rounded,
     share,
     span,
 )
 from pbclient.scores.intervals import Interval
-from pbclient.scores.verdicts import verdict_of
+from runs import Episode
 
 CHECKS: Checks = {"correct": lambda value: value is None or isinstance(value, bool)}
 
@@ -44,11 +44,8 @@ class Figures:
 
     def entry(self) -> dict[str, Any]:
         """As in a summary."""
-        return {
-            "judged": self.judged,
-            **_entries(self.shares, self.bounds),
-            "official": {each: figure(value) for each, value in self.official.items()},
-        }
+        official = {name: rounded(value) for name, value in self.official.items()}
+        return {"judged": self.judged, **_entries(self.shares, self.bounds), "official": official}
 
 
 @dataclass(slots=True)
@@ -66,13 +63,13 @@ class Tally:
 
     def add(self, episode: Episode) -> None:
         """Count an episode whose fields have been checked."""
-        verdict = verdict_of(episode)
+        verdict = episode.get("verdict")
         if verdict is None:
             return
-        self.official.update({each: verdict["official"][key] for each, key in FIGURES.items()})
+        self.official.update({name: verdict["official"][key] for name, key in FIGURES.items()})
         if episode["outcome"] == "resolved":
             self.judged[episode["repeat"]] += 1
-            self.positive.update({each: verdict[key] for each, key in FIGURES.items()})
+            self.positive.update({name: verdict[key] for name, key in FIGURES.items()})
 
     def figures(self, n: int) -> Figures:
         """Those of a data set with `n` episodes, all that are not counted here without a verdict."""
@@ -80,27 +77,27 @@ class Tally:
         samples = independent(self.judged.values())
         return Figures(
             judged=judged,
-            shares={each: share(self.positive[each], judged, samples) for each in FIGURES},
-            bounds={each: span(self.positive[each], n - judged, n) for each in FIGURES},
-            official={each: 100 * self.official[each] / n for each in FIGURES},
+            shares={name: share(self.positive[name], judged, samples) for name in FIGURES},
+            bounds={name: span(self.positive[name], n - judged, n) for name in FIGURES},
+            official={name: 100 * self.official[name] / n for name in FIGURES},
         )
 
 
 def averaged(datasets: Mapping[str, Figures]) -> dict[str, Any]:
     """The figures averaged over data sets: bounds and official ones over all, the rest over those judged."""
     figures = list(datasets.values())
-    shares = {each: average(of.shares[each] for of in figures) for each in FIGURES}
-    bounds = {each: average_span(of.bounds[each] for of in figures) for each in FIGURES}
+    shares = {name: average(of.shares[name] for of in figures) for name in FIGURES}
+    bounds = {name: average_span(of.bounds[name] for of in figures) for name in FIGURES}
     official = {
-        each: figure(sum(of.official[each] for of in figures) / len(figures)) if figures else None
-        for each in FIGURES
+        name: rounded(sum(of.official[name] for of in figures) / len(figures)) if figures else None
+        for name in FIGURES
     }
     over = [dataset for dataset, of in datasets.items() if of.judged]
     return {**_entries(shares, bounds), "official": official, "over": over}
 
 
 def _entries(shares: Mapping[str, Figure | None], bounds: Mapping[str, Interval | None]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for each in FIGURES:
-        found |= {**entry(each, shares[each]), f"{each}_bounds": pair(bounds[each])}
-    return found
+    keys: dict[str, Any] = {}
+    for name in FIGURES:
+        keys |= {**entry(name, shares[name]), f"{name}_bounds": pair(bounds[name])}
+    return keys

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pbclient.benchmark.open_ended import read_verdict
+from pbclient.benchmark.package import MCQA, OEG
 from pbclient.errors import InputError
 from pbclient.money.amounts import dollars
-from pbclient.scores.checks import is_count
-from pbclient.scores.summary import LedgerTotals, dump, mode_of, rescore, summarize
-from pbclient.scores.verdicts import check_judged, rescore_verdict
-from runs import Balance, Episodes, RunFolder, replace_file
+from pbclient.scores import mcqa, oeg
+from pbclient.scores.checks import VERDICT_FIGURES, check, check_verdict_line, is_count, name
+from pbclient.scores.summary import LedgerTotals, Summary, dump, mode_of, summarize
+from pbclient.scores.trajectory import trajectory_of
+from runs import Balance, Episode, Episodes, RunFolder, replace_file
 
 
-def rescore_run(path: Path) -> dict[str, Any]:
+def rescore_run(path: Path) -> Summary:
     """Score the run at `path` from its recorded evaluations and write its summary.json again.
 
     Raises `runs.RunError` when there is no run, `PbclientError` when an episode contradicts
@@ -32,28 +35,14 @@ def read_run(path: Path) -> RunFolder:
     folder = RunFolder.read(path)
     settings, planned = folder.manifest.get("settings"), folder.manifest.get("planned") or {}
     if not isinstance(settings, dict):
-        raise _damaged(path, "it has no settings")
-    if not isinstance(settings.get("max_cost", 0), int | float | None):
-        raise _damaged(path, "its max_cost is no amount of dollars")
-    if not isinstance(planned, dict) or not all(map(is_count, planned.values())):
-        raise _damaged(path, "its planned episodes are no counts")
-    return folder
-
-
-def _damaged(path: Path, why: str) -> InputError:
-    return InputError(f"{path / 'run.json'} is damaged ({why}): put it back from a copy.")
-
-
-def checked_episodes(folder: RunFolder) -> Iterator[Mapping[str, Any]]:
-    """The episodes of a run, each held against its own turns."""
-    mode = mode_of(folder.manifest)
-    for episode in Episodes(folder.episodes).read():
-        yield rescore(episode, mode)
-
-
-def judge_lines(path: Path) -> dict[str, Iterator[Mapping[str, Any]]]:
-    """The lines of the run's other judges by the names of their files, each held against its own turns."""
-    return {file.stem: checked_verdicts(file) for file in sorted((path / "judges").glob("*.jsonl"))}
+        why = "it has no settings"
+    elif not isinstance(settings.get("max_cost", 0), int | float | None):
+        why = "its max_cost is no amount of dollars"
+    elif not isinstance(planned, dict) or not all(map(is_count, planned.values())):
+        why = "its planned episodes are no counts"
+    else:
+        return folder
+    raise InputError(f"{path / 'run.json'} is damaged ({why}): put it back from a copy.")
 
 
 def totals(manifest: Mapping[str, Any], balance: Balance) -> LedgerTotals:
@@ -67,9 +56,70 @@ def totals(manifest: Mapping[str, Any], balance: Balance) -> LedgerTotals:
     )
 
 
-def checked_verdicts(file: Path) -> Iterator[Mapping[str, Any]]:
+def checked_episodes(folder: RunFolder) -> Iterator[Episode]:
+    """The episodes of a run, each held against its own turns."""
+    mode = mode_of(folder.manifest)
+    for episode in Episodes(folder.episodes).read():
+        yield rescore(episode, mode)
+
+
+def judge_lines(path: Path) -> dict[str, Iterator[Episode]]:
+    """The lines of the run's other judges by the names of their files, each held against its own turns."""
+    return {file.stem: checked_verdicts(file) for file in sorted((path / "judges").glob("*.jsonl"))}
+
+
+def checked_verdicts(file: Path) -> Iterator[Episode]:
     """The lines of one judge beside the run's own, each held against its own turns."""
     for line in Episodes(file).read():
-        check_judged(line)
-        rescore_verdict(line)
+        check_verdict_line(line)
+        _rescore_verdict(line)
         yield line
+
+
+def rescore(episode: Episode, mode: str = MCQA) -> Episode:
+    """The episode, when what is recorded of its turns gives its recorded score.
+
+    Multiple choice: a suggestion goes on, anything else ends the episode; it is correct when its
+    last turn names the right category. Open-ended: the recorded answers of the judge, read again
+    by the package's parser, give the verdict. Raises `InputError` naming the episode otherwise.
+    """
+    check(episode, (oeg if mode == OEG else mcqa).CHECKS)
+    if mode == OEG:
+        _rescore_verdict(episode)
+        verdict = episode.get("verdict") or dict.fromkeys(VERDICT_FIGURES)
+        category, suggestions = verdict["category_prediction"], verdict["proactive_suggestion"]
+        source, correct = "its verdict", None if category is None else category == 1
+    elif episode["outcome"] == "resolved":
+        trajectory = trajectory_of(episode)
+        source, correct, suggestions = "its turns", trajectory.right, trajectory.suggestions
+    if episode["outcome"] == "resolved":
+        _must_be(episode, source, {"correct": correct, "suggestions": suggestions}, episode)
+    return episode
+
+
+def _rescore_verdict(line: Episode) -> None:
+    verdict = line.get("verdict")
+    if verdict is None:
+        return
+    shown, parsed_with = verdict["valid"]
+    first = final = None
+    for turn in verdict["turns"]:
+        answer = turn["answer"] if isinstance(turn.get("answer"), str) else ""
+        read = read_verdict(shown, parsed_with, answer, line["dataset"])
+        first = read if first is None else first
+        if final is None and read.parsed and turn.get("finish") == "stop":
+            final = read
+    figures = final.figures() if final is not None else dict.fromkeys(VERDICT_FIGURES)
+    _must_be(line, "its judge's answers", figures, verdict)
+    # The package asks once, and counts what it cannot read as zeros.
+    official = first.figures() if first is not None else dict.fromkeys(VERDICT_FIGURES, 0)
+    _must_be(line, "its judge's first answer, as the package reads it,", official, verdict["official"])
+
+
+def _must_be(line: Episode, source: str, computed: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
+    """Raises `InputError` naming the first field whose recorded value is not the one computed again."""
+    for key, value in computed.items():
+        if recorded.get(key) != value:
+            raise InputError(
+                f"{name(line)} is recorded with {key} {recorded.get(key)}, but {source} gave {value}."
+            )

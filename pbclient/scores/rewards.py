@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,16 @@ from pbclient.benchmark.package import OEG
 from pbclient.errors import InputError
 from pbclient.reward import RIGHT_CATEGORY, VALID_SUGGESTION
 from pbclient.scores.checks import DATASETS
-from pbclient.scores.figures import Figure, average, entry
+from pbclient.scores.figures import Figure, average, entries
 from pbclient.scores.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from pbclient.scores.mcqa import Tally
 from pbclient.scores.rescore import checked_episodes, read_run
-from pbclient.scores.summary import mode_of
+from pbclient.scores.summary import Summary, mode_of
 
 # Rewards are counted in quarters, so that their sums are exact.
 _QUARTERS = 4
+_FIGURES = ("per_turn", "per_episode")
 _RIGHT, _VALID = int(_QUARTERS * RIGHT_CATEGORY), int(_QUARTERS * VALID_SUGGESTION)
-
-type Summary = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Rewards:
-    """Of one data set: the mean over its turns, and the mean over its episodes of their sums."""
-
-    episodes: int
-    turns: int
-    per_turn: Figure | None
-    per_episode: Figure | None
-
-    def entry(self) -> Summary:
-        counts = {"episodes": self.episodes, "turns": self.turns}
-        return {**counts, **entry("per_turn", self.per_turn), **entry("per_episode", self.per_episode)}
 
 
 def recorded_rewards(path: Path) -> Summary:
@@ -44,7 +28,7 @@ def recorded_rewards(path: Path) -> Summary:
 
     Only resolved episodes count. An episode is what is drawn again for the intervals, with all its
     turns. Raises `InputError` for an open-ended run, whose answers have no turns, and whatever
-    `score_again` raises.
+    `rescore_run` raises.
     """
     folder = read_run(path)
     if mode_of(folder.manifest) == OEG:
@@ -52,55 +36,59 @@ def recorded_rewards(path: Path) -> Summary:
     tallies = {name: Tally.of(name, folder.manifest["config"]) for name in DATASETS}
     for episode in checked_episodes(folder):
         tallies[episode["dataset"]].add(episode)
-    found = {name: _rewards(tally) for name, tally in tallies.items() if tally.shapes}
-    return {"datasets": {name: each.entry() for name, each in found.items()}, "average": _averaged(found)}
+    tallies = {name: tally for name, tally in tallies.items() if tally.trajectories}
+    figures = {name: _figures(tally) for name, tally in tallies.items()}
+    return {
+        "datasets": {
+            name: {
+                "episodes": tally.trajectories.total(),
+                "turns": sum(of.turns * times for (_, of), times in tally.trajectories.items()),
+                **entries(figures[name]),
+            }
+            for name, tally in tallies.items()
+        },
+        "average": {
+            **entries({key: average(of[key] for of in figures.values()) for key in _FIGURES}),
+            "over": list(tallies),
+        },
+    }
 
 
 def reward_lines(rewards: Summary) -> list[str]:
     """The same as lines for people."""
     rows = [("data set", "episodes", "turns", "reward a turn [95 % CI]", "reward an episode [95 % CI]")]
-    entries = rewards["datasets"]
-    totals = {key: sum(each[key] for each in entries.values()) for key in ("episodes", "turns")}
-    for name, each in [*entries.items(), ("average", {**totals, **rewards["average"]})]:
-        shown = (_shown(each, "per_turn"), _shown(each, "per_episode"))
-        rows.append((name, str(each["episodes"]), str(each["turns"]), *shown))
+    datasets = rewards["datasets"]
+    totals = {key: sum(of[key] for of in datasets.values()) for key in ("episodes", "turns")}
+    for name, of in [*datasets.items(), ("average", {**totals, **rewards["average"]})]:
+        shown = (_shown(of, "per_turn"), _shown(of, "per_episode"))
+        rows.append((name, str(of["episodes"]), str(of["turns"]), *shown))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
-def _shown(each: Mapping[str, Any], name: str) -> str:
-    if each[name] is None:
+def _shown(figures: Mapping[str, Any], name: str) -> str:
+    if figures[name] is None:
         return "-"
-    low, high = each[f"{name}_ci"]
-    return f"{each[name]:.3f} [{low:.3f}, {high:.3f}]"
+    low, high = figures[f"{name}_ci"]
+    return f"{figures[name]:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _rewards(tally: Tally) -> _Rewards:
+def _figures(tally: Tally) -> Mapping[str, Figure | None]:
+    """The mean over the turns of a data set, and the mean over its episodes of their sums."""
     pairs: Counter[tuple[int, int]] = Counter()  # quarters and turns of an episode
-    for (_, shape), times in tally.shapes.items():
-        pairs[_RIGHT * shape.right + _VALID * shape.accepted, shape.turns] += times
     sums: Counter[int] = Counter()
-    for (quarters, _), times in pairs.items():
+    for (_, trajectory), times in tally.trajectories.items():
+        quarters = _RIGHT * trajectory.right + _VALID * trajectory.accepted
+        pairs[quarters, trajectory.turns] += times
         sums[quarters] += times
-    episodes, turns = pairs.total(), sum(turns * times for (_, turns), times in pairs.items())
+    turns = sum(turns * times for (_, turns), times in pairs.items())
     total, samples = sum(quarters * times for quarters, times in sums.items()), int(tally.samples())
-    return _Rewards(
-        episodes,
-        turns,
-        _estimate(total / turns, bootstrap_ratio(pairs, seed=tally.dataset, size=samples)),
-        _estimate(total / episodes, bootstrap_mean(sums, seed=tally.dataset, size=samples)),
-    )
+    per_turn = total / turns, bootstrap_ratio(pairs, seed=tally.dataset, size=samples)
+    per_episode = total / pairs.total(), bootstrap_mean(sums, seed=tally.dataset, size=samples)
+    return dict(zip(_FIGURES, (_in_ones(*per_turn), _in_ones(*per_episode)), strict=True))
 
 
-def _estimate(quarters: float, interval: Interval | None) -> Figure | None:
+def _in_ones(quarters: float, interval: Interval | None) -> Figure | None:
     if interval is None:
         return None
     return quarters / _QUARTERS, (interval[0] / _QUARTERS, interval[1] / _QUARTERS)
-
-
-def _averaged(found: Mapping[str, _Rewards]) -> Summary:
-    return {
-        **entry("per_turn", average(each.per_turn for each in found.values())),
-        **entry("per_episode", average(each.per_episode for each in found.values())),
-        "over": list(found),
-    }

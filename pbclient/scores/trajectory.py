@@ -1,7 +1,7 @@
-"""How a multiple-choice episode went, told from its recorded turns: all that its figures need.
+"""Classify a recorded multiple-choice episode: number of turns, last action, step limit.
 
 An episode is a row of suggestions that the environment took, and one last turn that ended it. So
-its shape is small, and counting shapes is enough for every figure.
+there are few trajectories, and counting them is enough for every figure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from pbclient.benchmark.choices import evaluate, suggests
 from pbclient.errors import InputError
-from pbclient.scores.checks import Episode, name
+from pbclient.scores.checks import name
+from runs import Episode
 
 type Action = Literal["right", "wrong", "accepted", "refused", "abstain", "mismatch"]
 type Turn = Mapping[str, Any]
@@ -54,7 +55,7 @@ class Trajectory(NamedTuple):
 
 
 def trajectory_of(episode: Episode, *, random_options: bool = False) -> Trajectory:
-    """The shape of a resolved episode whose fields have been checked.
+    """The trajectory of a resolved episode whose fields have been checked.
 
     With `random_options` (`--options random`) the environment takes any suggestion; in CIT it then
     also ends an episode that runs off the film, which the record cannot tell from the step limit.
@@ -85,25 +86,21 @@ def _action(episode: Episode, number: int, turn: Turn) -> Action:
         case "mismatch", "wrong":
             return "wrong"
         case "wrong", "wrong" | "mismatch" as category:
-            return _not_taken(episode, number, turn, category)
+            # The environment found an option that it does not take.
+            chosen = _chosen(turn)
+            if not chosen:
+                raise InputError(
+                    f"{name(episode)} is recorded as choosing an option in turn {number}, "
+                    "but its answer there is none of the options."
+                )
+            if not suggests(chosen):
+                return "abstain"
+            # It may also have found a category, as in "A. A cat." where A is an option: the text weighs more.
+            return "wrong" if category == "wrong" else "refused"
     raise InputError(
         f"{name(episode)} has a turn {number} without the environment's words: "
         "its line in the run folder is damaged."
     )
-
-
-def _not_taken(episode: Episode, number: int, turn: Turn, category: str) -> Action:
-    """An answer in which the environment found an option that it does not take."""
-    chosen = _chosen(turn)
-    if not chosen:
-        raise InputError(
-            f"{name(episode)} is recorded as choosing an option in turn {number}, "
-            "but its answer there is none of the options."
-        )
-    if not suggests(chosen):
-        return "abstain"
-    # It may also have found a category, as in "A. A cat." where A is an option: the text weighs more.
-    return "wrong" if category == "wrong" else "refused"
 
 
 def _chosen(turn: Turn) -> str:
