@@ -32,8 +32,19 @@ def _exact(value: float | Decimal) -> Decimal:
 
 
 def format_dollars(picodollars: int) -> str:
-    """Picodollars as people read them: cents from a dollar on, four figures below, never rounded to $0.00."""
-    value = dollars(picodollars)
-    if value == 0 or value >= 1:
-        return f"${value:,.2f}"
-    return f"${value:.4f}" if value >= 0.001 else f"${value:.2g}"
+    """Picodollars as people read them, with the same digits wherever the amount is shown.
+
+    Cents from a dollar on; below it four decimals, or two figures of a smaller amount, and no more
+    zeros at the end than cents need: a positive amount is never rounded to $0.00.
+    """
+    return format_amount(Decimal(picodollars) / PICODOLLARS)
+
+
+def format_amount(value: float | Decimal) -> str:
+    """Dollars with the digits of `format_dollars`."""
+    exact = _exact(value)
+    if exact == 0 or exact >= 1:
+        return f"${exact:,.2f}"
+    decimals = max(4, 1 - exact.adjusted())
+    whole, _, digits = f"{exact:.{decimals}f}".rstrip("0").partition(".")
+    return f"${whole}.{digits:0<2}"
