@@ -20,19 +20,17 @@ from pbclient.benchmark import paper as published
 from pbclient.benchmark.package import DATA_SETS, STEMS, environment_class, kept_ids
 from pbclient.benchmark.search import reachable_frames
 from pbclient.cli.app import main
-from pbclient.cli.data import data
 from pbclient.data.check import check, lines, wrong_totals
 from pbclient.data.folder import open_data
 from pbclient.episodes.baselines import suggestions
 from pbclient.episodes.players import View
 from pbclient.errors import DataError, EnvironmentFailed
 
-COMMANDS = type(main)("pbclient", commands={"data": data})
 ROD_ROWS = "Realistic-Occlusion-Dataset_preprocessed.jsonl"
 
 
 def invoke(*args: object) -> Result:
-    return CliRunner().invoke(COMMANDS, ["data", *map(str, args)])
+    return CliRunner().invoke(main, ["data", *map(str, args)])
 
 
 def rows_of(folder: Path, acronym: str) -> list[dict]:

@@ -33,7 +33,8 @@ def data() -> None:
 def download(folder: Path | None, datasets: tuple[str, ...], revision: str | None) -> None:
     """Fetch the published data into DIR, by default into your data folder, where `run` finds it.
 
-    Goes on where an earlier download stopped. HF_ENDPOINT and HF_TOKEN are heeded.
+    Goes on with the files that an earlier download lacks; one that had come in part is fetched again.
+    HF_ENDPOINT and HF_TOKEN are heeded.
     """
     from pbclient.data.download import Download
     from pbclient.data.home import default_folder
