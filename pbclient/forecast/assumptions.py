@@ -151,8 +151,8 @@ def _tokens(forecaster: Forecaster, names: Sequence[str]) -> Iterator[str]:
 def _found(plan: Plan, seen: Notes) -> Iterator[str]:
     if seen.hits:
         yield (
-            f"Cache: {seen.hits:,} answers are there and cost nothing; they complete {seen.complete:,} "
-            f"of {len(plan.order):,} episodes."
+            f"Cache: {seen.hits:,} calls are answered there and cost nothing; they complete "
+            f"{seen.complete:,} of {len(plan.order):,} episodes."
         )
     if seen.finished or seen.spent:
         yield (
