@@ -440,8 +440,8 @@ def test_the_cache_is_counted_checked_mended_and_cleared(place, bought):
         return invoke("cache", *args, "--cache-dir", "answers")
 
     counted = cache("stats").stdout.splitlines()
-    answers = int(counted[1].split()[0])
-    assert answers >= 6
+    entries = int(counted[1].split()[0])
+    assert entries >= 6
     assert cache("check").stdout == "Every entry is sound.\n"
     with sqlite3.connect(place / "answers" / "cache.db") as db:
         db.execute("UPDATE Cache SET value = x'00' WHERE rowid = (SELECT min(rowid) FROM Cache)")
@@ -452,11 +452,11 @@ def test_the_cache_is_counted_checked_mended_and_cleared(place, bought):
     mended = cache("check", "--fix")
     assert (mended.exit_code, mended.stdout.count("deleted")) == (0, 1)
     assert cache("check").exit_code == 0
-    assert cache("clear", "--yes", "--model", "another").stdout == "0 answers deleted.\n"
+    assert cache("clear", "--yes", "--model", "another").stdout == "0 entries deleted.\n"
     assert cache("clear", "--yes", "--provider", "openai", "--model", "glance").stdout == (
-        f"{answers - 1} answers deleted.\n"
+        f"{entries - 1} entries deleted.\n"
     )
-    assert cache("stats").stdout.splitlines()[1].startswith("0 answers")
+    assert cache("stats").stdout.splitlines()[1].startswith("0 entries")
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from pbclient.compare.comparison import compare
 from pbclient.compare.paired import MCNEMAR, SIGN_FLIP, holm, mcnemar, tango
 from pbclient.errors import InputError
 from pbclient.report.comparison import parts
-from pbclient.report.terminal import plain, rich
+from pbclient.report.terminal import draw, plain
 from runs import NotARun
 
 
@@ -323,7 +323,7 @@ def test_a_terminal_shows_the_same_words(two: list[Path]) -> None:
     found = parts({**compare(two), "paper": table()})
     console = Console(width=80, color_system=None)
     with console.capture() as capture:
-        console.print(rich(found))
+        console.print(draw(found))
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= 80
     drawn = "".join(capture.get().split()).replace("─", "")

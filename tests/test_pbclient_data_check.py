@@ -20,19 +20,19 @@ from pbclient.benchmark import paper as published
 from pbclient.benchmark.package import DATA_SETS, STEMS, environment_class, kept_ids
 from pbclient.benchmark.search import reachable_frames
 from pbclient.cli.app import main
-from pbclient.cli.data import data
-from pbclient.data.check import check, lines, wrong_totals
+from pbclient.data.check import check, wrong_totals
 from pbclient.data.folder import open_data
 from pbclient.episodes.baselines import suggestions
 from pbclient.episodes.players import View
 from pbclient.errors import DataError, EnvironmentFailed
+from pbclient.report.data import parts
+from pbclient.report.terminal import plain
 
-COMMANDS = type(main)("pbclient", commands={"data": data})
 ROD_ROWS = "Realistic-Occlusion-Dataset_preprocessed.jsonl"
 
 
 def invoke(*args: object) -> Result:
-    return CliRunner().invoke(COMMANDS, ["data", *map(str, args)])
+    return CliRunner().invoke(main, ["data", *map(str, args)])
 
 
 def rows_of(folder: Path, acronym: str) -> list[dict]:
@@ -70,7 +70,7 @@ def test_the_built_in_samples_are_sound_and_called_by_their_name(samples, decode
     report = check(samples, decode=decode)
     assert report.problems == ()
     assert report.samples
-    said = list(lines(report))
+    said = plain(parts(report)).splitlines()
     assert "built-in samples" in said[-2]
     assert said[-1] == "The data is sound."
     assert [found.kept for found in report.datasets] == [6] * 7
@@ -212,7 +212,7 @@ def test_the_published_totals(whole):
     report = check(whole)
     assert report.problems == ()
     assert not report.samples
-    assert list(lines(report))[8].split()[:4] == ["all", "17,909", "7,557", "7,557"]
+    assert plain(parts(report)).splitlines()[8].split()[:4] == ["all", "17,909", "7,557", "7,557"]
 
     def spoilt(place: int, **changes: int) -> list[str]:
         found = list(report.datasets)

@@ -1,4 +1,4 @@
-"""Downloads over real HTTP from a hub on this machine: whole or not at all, continued where they stopped."""
+"""Downloads over real HTTP from a hub on this machine: whole or not at all, continued with what lacks."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
-from huggingface_hub import HfApi, close_session, constants, hf_hub_download
+from huggingface_hub import HfApi, close_session, constants, file_download, hf_hub_download
+from huggingface_hub.utils import _http
+from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 from loopback_hub import COMMIT, REPOSITORY, Fault, LoopbackHub
 
 from pbclient.benchmark.package import DATA_SETS, STEMS
 from pbclient.cli.app import main
-from pbclient.cli.data import data
 from pbclient.data.check import check
 from pbclient.data.download import STAGING, Download
 from pbclient.data.folder import open_data
 from pbclient.data.home import RECORD, default_folder, downloaded_folder, recorded
-from pbclient.data.hub import Hub, digest_of
+from pbclient.data.hub import digest_of, progress_bar
 from pbclient.errors import DataError, InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "hf_fake0f5c7a91e2d34b68"
-COMMANDS = type(main)("pbclient", commands={"data": data})
 ROD = "Realistic-Occlusion-Dataset.zip"
 ROD_ROWS = "Realistic-Occlusion-Dataset_preprocessed.jsonl"
 # Of no data set by its name.
@@ -70,6 +71,15 @@ def hub(source, tmp_path, monkeypatch):
         close_session()
 
 
+@pytest.fixture(autouse=True)
+def slept(monkeypatch) -> list[float]:
+    """The seconds that the library would have waited before it tries again."""
+    seconds: list[float] = []
+    for module in (file_download, _http):
+        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=seconds.append))
+    return seconds
+
+
 class Watch:
     """Notes what it is told."""
 
@@ -84,12 +94,12 @@ class Watch:
         self.steps.append((name, have, size))
 
 
-def download(folder: Path, *datasets: str, revision: str | None = None, waits=(), sleep=lambda _: None):
-    return Download(folder, datasets, revision, Hub(waits=waits, sleep=sleep)).run(Watch())
+def download(folder: Path, *datasets: str, revision: str | None = None):
+    return Download(folder, datasets, revision).run(Watch())
 
 
 def invoke(*args: object) -> Result:
-    return CliRunner().invoke(COMMANDS, ["data", *map(str, args)])
+    return CliRunner().invoke(main, ["data", *map(str, args)])
 
 
 def files(folder: Path) -> set[str]:
@@ -159,31 +169,31 @@ def test_it_works_without_xet(hub, tmp_path, monkeypatch):
     assert downloaded_folder(tmp_path / "data")
 
 
-def test_a_cut_connection_is_taken_up_again(hub, tmp_path):
+def test_a_cut_connection_is_taken_up_again(hub, tmp_path, slept, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     hub.faults[ROD] = Fault(cut_after=5000, times=3)
-    slept: list[float] = []
-    download(tmp_path / "data", waits=(1, 2), sleep=slept.append)
+    download(tmp_path / "data")
     assert hub.starts(ROD) == [None, 5000, 10000, 15000]
-    # Patience begins anew with each byte that arrives.
     assert slept == [1, 1, 1]
     assert (tmp_path / "data" / ROD).read_bytes() == (hub.folder / ROD).read_bytes()
 
 
-def test_patience_ends(hub, tmp_path):
+def test_patience_ends(hub, tmp_path, slept):
     hub.faults[ROD] = Fault(cut_after=0)
-    slept: list[float] = []
-    refused(tmp_path / "data", "cannot be reached", "goes on", waits=(1, 2, 4), sleep=slept.append)
-    assert slept == [1, 2, 4]
-    assert hub.starts(ROD) == [None] * 4
+    refused(tmp_path / "data", "cannot be reached", "goes on with the files that are missing")
+    assert len(slept) == 5
+    assert hub.starts(ROD) == [None] * 6
 
 
-def test_the_next_command_goes_on_where_the_last_stopped(hub, tmp_path):
-    hub.faults[ROD] = Fault(cut_after=5000, times=1)
+def test_the_next_command_goes_on_with_the_files_that_are_missing(hub, tmp_path):
+    hub.faults[ROD] = Fault(cut_after=5000, times=6)
     refused(tmp_path / "data", "run the same command again")
+    assert hub.starts("ImageNet-C_test.zip") == [None]
+    hub.seen.clear()
     download(tmp_path / "data")
-    assert hub.starts(ROD) == [None, 5000]
-    assert hub.sent(ROD) == (hub.folder / ROD).stat().st_size
-    assert not (tmp_path / "data" / STAGING).exists()
+    assert hub.starts("ImageNet-C_test.zip") == []
+    assert hub.starts(ROD) == [None]
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {*files(hub.folder), RECORD}
 
 
 def test_the_token_is_for_the_hub_and_not_for_its_storage(hub, tmp_path):
@@ -197,20 +207,14 @@ def test_the_token_is_for_the_hub_and_not_for_its_storage(hub, tmp_path):
 def test_a_killed_download_is_continued(hub, tmp_path, number):
     hub.faults[ROD] = Fault(stall_after=5000, times=1)
     folder = tmp_path / "data"
-    program = (
-        "from pbclient.cli.app import main\nfrom pbclient.cli.data import data\n"
-        f"type(main)('pbclient', commands={{'data': data}})(['data', 'download', {str(folder)!r}])"
-    )
+    program = f"from pbclient.cli.app import main\nmain(['data', 'download', {str(folder)!r}])"
     process = subprocess.Popen(
         [sys.executable, "-c", program],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    # Only the file itself tells that the process has what was sent.
-    while process.poll() is None and not any(
-        part.stat().st_size == 5000 for part in (folder / STAGING).glob(f"{ROD}.*")
-    ):
+    while process.poll() is None and not hub.starts(ROD):
         time.sleep(0.01)
     process.send_signal(number)
     _, said = process.communicate()
@@ -219,8 +223,11 @@ def test_a_killed_download_is_continued(hub, tmp_path, number):
     if number == signal.SIGINT:
         assert said.splitlines()[-1] == "Stopped: the same command goes on from here."
     not_installed(folder)
+    assert len(list((folder / STAGING).rglob("*.incomplete"))) == (number == signal.SIGKILL)
     download(folder)
-    assert hub.starts(ROD) == [None, 5000]
+    assert hub.starts(ROD) == [None, None]
+    assert hub.starts("ImageNet-C_test.zip") == [None]
+    assert {path.name for path in folder.iterdir()} == {*files(hub.folder), RECORD}
     assert downloaded_folder(folder) == folder
 
 
@@ -228,7 +235,7 @@ def test_a_killed_download_is_continued(hub, tmp_path, number):
 def test_other_bytes_are_thrown_away(hub, tmp_path, name):
     hub.faults[name] = Fault(spoil=True, times=1)
     refused(tmp_path / "data", name, "damaged")
-    assert list((tmp_path / "data" / STAGING).glob(f"{name}.*")) == []
+    assert list((tmp_path / "data" / STAGING).rglob(name)) == []
     download(tmp_path / "data")
     assert hub.starts(name) == [None, None]
     # What had arrived before is not asked for again.
@@ -239,82 +246,51 @@ def test_other_bytes_are_thrown_away(hub, tmp_path, name):
 @pytest.mark.parametrize("listed", [100, 10**7], ids=["fewer", "more"])
 def test_another_number_of_bytes_is_thrown_away(hub, tmp_path, listed):
     hub.sizes[ROD] = listed
-    refused(tmp_path / "data", f"the hub lists {listed:,}")
-    # Neither is any of it taken for the file.
-    assert hub.sent(ROD) <= (hub.folder / ROD).stat().st_size
+    refused(tmp_path / "data", ROD, "damaged")
 
 
-def test_a_server_with_too_little_to_give_is_left_alone(hub, tmp_path):
-    """Where it neither says how much it has nor knows ranges, each answer is whole and the same."""
-    hub.faults[ROD] = Fault(cut_after=5000, unsaid=True, ignore_range=True)
-    slept: list[float] = []
-    refused(tmp_path / "data", "sends nothing", "after 5,000 of", waits=(1, 2), sleep=slept.append)
-    assert hub.starts(ROD) == [None, 5000, 5000, 5000]
-    assert slept == [1, 2]
-
-
-def test_a_page_in_place_of_a_file_takes_nothing_away(hub, tmp_path):
-    hub.faults[ROD] = Fault(cut_after=5000, times=1)
-    refused(tmp_path / "data")
-    hub.faults[ROD] = Fault(location=f"{hub.endpoint}/api/datasets/{REPOSITORY}")
-    refused(tmp_path / "data", "a login page", "run the same command again")
-    hub.faults.clear()
-    download(tmp_path / "data")
-    assert hub.starts(ROD) == [None, 5000]
+def test_a_file_that_ends_early_is_none(hub, tmp_path):
+    hub.faults[ROD] = Fault(cut_after=5000, unsaid=True)
+    refused(tmp_path / "data", f"test/{ROD} has not arrived", "run the same command again")
 
 
 @pytest.mark.parametrize(
     ("location", "says"),
     [
-        ("http://127.0.0.2:9/file", "127.0.0.2, to which the hub sends us for files, cannot be reached"),
-        ("file:///etc/passwd", "unsupported protocol"),
+        (f"/api/datasets/{REPOSITORY}", "is not the hub"),
+        ("http://127.0.0.2:9/file", "127.0.0.2, where the hub keeps its files, cannot be reached"),
+        ("file:///etc/passwd", "missing an 'http://'"),
         (f"/datasets/{REPOSITORY}/resolve/{COMMIT}/test/{ROD}", "redirects"),
     ],
-    ids=["a host that is not there", "a file here", "itself"],
+    ids=["a page of its own", "a host that is not there", "a file here", "itself"],
 )
 def test_a_redirect_that_leads_nowhere(hub, tmp_path, location, says):
     hub.faults[ROD] = Fault(location=location)
-    refused(tmp_path / "data", says, "check the network")
+    refused(tmp_path / "data", says, "check")
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [{"Retry-After": "30"}, {"RateLimit": '"resolvers";r=0;t=30'}],
-    ids=lambda each: next(iter(each)),
-)
-def test_a_hub_that_names_a_wait_is_given_it(hub, tmp_path, headers):
-    hub.faults[ROD] = Fault(status=429, headers=headers, times=1)
-    slept: list[float] = []
-    download(tmp_path / "data", waits=(1, 2), sleep=slept.append)
-    assert slept == [30]
-
-
-def test_a_hub_that_names_too_long_a_wait_ends_the_download(hub, tmp_path):
-    hub.faults[ROD] = Fault(status=503, headers={"Retry-After": "3600"})
-    slept: list[float] = []
-    refused(tmp_path / "data", "again in 3600 seconds", waits=(1, 2), sleep=slept.append)
-    assert slept == []
-
-
-def test_a_server_that_knows_no_ranges_sends_everything(hub, tmp_path):
-    hub.faults[ROD] = Fault(cut_after=5000, times=1)
-    refused(tmp_path / "data")
-    hub.faults[ROD] = Fault(ignore_range=True)
+def test_a_server_that_knows_no_ranges_sends_everything(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    hub.faults[ROD] = Fault(cut_after=5000, ignore_range=True, times=2)
     download(tmp_path / "data")
-    assert hub.starts(ROD) == [None, 5000]
+    assert hub.starts(ROD) == [None, 5000, 5000]
     assert (tmp_path / "data" / ROD).read_bytes() == (hub.folder / ROD).read_bytes()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-def test_a_full_disk(hub, tmp_path):
-    folder = tmp_path / "data"
-    part = folder / STAGING / f"{ROD}.{digest_of(hub.folder / ROD, 'sha256:')[-16:]}"
-    part.parent.mkdir(parents=True)
-    part.symlink_to("/dev/full")
-    refused(folder, os.strerror(errno.ENOSPC), "free some space", str(folder))
-    part.unlink()
+def test_a_full_disk(hub, tmp_path, monkeypatch):
+    folder, http_get = tmp_path / "data", file_download.http_get
+
+    def to_a_full_disk(url: str, _, **options) -> None:
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            http_get(url, file, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_download, "http_get", to_a_full_disk)
+        refused(folder, os.strerror(errno.ENOSPC), "free some space", str(folder))
+    assert not (folder / STAGING).exists()
     download(folder)
-    assert hub.starts("ImageNet-C_test.zip") == [None]
+    assert downloaded_folder(folder) == folder
 
 
 def test_space_is_checked_before_anything_is_fetched(hub, tmp_path):
@@ -356,7 +332,7 @@ def test_a_repository_without_what_a_data_set_needs(hub, tmp_path, gone, says):
         (403, "GatedRepo", "accept the terms"),
         (404, "RepoNotFound", f"no data set repository {REPOSITORY}"),
         (404, None, f"no data set repository {REPOSITORY}"),
-        (429, None, "later"),
+        (429, None, "again"),
         (503, None, "status 503"),
         (400, None, "status 400"),
     ],
@@ -367,11 +343,21 @@ def test_a_hub_that_refuses(hub, tmp_path, status, code, says):
     assert not (tmp_path / "data").exists()
 
 
-def test_a_hub_in_trouble_is_asked_again(hub, tmp_path):
-    hub.faults[ROD] = Fault(status=503, times=2)
-    slept: list[float] = []
-    download(tmp_path / "data", waits=(1, 2), sleep=slept.append)
+def test_a_hub_in_trouble_is_asked_again(hub, tmp_path, slept):
+    hub.faults[ROD] = Fault(status=503, times=3)
+    download(tmp_path / "data")
     assert slept == [1, 2]
+
+
+def test_a_hub_that_names_a_wait_is_given_it(hub, tmp_path, slept):
+    hub.faults[ROD] = Fault(status=429, headers={"Retry-After": "30"}, times=2)
+    download(tmp_path / "data")
+    assert slept == [31]
+
+
+def test_a_hub_that_stays_in_trouble_ends_the_download(hub, tmp_path):
+    hub.faults[ROD] = Fault(status=503)
+    refused(tmp_path / "data", "status 503", "run the same command again")
 
 
 def test_a_revision_that_is_not_there(hub, tmp_path):
@@ -439,13 +425,19 @@ def test_a_newer_revision_replaces_what_changed_and_drops_what_is_gone(hub, tmp_
     assert hub.starts("ImageNet-C_test.zip") == [None]
 
 
-def test_a_part_of_another_revision_is_not_continued(hub, tmp_path):
-    hub.faults[ROD] = Fault(cut_after=5000, times=1)
+def test_a_file_that_another_revision_has_too_is_not_fetched_again(hub, tmp_path):
+    hub.faults["images.zip"] = Fault(status=404)
     refused(tmp_path / "data")
+    assert hub.starts(ROD) == hub.starts("MVP-N.zip") == [None]
+    hub.faults.clear()
+    hub.commit = COMMIT[::-1]
     with zipfile.ZipFile(hub.folder / ROD, "a") as archive:
         archive.writestr("more.txt", "more")
+    (hub.folder / "MVP-N.zip").rename(hub.folder / "MVP-N-2.zip")
     download(tmp_path / "data")
     assert hub.starts(ROD) == [None, None]
+    assert hub.starts("ImageNet-C_test.zip") == [None]
+    assert files(tmp_path / "data") == {*files(hub.folder), RECORD}
     assert not (tmp_path / "data" / STAGING).exists()
 
 
@@ -528,6 +520,25 @@ def test_progress_counts_every_byte_up_to_the_last(hub, tmp_path):
         assert steps[0] == (0, size)
         assert steps[-1] == (size, size)
     assert len(watch.said) == len(files(hub.folder))
+
+
+def test_progress_of_a_file_that_comes_over_xet():
+    told: list[int] = []
+    bars = XetDownloadProgressReporter(
+        reconstruction_desc="a", total=10, log_level=0, tqdm_class=progress_bar(told.append)
+    )
+    with bars:
+        for have in (4, 10):
+            bars.update_progress(
+                SimpleNamespace(
+                    total_bytes=10,
+                    total_bytes_completed=have,
+                    total_bytes_completion_rate=1.0,
+                    total_transfer_bytes_completed=have // 2,
+                    total_transfer_bytes_completion_rate=None,
+                )
+            )
+    assert told == [4, 10]
 
 
 def test_a_digest_is_what_git_calls_it(tmp_path):

@@ -54,7 +54,7 @@ def test_the_whole_panel_in_80_columns(progress):
         "MVP-N                           1/1000 acc 100.0 [20.7, 100.0]  ps 0.00",
         "COCO                              0/40",
         "301/1640 episodes in 1:00:00, about 44:38 left",
-        "$7.25 spent · $0.0391 held of $25.00 · $0.5000/min · ~$39.50 in all",
+        "$7.25 spent · $0.0391 held of $25.00 · $0.50/min · ~$39.50 in all",
         "1340 calls · 12 hits (saved $0.0417) · 3 retries · 16 on the wire",
         "unresolved: 1 judge failed, 2 refused",
         "MVP-N 120044   1:30  waits for the model",

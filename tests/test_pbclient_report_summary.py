@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pbclient.report.summary import notes, plain, table
+from pbclient.report.summary import notes, parts
+from pbclient.report.terminal import draw, plain
 
 Entry = dict[str, Any]
 
@@ -69,7 +70,7 @@ PARTIAL = summary(
 
 def rendered(what: Entry, width: int = 80) -> str:
     console = Console(width=width, file=StringIO(), color_system=None)
-    console.print(table(what))
+    console.print(draw(parts(what)))
     assert isinstance(console.file, StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
@@ -83,17 +84,17 @@ def test_the_table_of_a_run_with_unresolved_episodes() -> None:
 
 
 def test_the_plain_text_of_a_finished_run_keeps_the_column_of_bounds() -> None:
-    assert plain(WHOLE) == WHOLE_PLAIN
+    assert plain(parts(WHOLE)) == WHOLE_PLAIN
 
 
 def test_the_plain_text_of_a_run_with_unresolved_episodes() -> None:
-    assert plain(PARTIAL) == PARTIAL_PLAIN
+    assert plain(parts(PARTIAL)) == PARTIAL_PLAIN
 
 
 def test_a_run_in_which_nothing_happened_has_a_table() -> None:
     nothing = summary({}, {**NOTHING, "acc_bounds": None, "over": []})
     assert "average" in rendered(nothing)
-    assert plain(nothing).splitlines()[1].split() == ["average", "0", "0", "-", "-", "-"]
+    assert plain(parts(nothing)).splitlines()[1].split() == ["average", "0", "0", "-", "-", "-"]
 
 
 def test_the_widest_table_fits_80_columns() -> None:
@@ -105,7 +106,7 @@ def test_the_widest_table_fits_80_columns() -> None:
 
 
 def test_a_narrow_terminal_wraps_and_cuts_nothing() -> None:
-    words = re.sub(r"[\s─]", "", plain(PARTIAL)).replace(";", "·")
+    words = re.sub(r"[\s─]", "", plain(parts(PARTIAL)))
     assert sorted(words.replace("-", "")) == sorted(
         re.sub(r"[\s─]", "", rendered(PARTIAL, 50)).replace("-", "")
     )
@@ -126,9 +127,9 @@ texts = st.builds(
 
 @given(texts)
 def test_plain_text_is_ascii_and_its_columns_stand_under_each_other(what: Entry) -> None:
-    lines = plain(what).splitlines()
-    assert plain(what).isascii()
-    assert not plain(what).endswith("\n")
+    lines = plain(parts(what)).splitlines()
+    assert plain(parts(what)).isascii()
+    assert not plain(parts(what)).endswith("\n")
     grid = lines[: len(what["datasets"]) + 2]
     assert len({len(line) for line in grid}) == 1
 
@@ -136,11 +137,11 @@ def test_plain_text_is_ascii_and_its_columns_stand_under_each_other(what: Entry)
 @pytest.mark.parametrize(
     ("cost", "said"),
     [
-        ({}, "$0.00 settled, $0.00 held of $5.00 · saved $0.00"),
-        ({"limit": None}, "$0.00 settled, $0.00 held (no limit) · saved $0.00"),
-        ({"limit": 0.0}, "$0.00 settled, $0.00 held of $0.00 · saved $0.00"),
-        ({"settled": 0.01, "held": 12.0}, "$0.01 settled, $12.00 held of $5.00 · saved $0.00"),
-        ({"settled": 0.0042, "held": 0.00001}, "$0.0042 settled, <$0.0001 held of $5.00 · saved $0.00"),
+        ({}, "$0.00 settled, $0.00 held of $5.00; saved $0.00"),
+        ({"limit": None}, "$0.00 settled, $0.00 held (no limit); saved $0.00"),
+        ({"limit": 0.0}, "$0.00 settled, $0.00 held of $0.00; saved $0.00"),
+        ({"settled": 0.01, "held": 12.0}, "$0.01 settled, $12.00 held of $5.00; saved $0.00"),
+        ({"settled": 0.0042, "held": 0.00001}, "$0.0042 settled, $0.00001 held of $5.00; saved $0.00"),
     ],
 )
 def test_money_never_rounds_to_nothing(cost: Entry, said: str) -> None:
@@ -191,7 +192,7 @@ OPEN = summary(
 
 def test_an_open_ended_run_has_three_shares_and_the_packages_own_figures() -> None:
     assert rendered(OPEN) == OPEN_TABLE
-    assert plain(OPEN).splitlines()[0].split("  ")[0] == "data set"
+    assert plain(parts(OPEN)).splitlines()[0].split("  ")[0] == "data set"
     assert all(len(line) <= 80 for line in rendered(OPEN).splitlines())
 
 
@@ -199,7 +200,7 @@ def test_answers_that_nobody_judged_are_pointed_out() -> None:
     unjudged = dict.fromkeys([key for name in ("acc", "ps", "agg") for key in (name, f"{name}_ci")])
     entry = {**open_entry(6, 0, 0, 0, 0), **unjudged}
     found = summary({"QD": entry}, {**entry, "over": []})
-    assert plain(found).splitlines()[1].split() == ["QD", "0/6", "-", "-", "-"]
+    assert plain(parts(found)).splitlines()[1].split() == ["QD", "0/6", "-", "-", "-"]
     assert "6 answers not judged: `pbclient judge` does it" in notes(found)
     assert "Average over nothing: none judged in QD" in notes(found)
 
@@ -227,7 +228,7 @@ def test_other_judges_are_named_with_how_far_they_agree() -> None:
 def test_an_open_ended_run_in_which_nothing_happened_has_a_table() -> None:
     nothing = {name: None for name in open_entry(1, 1, 0, 0, 0)}
     found = summary({}, {**nothing, "official": dict.fromkeys(("acc", "ps", "agg")), "over": []})
-    assert plain(found).splitlines()[1].split() == ["average", "0/0", "-", "-", "-"]
+    assert plain(parts(found)).splitlines()[1].split() == ["average", "0/0", "-", "-", "-"]
     assert "Official (without a verdict counts 0): -" in notes(found)
 
 
@@ -241,21 +242,21 @@ average   178/188   20.0 [16.0,  24.0]   56.2 [45.0,  67.5]   56.2 [45.0,  67.5]
 
 Bounds over all episodes: acc [18.9,  24.3], ps [53.3,  58.6], agg [53.3,  58.6]
 Official (without a verdict counts 0): acc 18.9, ps 53.3, agg 53.3
-$0.00 settled, $0.00 held of $5.00 · saved $0.00
+$0.00 settled, $0.00 held of $5.00; saved $0.00
 0 calls, 123 hits, 0 retries
 10 of 188 episodes unresolved: 3 refused, 7 without a verdict"""
 
 WHOLE_TABLE = """\
-data set     n  resolved      acc % [95 % CI]       ps [95 % CI]
-────────────────────────────────────────────────────────────────
-ROD         88        88   12.5 [ 7.5,  17.5]  0.70 [0.63, 0.77]
-IN-C      2000      2000   98.0 [95.0, 100.0]  12.2 [11.0, 13.5]
+data set     n  resolved      acc % [95 % CI]  bounds       ps [95 % CI]
+────────────────────────────────────────────────────────────────────────
+ROD         88        88   12.5 [ 7.5,  17.5]       -  0.70 [0.63, 0.77]
+IN-C      2000      2000   98.0 [95.0, 100.0]       -  12.2 [11.0, 13.5]
 
-average   2088      2088   40.0 [35.0,  45.0]  0.50 [0.45, 0.55]
+average   2088      2088   40.0 [35.0,  45.0]       -  0.50 [0.45, 0.55]
 
 Turns %: proactive 34.6, abstain 10.0, category 55.0, none 0.4
 Episodes %: right at the first turn 20.0, at the step limit 3.1
-$0.00 settled, $0.00 held of $5.00 · saved $0.31
+$0.00 settled, $0.00 held of $5.00; saved $0.31
 0 calls, 123 hits, 0 retries"""
 
 PARTIAL_TABLE = """\
@@ -269,10 +270,10 @@ average   2098      2084   55.2 [50.2,  60.2]  [36.7,  71.3]  6.47 [5.83, 7.12]
 
 Turns %: proactive 34.6, abstain 10.0, category 55.0, none 0.4
 Episodes %: right at the first turn 27.6, at the step limit 3.1
-$1.24 settled, $0.0034 held of $5.00 · saved $0.00
+$1.24 settled, $0.0034 held of $5.00; saved $0.00
 0 calls, 123 hits, 0 retries
-14 of 2098 episodes unresolved: 3 refused, 1 without a verdict, 4 stopped by
-the budget, 6 not run
+14 of 2098 episodes unresolved: 3 refused, 1 without a verdict, 4 stopped by the
+budget, 6 not run
 Average over ROD, IN-C: none resolved in COCO"""
 
 WHOLE_PLAIN = """\

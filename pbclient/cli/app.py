@@ -20,7 +20,7 @@ from pbclient.cli.doctor import doctor
 from pbclient.cli.judge import judge
 from pbclient.cli.options import FOLDER, ConfiguredCommand
 from pbclient.report.summary import print_summary
-from pbclient.report.terminal import print_lines
+from pbclient.report.terminal import show
 
 if TYPE_CHECKING:
     from pbclient.scheduler.evaluate import RunResult
@@ -94,10 +94,10 @@ def estimate(as_json: bool, **options: Any) -> None:
 
     from pbclient.config import RunConfig
     from pbclient.forecast.estimate import estimate as estimated
-    from pbclient.report.estimate import lines
+    from pbclient.report.estimate import parts
 
     found = estimated(RunConfig(**options))
-    print_lines([json.dumps(found.to_json(), indent=2)] if as_json else list(lines(found)))
+    show(*[json.dumps(found.to_json(), indent=2)] if as_json else parts(found))
 
 
 @main.command()
@@ -120,7 +120,7 @@ def _print_rewards(folder: Path, as_json: bool) -> None:
     from pbclient.scores.rewards import recorded_rewards, reward_lines
 
     found = recorded_rewards(folder)
-    print_lines([json.dumps(found, indent=2)] if as_json else reward_lines(found))
+    show(json.dumps(found, indent=2) if as_json else "\n".join(reward_lines(found)))
 
 
 @main.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pbclient.cli.options import FOLDER
-from pbclient.report.terminal import print_lines
+from pbclient.report.terminal import show
 
 
 @click.group()
@@ -24,10 +24,10 @@ _CACHE_DIR = click.option(
 @cache.command("stats")
 @_CACHE_DIR
 def cache_stats(cache_dir: Path | None) -> None:
-    """How many answers there are, and how large."""
+    """How many entries there are, how large and how old: answers, and what was learned of models."""
     from pbclient.cli.answers import stats_lines
 
-    print_lines(stats_lines(cache_dir))
+    show("\n".join(stats_lines(cache_dir)))
 
 
 @cache.command("check")
@@ -38,7 +38,7 @@ def cache_check(cache_dir: Path | None, fix: bool) -> None:
     from pbclient.cli.answers import check_lines
 
     problems = check_lines(cache_dir, fix)
-    print_lines(problems or ["Every entry is sound."])
+    show("\n".join(problems) or "Every entry is sound.")
     sys.exit(4 if problems and not fix else 0)
 
 
@@ -51,7 +51,7 @@ def cache_clear(cache_dir: Path | None, provider: str | None, model: str | None)
     """Delete stored answers."""
     from pbclient.cli.answers import clear
 
-    click.echo(f"{clear(cache_dir, provider, model)} answers deleted.")
+    show(f"{clear(cache_dir, provider, model)} entries deleted.")
 
 
 @cache.command("why")
@@ -61,4 +61,4 @@ def cache_why(cache_dir: Path | None, what: str) -> None:
     """Why a request missed: the nearest stored one and the paths that differ."""
     from pbclient.cli.answers import why_lines
 
-    print_lines(why_lines(cache_dir, what))
+    show("\n".join(why_lines(cache_dir, what)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pbclient.cli.options import FOLDER, TEXT
-from pbclient.report.terminal import print_parts
+from pbclient.report.terminal import show
 
 _RUNS = click.argument("folders", metavar="RUN...", nargs=-1, type=FOLDER)
 _FORCE = click.option(
@@ -32,13 +32,10 @@ def compare(folders: tuple[Path, ...], flips: bool, beside: str | None, force: b
     from pbclient.compare.comparison import compare as compared
     from pbclient.report.comparison import parts
 
-    found = compared(folders, force=force)
+    comparison = compared(folders, force=force)
     if beside:
-        found["paper"] = table()
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        print_parts(parts(found, flips=flips))
+        comparison["paper"] = table()
+    show(*[json.dumps(comparison, indent=2)] if as_json else parts(comparison, flips=flips))
 
 
 @click.command("filter")
@@ -58,13 +55,9 @@ def filter_(folders: tuple[Path, ...], threshold: str, out: Path | None, force: 
     from pbclient.compare.filter import dump, make_filter, read_threshold, write
     from pbclient.report.filter import parts
 
-    found = make_filter(folders, read_threshold(threshold), force=force)
+    filtered = make_filter(folders, read_threshold(threshold), force=force)
+    written = "--out FILE writes the list."
     if out is not None:
-        write(out, found)
-    if as_json:
-        click.echo(dump(found).decode(), nl=False)
-        return
-    written = (
-        f"Kept samples: {out} (run --filter {out} plays them)." if out else "--out FILE writes the list."
-    )
-    print_parts([*parts(found), written])
+        write(out, filtered)
+        written = f"Kept samples: {out} (run --filter {out} plays them)."
+    show(*[dump(filtered).decode().rstrip("\n")] if as_json else [*parts(filtered), written])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pbclient.cli.options import FOLDER, TEXT
+from pbclient.report.terminal import show
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -33,7 +34,8 @@ def data() -> None:
 def download(folder: Path | None, datasets: tuple[str, ...], revision: str | None) -> None:
     """Fetch the published data into DIR, by default into your data folder, where `run` finds it.
 
-    Goes on where an earlier download stopped. HF_ENDPOINT and HF_TOKEN are heeded.
+    Goes on with the files that an earlier download lacks; one that had come in part is fetched again.
+    HF_ENDPOINT and HF_TOKEN are heeded.
     """
     from pbclient.data.download import Download
     from pbclient.data.home import default_folder
@@ -60,13 +62,12 @@ def check(folder: Path | None, datasets: tuple[str, ...], decode: bool, as_json:
     import json
 
     from pbclient.data.check import check as checked
-    from pbclient.data.check import lines
     from pbclient.data.home import default_folder
+    from pbclient.report.data import parts
 
     with _counting() as tell:
         report = checked(folder or default_folder(), datasets, decode=decode, tell=tell)
-    for line in [json.dumps(report.to_json(), indent=2)] if as_json else lines(report):
-        click.echo(line)
+    show(*[json.dumps(report.to_json(), indent=2)] if as_json else parts(report))
     sys.exit(4 if report.problems else 0)
 
 

@@ -19,7 +19,8 @@ from pbclient.config import RunConfig
 from pbclient.data.samples import builtin_folder
 from pbclient.models.listing import BASELINES
 from pbclient.progress import Say
-from pbclient.report.summary import plain
+from pbclient.report.summary import parts
+from pbclient.report.terminal import plain
 from pbclient.scheduler.evaluate import RunResult, evaluate
 from providers.loopback.server import LoopbackServer
 from providers.loopback.shapes import Ask
@@ -50,7 +51,7 @@ async def _show(folder: Path, say: Say) -> None:
             calls = result.summary["calls"]
             say(f"pass {number}: {calls['wire']} calls, {calls['hits']} hits")
     say("")
-    say(plain(result.summary))
+    say(plain(parts(result.summary)))
     say(f"\n{NEXT}")
 
 

@@ -75,25 +75,6 @@ def check(
     return Report(folder, checker.samples, found, tuple(checker.problems))
 
 
-def lines(report: Report) -> Iterator[str]:
-    """The report as people read it: a table, what it is, and a line for each problem."""
-    yield f"{'data set':<9}{'rows':>8}{'kept':>8}{'published':>11}{'frames':>9}"
-    for each in report.datasets:
-        yield _row(each.dataset, each.rows, each.kept, each.published, each.frames)
-    if len(report.datasets) > 1:
-        columns = [(each.rows, each.kept, each.published, each.frames) for each in report.datasets]
-        yield _row("all", *map(sum, zip(*columns, strict=True)))
-    yield ""
-    if report.samples:
-        yield "These are the built-in samples: the counts are theirs, not those of the published data."
-    yield from report.problems
-    yield f"{_count(len(report.problems), 'problem')} found." if report.problems else "The data is sound."
-
-
-def _row(name: str, rows: int, kept: int, published: int, frames: int) -> str:
-    return f"{name:<9}{rows:>8,}{kept:>8,}{published:>11,}{frames:>9,}"
-
-
 def _expected(folder: Path, datasets: Sequence[str]) -> list[DataSet]:
     record = recorded(folder)
     names = datasets or (record.datasets if record else ())
@@ -236,7 +217,3 @@ def _some(items: Sequence[object]) -> str:
     """The first few, and how many more."""
     named = ", ".join(map(str, items[:NAMED]))
     return named if len(items) <= NAMED else f"{named} and {len(items) - NAMED:,} more"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -97,7 +97,8 @@ def _bounds(plan: Plan, forecaster: Forecaster, notes: Notes) -> Iterator[str]:
     if plan.judge is not None:
         yield (
             f"Judge: {plan.judge.title}, {_priced(plan.judge.price)}; one call an answer with "
-            f"{ASSUMED_VERDICT} tokens out, and at most two; it reads the answer, and {_read_again(model, plan.judge)}."
+            f"{ASSUMED_VERDICT} tokens out, and at most two; it reads the answer, and "
+            f"{_read_again(model, plan.judge)}."
         )
 
 
@@ -154,8 +155,8 @@ def _tokens(plan: Plan, forecaster: Forecaster) -> str:
 def _found(plan: Plan, forecaster: Forecaster, notes: Notes) -> Iterator[str]:
     if notes.hits:
         yield (
-            f"Cache: {notes.hits:,} answers are there and cost nothing; they complete {notes.complete:,} "
-            f"of {len(plan.order):,} episodes."
+            f"Cache: {notes.hits:,} calls are answered there and cost nothing; they complete "
+            f"{notes.complete:,} of {len(plan.order):,} episodes."
         )
     if notes.finished or notes.spent:
         yield (

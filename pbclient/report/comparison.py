@@ -1,12 +1,12 @@
 """A comparison as people read it: which tables and paragraphs, in which order.
 
-Only the look: every figure comes from the comparison as it is. Scripts read the JSON instead.
+Every figure comes from the comparison as it is. Scripts read the JSON instead.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pbclient.report.terminal import Grid, Part
@@ -57,27 +57,21 @@ def _figures(comparison: Comparison, name: str) -> Grid:
     """One figure: a row for each run and each published model, a column for each data set."""
     figure = comparison["figures"][name]
     columns = list(figure["datasets"])
-    rows = [_run_row(figure, run["label"], place) for place, run in enumerate(comparison["runs"])]
-    models = comparison["paper"]["models"] if name in _published(comparison) else {}
-    printed = [_paper_row(model, found, columns, name) for model, found in models.items()]
-    breaks = (len(rows),) if printed else ()
-    return Grid([_heading(comparison, name), *columns, "average"], [*rows, *printed], breaks)
-
-
-def _run_row(figure: Mapping[str, Any], label: str, place: int) -> list[str]:
-    highest = figure["highest"]
-    cells = [
-        _marked(_shown(figure, values[place]), place in highest["datasets"][name])
-        for name, values in figure["datasets"].items()
-    ]
-    return [label, *cells, _marked(_shown(figure, figure["average"][place]), place in highest["average"])]
-
-
-def _paper_row(model: str, found: Mapping[str, Any], columns: Sequence[str], name: str) -> list[str]:
-    cells = [found["datasets"][column] for column in columns]
-    # The published average is over all seven; it stands for no other choice of them.
-    average = found["average"] if len(columns) == len(found["datasets"]) else None
-    return [model, *(f"{cell[name]:.1f} " for cell in cells), f"{average[name]:.1f} " if average else "- "]
+    rows: list[list[str]] = []
+    for number, run in enumerate(comparison["runs"]):
+        rows.append([run["label"]])
+        for column in columns:
+            mark = _MARK if number in figure["highest"]["datasets"][column] else " "
+            rows[-1].append(_shown(figure, figure["datasets"][column][number]) + mark)
+        mark = _MARK if number in figure["highest"]["average"] else " "
+        rows[-1].append(_shown(figure, figure["average"][number]) + mark)
+    runs = len(rows)
+    for model, published in comparison["paper"]["models"].items() if name in _published(comparison) else ():
+        cells = [f"{published['datasets'][column][name]:.1f} " for column in columns]
+        # The published average is over all seven; it stands for no other choice of them.
+        whole = len(columns) == len(published["datasets"])
+        rows.append([model, *cells, f"{published['average'][name]:.1f} " if whole else "- "])
+    return Grid([_heading(comparison, name), *columns, "average"], rows, (runs,) if len(rows) > runs else ())
 
 
 def _published(comparison: Comparison) -> tuple[str, ...]:
@@ -90,7 +84,7 @@ def _published(comparison: Comparison) -> tuple[str, ...]:
 def _under_figures(comparison: Comparison) -> Iterator[str]:
     yield _MARKED
     for name, figure in comparison["figures"].items():
-        best, *others = [comparison["runs"][place]["label"] for place in figure["highest"]["average"]]
+        best, *others = [comparison["runs"][number]["label"] for number in figure["highest"]["average"]]
         tied = f"not told apart from it: {', '.join(others)}" if others else "told apart from all others"
         yield f"Highest average {name}: {best}; {tied}."
     if _published(comparison):
@@ -107,40 +101,37 @@ def _pairs(comparison: Comparison, name: str) -> Grid:
     rows: list[list[str]] = []
     breaks: list[int] = []
     for pair in figure["pairs"]:
-        first, second = (comparison["runs"][place]["label"] for place in pair["runs"])
+        first, second = (comparison["runs"][number]["label"] for number in pair["runs"])
         breaks.append(len(rows))
-        for dataset, entry in pair["datasets"].items():
-            rows.append([f"{second} - {first}", dataset, str(samples[dataset]), *_cells(figure, entry)])
-        rows.append(
-            [f"{second} - {first}", "average", str(sum(samples.values())), *_cells(figure, pair["average"])]
-        )
+        average = ("average", sum(samples.values()), pair["average"])
+        datasets = [(dataset, samples[dataset], entry) for dataset, entry in pair["datasets"].items()]
+        for dataset, count, entry in [*datasets, average]:
+            difference, low, high = (
+                _shown(figure, value, sign="+") for value in (entry["difference"], *entry["ci"])
+            )
+            chances = ["<0.0001" if p < 0.0001 else f"{p:.4f}" for p in (entry["p"], entry["p_holm"])]
+            rows.append(
+                [f"{second} - {first}", dataset, str(count), f"{difference} [{low}, {high}]", *chances]
+            )
     headings = [_heading(comparison, name), "data set", "samples", "difference [95 % CI]", "p", "p Holm"]
     return Grid(headings, rows, tuple(breaks[1:]))
-
-
-def _cells(figure: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
-    low, high = entry["ci"]
-    limits = f"[{_shown(figure, low, sign='+')}, {_shown(figure, high, sign='+')}]"
-    difference = _shown(figure, entry["difference"], sign="+")
-    return [f"{difference} {limits}", _chance(entry["p"]), _chance(entry["p_holm"])]
 
 
 def _flips(comparison: Comparison, every: bool) -> Iterator[str]:
     repeated = comparison["shared"]["episodes"] > sum(comparison["shared"]["samples"].values())
     for flips in comparison["flips"]:
-        first, second = (comparison["runs"][place]["label"] for place in flips["runs"])
+        first, second = (comparison["runs"][number]["label"] for number in flips["runs"])
         right, wrong = flips["became_right"], flips["became_wrong"]
         yield f"From {first} to {second} {len(right)} became right and {len(wrong)} became wrong."
-        for kind, found in (("right", right), ("wrong", wrong)):
-            shown = found if every else found[:FIRST_FLIPS]
-            more = f", and {len(found) - len(shown)} more (--flips)" if len(shown) < len(found) else ""
-            if found:
-                yield f"  {kind}: {', '.join(_episode(which, repeated) for which in shown)}{more}"
-
-
-def _episode(which: Sequence[Any], repeated: bool) -> str:
-    dataset, sample, repeat = which
-    return f"{dataset} {sample} (repeat {repeat})" if repeated else f"{dataset} {sample}"
+        for kind, episodes in (("right", right), ("wrong", wrong)):
+            shown = episodes if every else episodes[:FIRST_FLIPS]
+            names = [
+                f"{dataset} {sample} (repeat {repeat})" if repeated else f"{dataset} {sample}"
+                for dataset, sample, repeat in shown
+            ]
+            more = f", and {len(episodes) - len(shown)} more (--flips)" if len(shown) < len(episodes) else ""
+            if episodes:
+                yield f"  {kind}: {', '.join(names)}{more}"
 
 
 def _heading(comparison: Comparison, name: str) -> str:
@@ -151,14 +142,6 @@ def _shown(figure: Mapping[str, Any], value: float, sign: str = "") -> str:
     # Adding 0 turns the negative zero of a rounded figure into the other one.
     digits = 1 if figure["unit"] == "percent" else 2
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
-
-
-def _marked(cell: str, marked: bool) -> str:
-    return f"{cell}{_MARK if marked else ' '}"
-
-
-def _chance(p: float) -> str:
-    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _value(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A filter as people read it: the runs it is made of, the table before and after. Only the look."""
+"""A filter as people read it: the runs it is made of, the table before and after."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pbclient.compare.filter import Filtered
 from pbclient.report.terminal import Grid, Part
 
 
-def parts(found: Filtered) -> list[Part]:
-    """What people read: the runs, the table, what had to be decided."""
-    made = found["made"]
-    return ["\n".join(_introduction(made)), _grid(found["table"]), "\n".join(_notes(made))]
+def parts(filtered: Filtered) -> list[Part]:
+    """The runs, the table, what had to be decided."""
+    made = filtered["made"]
+    return ["\n".join(_introduction(made)), _grid(filtered["table"]), "\n".join(_notes(made))]
 
 
 def _introduction(made: Mapping[str, Any]) -> Iterator[str]:
     models = ", ".join(f"{run['provider']} {run['model']}" for run in made["runs"])
     yield f"From {len(made['runs'])} run{'' if len(made['runs']) == 1 else 's'}: {models}."
-    filtered = sorted({run["filter"] for run in made["runs"]} - {"none"})
-    if filtered:
+    played = sorted({run["filter"] for run in made["runs"]} - {"none"})
+    if played:
         yield (
-            f"They were played on samples that are filtered already ({', '.join(filtered)}): "
+            f"They were played on samples that are filtered already ({', '.join(played)}): "
             "for the paper's rule play them with --filter none."
         )
 
@@ -29,22 +29,15 @@ def _introduction(made: Mapping[str, Any]) -> Iterator[str]:
 def _grid(table: Mapping[str, Any]) -> Grid:
     before, after = table["before"], table["after"]
     nothing = {"samples": 0, "first_turn_acc": None}
-    rows = [
-        _cells(name, entry, after["datasets"].get(name, nothing))
-        for name, entry in before["datasets"].items()
+    entries = [
+        (name, entry, after["datasets"].get(name, nothing)) for name, entry in before["datasets"].items()
     ]
+    rows = []
+    for name, *pair in [*entries, ("total", before["total"], after["total"])]:
+        shares = ["-" if (acc := entry["first_turn_acc"]) is None else f"{acc:.1f}" for entry in pair]
+        rows.append([name, *(f"{entry['samples']:,}" for entry in pair), *shares])
     headings = ["data set", "samples before", "after", "first-turn acc % before", "after"]
-    return Grid(headings, [*rows, _cells("total", before["total"], after["total"])], (len(rows),))
-
-
-def _cells(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    shares = [before["first_turn_acc"], after["first_turn_acc"]]
-    return [
-        name,
-        f"{before['samples']:,}",
-        f"{after['samples']:,}",
-        *("-" if share is None else f"{share:.1f}" for share in shares),
-    ]
+    return Grid(headings, rows, breaks=(len(rows) - 1,), total=True)
 
 
 def _notes(made: Mapping[str, Any]) -> Iterator[str]:

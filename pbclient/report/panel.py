@@ -1,6 +1,6 @@
 """What people see while a run goes on: a live panel on a terminal, a line now and then in a pipe.
 
-Reads `Progress` and changes nothing. The closing table is in `tables`.
+Reads `Progress` and changes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from pbclient.progress import Progress, Tally
+from pbclient.money.amounts import format_amount
+from pbclient.progress import Progress
 from pbclient.scores.intervals import wilson
 
 if TYPE_CHECKING:
@@ -51,12 +52,12 @@ def plain(progress: Progress, stream: TextIO) -> Iterator[None]:
             print(sentence, file=stream, flush=True)
 
     def tell() -> None:
-        said = None
+        last = None
         while not done.wait(LINE_EVERY):
             pace.note(progress)
             now = (progress.finished, progress.wire(), progress.retries)
-            if now != said:
-                said = now
+            if now != last:
+                last = now
                 say(status_line(progress, pace))
 
     progress.say = say
@@ -88,10 +89,8 @@ class Speed:
         """Dollars and episodes a second, or None while too little has been seen."""
         if not self._readings:
             return None
-        (began, spent_then, finished_then, _), (now, spent, finished, _) = (
-            self._readings[0],
-            self._readings[-1],
-        )
+        began, spent_then, finished_then, _ = self._readings[0]
+        now, spent, finished, _ = self._readings[-1]
         if now - began < 3:
             return None
         return (spent - spent_then) / (now - began), (finished - finished_then) / (now - began)
@@ -106,8 +105,8 @@ class Speed:
 
 def status_line(progress: Progress, pace: Speed) -> str:
     """The whole run in one line."""
-    parts = [_count_line(progress, pace), _money_line(progress, pace), _wire_line(progress)]
-    return " · ".join([*parts, *_unresolved(progress), *_busy(progress, pace)])
+    figures, warnings = _figures(progress, pace)
+    return " · ".join([*figures, *warnings])
 
 
 def render(progress: Progress, pace: Speed) -> Group:
@@ -116,73 +115,54 @@ def render(progress: Progress, pace: Speed) -> Group:
     from rich.text import Text
 
     pace.note(progress)
-    lines = [_count_line(progress, pace), _money_line(progress, pace), _wire_line(progress)]
-    quiet = [*_unresolved(progress), *_busy(progress, pace), *_waiting(progress)]
+    figures, warnings = _figures(progress, pace)
+    # What the episodes that have run longest do at this moment, a line each. Copied in one step, here and
+    # below: the run goes on in another thread.
+    oldest = sorted(list(progress.active.values()), key=lambda activity: activity.since)[:SHOWN_WAITING]
+    width = max((len(activity.name) for activity in oldest), default=0)
+    for activity in oldest:
+        since = _duration(progress.clock() - activity.since)
+        doing = activity.state if activity.state == "starting" else f"waits for {activity.state}"
+        warnings.append(f"{activity.name:<{width}}  {since:>5}  {doing}")
     # Cut rather than wrapped: a panel whose height jumps cannot be read.
-    texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
-    texts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in quiet]
+    texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in figures]
+    texts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in warnings]
     return Group(_bars(progress), *texts)
 
 
-def _count_line(progress: Progress, pace: Speed) -> str:
-    line = f"{progress.finished}/{progress.planned} episodes"
-    line += f" ({progress.stage})" if progress.stage else ""
-    if not progress.planned:
-        return line
-    line += f" in {_duration(progress.clock() - progress.started)}"
+def _figures(progress: Progress, pace: Speed) -> tuple[list[str], list[str]]:
+    """A line each for episodes, money and calls; and what a person should know where there is something."""
     speed = pace.per_second()
-    left = progress.planned - progress.finished
-    if speed is not None and speed[1] > 0 and left:
-        line += f", about {_duration(left / speed[1])} left"
-    return line
+    episodes = f"{progress.finished}/{progress.planned} episodes"
+    episodes += f" ({progress.stage})" if progress.stage else ""
+    if progress.planned:
+        episodes += f" in {_duration(progress.clock() - progress.started)}"
+        left = progress.planned - progress.finished
+        if speed is not None and speed[1] > 0 and left:
+            episodes += f", about {_duration(left / speed[1])} left"
+    calls, running = progress.wire()
+    saved = f" (saved {format_amount(progress.saved)})" if progress.saved else ""
+    wire = f"{calls} calls · {progress.hits} hits{saved} · {progress.retries} retries · {running} on the wire"
+    warnings: list[str] = []
+    outcomes = sorted((kind, count) for kind, count in list(progress.outcomes.items()) if count)
+    kinds = [f"{count} {kind.replace('_', ' ')}" for kind, count in outcomes if kind != "resolved"]
+    if kinds:
+        warnings.append(f"unresolved: {', '.join(kinds)}")
+    if progress.remedy and pace.busy():
+        warnings.append(f"this process limits the run: {progress.remedy}")
+    return [episodes, _money(progress, speed), wire], warnings
 
 
-def _money_line(progress: Progress, pace: Speed) -> str:
+def _money(progress: Progress, speed: tuple[float, float] | None) -> str:
     """Spent, held, limit, speed and projection."""
     settled, held, limit = progress.money()
-    of = "" if limit is None else f" of {_dollars(limit)}"
-    parts = [f"{_dollars(settled)} spent", f"{_dollars(held)} held{of}"]
-    speed = pace.per_second()
+    of = "" if limit is None else f" of {format_amount(limit)}"
+    parts = [f"{format_amount(settled)} spent", f"{format_amount(held)} held{of}"]
     if settled and speed is not None:
-        parts.append(f"{_dollars(60 * speed[0])}/min")
+        parts.append(f"{format_amount(60 * speed[0])}/min")
     if settled and progress.finished:
-        parts.append(f"~{_dollars(settled * progress.planned / progress.finished)} in all")
+        parts.append(f"~{format_amount(settled * progress.planned / progress.finished)} in all")
     return " · ".join(parts)
-
-
-def _wire_line(progress: Progress) -> str:
-    """Calls, hits and what they saved, retries, and how many are on the wire."""
-    calls, running = progress.wire()
-    saved = f" (saved {_dollars(progress.saved)})" if progress.saved else ""
-    return f"{calls} calls · {progress.hits} hits{saved} · {progress.retries} retries · {running} on the wire"
-
-
-def _unresolved(progress: Progress) -> list[str]:
-    """The outcomes that are no answer, in one line where there are any."""
-    # Copied in one step, here and below: the run goes on in another thread.
-    kinds = [(kind, count) for kind, count in list(progress.outcomes.items()) if kind != "resolved" and count]
-    said = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(kinds))
-    return [f"unresolved: {said}"] if said else []
-
-
-def _busy(progress: Progress, pace: Speed) -> list[str]:
-    """That the client limits the run, and what helps, where something does."""
-    return [f"this process limits the run: {progress.remedy}"] if progress.remedy and pace.busy() else []
-
-
-def _waiting(progress: Progress) -> list[str]:
-    """What the episodes that have run longest do at this moment, a line each."""
-    now = progress.clock()
-    oldest = sorted(list(progress.active.values()), key=lambda activity: activity.since)[:SHOWN_WAITING]
-    width = max((len(activity.name) for activity in oldest), default=0)
-    return [
-        f"{activity.name:<{width}}  {_duration(now - activity.since):>5}  {_doing(activity.state)}"
-        for activity in oldest
-    ]
-
-
-def _doing(state: str) -> str:
-    return state if state == "starting" else f"waits for {state}"
 
 
 def _bars(progress: Progress) -> Table:
@@ -200,21 +180,13 @@ def _bars(progress: Progress) -> Table:
     table.add_column(no_wrap=True)
     for (name, tally), count in zip(tallies, counts, strict=True):
         bar = ProgressBar(total=max(tally.planned, 1), completed=tally.finished)
-        table.add_row(name, bar, Text(count), Text(_so_far(tally)))
+        figures = ""
+        if interval := wilson(tally.correct, tally.resolved):
+            low, high = (100 * bound for bound in interval)
+            acc, ps = 100 * tally.correct / tally.resolved, tally.suggestions / tally.resolved
+            figures = f"acc {acc:5.1f} [{low:4.1f}, {high:5.1f}]  ps {ps:.2f}"
+        table.add_row(name, bar, Text(count), Text(figures))
     return table
-
-
-def _so_far(tally: Tally) -> str:
-    interval = wilson(tally.correct, tally.resolved)
-    if interval is None:
-        return ""
-    low, high = (100 * bound for bound in interval)
-    acc = 100 * tally.correct / tally.resolved
-    return f"acc {acc:5.1f} [{low:4.1f}, {high:5.1f}]  ps {tally.suggestions / tally.resolved:.2f}"
-
-
-def _dollars(value: float) -> str:
-    return f"${value:.2f}" if value == 0 or value >= 1 else f"${value:.4f}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,13 +1,13 @@
-"""What several commands print to stdout: lines, tables with paragraphs, and a summary as either or as JSON.
+"""Print tables and paragraphs to stdout.
 
-Tables are drawn on a terminal that has room for them. Elsewhere they are plain text, never wrapped or
-cut, which a narrow terminal breaks where it ends and mends when it is widened.
+On a terminal that has room for them tables are drawn. Elsewhere the same values are plain text, never
+wrapped or cut, which a narrow terminal breaks where it ends and mends when it is widened.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,72 +17,64 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """A line each."""
-    for line in lines:
-        click.echo(line)
-
-
-def print_parts(found: Sequence[Part]) -> None:
-    """Tables and paragraphs."""
-    pass
-
-    console = terminal()
-    if console and all(has_room(console, rich([part])) for part in found if isinstance(part, Grid)):
-        console.print(rich(found))
-    else:
-        click.echo(plain(found))
-
-
-def terminal() -> Console | None:
-    if sys.stdout is None or not sys.stdout.isatty():
-        return None
-    # Rich costs a tenth of a second that scripts need not pay.
-    from rich.console import Console
-
-    return Console()
-
-
-def has_room(console: Console, drawn: RenderableType) -> bool:
-    from rich.measure import Measurement
-
-    unbounded = console.options.update(width=1_000_000)
-    return Measurement.get(console, unbounded, drawn).maximum <= console.width
-
-
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table: rows of cells under headings, with a line above each place in `breaks`."""
+    """A table: rows of cells under headings, with a line above each row whose number is in `breaks`.
+
+    The first `left` columns are set to the left, the others to the right. With `total` the last row is
+    of all the others.
+    """
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     breaks: tuple[int, ...] = ()
+    left: int = 1
+    total: bool = False
 
 
 type Part = Grid | str  # a paragraph is a text
 
 
-def plain(found: Sequence[Part]) -> str:
+def show(*parts: Part) -> None:
+    """Print tables and paragraphs, with an empty line between them."""
+    grids = [part for part in parts if isinstance(part, Grid)]
+    if grids and sys.stdout is not None and sys.stdout.isatty():
+        # Rich costs a tenth of a second that pipes and plain lines need not pay.
+        from rich.console import Console
+
+        console = Console()
+        if all(_has_room(console, draw([grid])) for grid in grids):
+            console.print(draw(parts))
+            return
+    click.echo(plain(parts))
+
+
+def plain(parts: Sequence[Part]) -> str:
     """As text: never wrapped or cut, no colours."""
-    return "\n\n".join(part if isinstance(part, str) else "\n".join(_lines(part)) for part in found)
-
-
-def rich(found: Sequence[Part]) -> RenderableType:
-    """For a terminal with room for it."""
-    # Rich costs a tenth of a second that scripts need not pay.
-    from rich.console import Group
-    from rich.text import Text
-
-    return Group(*(Group(Text(part) if isinstance(part, str) else _table(part), "") for part in found))
+    return "\n\n".join(part if isinstance(part, str) else "\n".join(_lines(part)) for part in parts)
 
 
 def _lines(grid: Grid) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(grid.headings, *grid.rows, strict=True)]
-    for number, row in enumerate([grid.headings, *grid.rows]):
-        if number - 1 in grid.breaks:
+    for number, row in enumerate([grid.headings, *grid.rows], -1):
+        if number in grid.breaks:
             yield ""
-        first, *rest = zip(row, widths, strict=True)
-        yield "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]).rstrip()
+        cells = [
+            cell.ljust(width) if column < grid.left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def draw(parts: Sequence[Part]) -> RenderableType:
+    """For a terminal with room for it."""
+    from rich.console import Group
+    from rich.text import Text
+
+    lines: list[RenderableType] = []
+    for part in parts:
+        lines += ["", Text(part) if isinstance(part, str) else _table(part)]
+    return Group(*lines[1:])
 
 
 def _table(grid: Grid) -> RenderableType:
@@ -91,10 +83,18 @@ def _table(grid: Grid) -> RenderableType:
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for place, heading in enumerate(grid.headings):
-        table.add_column(Text(heading), justify="right" if place else "left", overflow="fold")
+    for column, heading in enumerate(grid.headings):
+        table.add_column(Text(heading), justify="left" if column < grid.left else "right", overflow="fold")
     for number, row in enumerate(grid.rows):
-        if number in grid.breaks:
+        total = grid.total and number == len(grid.rows) - 1
+        if total or number in grid.breaks:
             table.add_section()
-        table.add_row(*map(Text, row))
+        table.add_row(*map(Text, row), style="bold" if total else None)
     return table
+
+
+def _has_room(console: Console, drawn: RenderableType) -> bool:
+    from rich.measure import Measurement
+
+    unbounded = console.options.update(width=1_000_000)
+    return Measurement.get(console, unbounded, drawn).maximum <= console.width
