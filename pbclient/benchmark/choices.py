@@ -1,7 +1,7 @@
-"""What an answer chose among options, by the benchmark's own rules for one answer.
+"""Tell what an answer chose among options, by the benchmark's own rules for one answer.
 
 For answers whose environment is gone or never was: recorded turns, and completions in training.
-Which options are valid is for the caller to say, since only a whole episode tells.
+The caller says which options are valid, since only a whole episode tells.
 """
 
 from __future__ import annotations

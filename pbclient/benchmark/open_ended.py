@@ -1,7 +1,4 @@
-"""The open-ended protocol, taken from the installed package: its hint, its answers, its judge's messages.
-
-How a judge's answer is read is the business of `verdicts`, who asks it that of `judge`.
-"""
+"""The open-ended protocol of the installed package: hint, answers, a judge's messages and its verdict."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ def judge_messages(prompt: str, valid: str, answer: str) -> tuple[Message, ...]:
     from proactivebench.open_ended_gen import get_oeg_judge_messages
 
     messages = guarded(lambda: get_oeg_judge_messages(prompt, valid, answer))
-    return tuple(Message(each["role"], (each["content"],)) for each in messages)
+    return tuple(Message(message["role"], (message["content"],)) for message in messages)
 
 
 @cache
@@ -58,19 +55,16 @@ def hint() -> str:
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():
         path = Path(folder) / _EXAMPLE
-        if path.is_file():
-            return _added_to_prompt(path.read_text(encoding="utf-8"))
-    raise InputError(f"The installed proactivebench has no {_EXAMPLE}: install proactivebench 0.1.1.")
-
-
-def _added_to_prompt(source: str) -> str:
-    """The one text that the source adds to `state["prompt"]`."""
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            case ast.AugAssign(
-                target=ast.Subscript(slice=ast.Constant(value="prompt")), value=ast.Constant(value=str(text))
-            ):
-                return text
+        if not path.is_file():
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                # The one text that the source adds to `state["prompt"]`.
+                case ast.AugAssign(
+                    target=ast.Subscript(slice=ast.Constant(value="prompt")),
+                    value=ast.Constant(value=str(text)),
+                ):
+                    return text
     raise InputError(f"The installed proactivebench has no hint in {_EXAMPLE}: install proactivebench 0.1.1.")
 
 
@@ -109,17 +103,17 @@ def read_verdict(valid_first: str, valid_second: str, text: str, dataset: str) -
     """
     from proactivebench.open_ended_gen import parse_judge_prediction
 
-    said = text.rpartition("</think>")[2].strip("\n")
+    verdict = text.rpartition("</think>")[2].strip("\n")
 
     def parse(output: str) -> dict[str, int]:
-        found: dict[str, int] = parse_judge_prediction(
+        figures: dict[str, int] = parse_judge_prediction(
             valid_answers=valid_second, raw_judge_output=output, dataset=dataset
         )
-        return found
+        return figures
 
-    found = parse(said)
+    figures = parse(verdict)
     # A verdict has at least one figure: all zeros, exchanged, are all ones; what has no verdict stays 0.
-    parsed = bool(found["aggregate"] or parse(said.translate(_EXCHANGED))["aggregate"])
+    parsed = bool(figures["aggregate"] or parse(verdict.translate(_EXCHANGED))["aggregate"])
     return VerdictFigures(
-        found["proactive_suggestion"], found["category_prediction"], found["aggregate"], parsed
+        figures["proactive_suggestion"], figures["category_prediction"], figures["aggregate"], parsed
     )

@@ -1,9 +1,9 @@
-"""What this client takes from the installed `proactivebench` package, unmodified.
+"""What is taken from the installed `proactivebench` package, unmodified.
 
-The one place that touches it, and only when asked, so that the command line starts without it.
+Imported only when asked for, so that the command line starts without it.
 `proactivebench.data_utils` imports torch: its table of kept ids is read from its source text and
 its two small rules (which rows are skipped, how options are laid out) are written down here, held
-against the installed source by tests. Verdicts on open-ended answers are the judge's business.
+against the installed source by tests.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ DATA_SETS = (
     DataSet("COCO", "coco2014"),
 )
 
-STEMS: Mapping[str, str] = {each.acronym: each.stem for each in DATA_SETS}
+STEMS: Mapping[str, str] = {data.acronym: data.stem for data in DATA_SETS}
 
-_BY_NAME = {name.lower(): each for each in DATA_SETS for name in (each.acronym, each.stem)}
+_BY_NAME = {name.lower(): data for data in DATA_SETS for name in (data.acronym, data.stem)}
 
 # The package drops a row when any of these fields is there and equal.
 SKIPPED: Mapping[str, object] = {"strong_occlusions": False}
@@ -57,11 +57,10 @@ SKIPPED: Mapping[str, object] = {"strong_occlusions": False}
 
 def data_set(name: str) -> DataSet:
     """The data set with this acronym or file stem, whatever the case of its letters."""
-    found = _BY_NAME.get(name.strip().lower())
-    if found is None:
-        names = ", ".join(each.acronym for each in DATA_SETS)
-        raise DataError(f"There is no data set {name!r}: choose from {names}.")
-    return found
+    data = _BY_NAME.get(name.strip().lower())
+    if data is None:
+        raise DataError(f"There is no data set {name!r}: choose from {', '.join(STEMS)}.")
+    return data
 
 
 class State(TypedDict):
@@ -159,8 +158,8 @@ def skip_row(row: Mapping[str, Any]) -> bool:
 def multiple_choice(question: str, options: Sequence[str], *, short_answer: bool = True) -> str:
     """The protocol's fixed wording of one multiple-choice question; `short_answer` as the package has it."""
     lettered = "".join([f"{chr(65 + number)}. {option}\n" for number, option in enumerate(options)])
-    asked = f"{question} Choose from the following options. Options:\n{lettered}"
-    return f"{asked}Please only return one of the options without any other words." if short_answer else asked
+    text = f"{question} Choose from the following options. Options:\n{lettered}"
+    return f"{text}Please only return one of the options without any other words." if short_answer else text
 
 
 def data_code() -> str:
@@ -190,14 +189,10 @@ def _table_in_json(code: str) -> dict[str, list[int]] | None:
 
 def _table_in_python(code: str) -> dict[str, list[int]]:
     for statement in ast.parse(code).body:
-        if isinstance(statement, ast.Assign) and _assigns(statement, "FILTER"):
+        if isinstance(statement, ast.Assign) and "FILTER" in map(ast.unparse, statement.targets):
             table: dict[str, list[int]] = ast.literal_eval(statement.value)
             return table
     raise InputError("The installed proactivebench has no FILTER table: install proactivebench 0.1.1.")
-
-
-def _assigns(statement: ast.Assign, name: str) -> bool:
-    return any(isinstance(target, ast.Name) and target.id == name for target in statement.targets)
 
 
 def guarded[T](step: Callable[[], T]) -> T:
@@ -206,7 +201,7 @@ def guarded[T](step: Callable[[], T]) -> T:
         return step()
     except Exception as error:
         # Whatever the package's asserts and look-ups raise is about this one sample.
-        said = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         raise EnvironmentFailed(
-            f"The benchmark's environment failed: {type(error).__name__}: {said}"
+            f"The benchmark's environment failed: {type(error).__name__}: {reason}"
         ) from error

@@ -1,8 +1,4 @@
-"""The states of an episode's environment: telling them apart, and trying answers without playing them.
-
-For searches along every suggestion that the package's environment takes: `walks` for what turns can
-cost, `reachable` for what they can show.
-"""
+"""Search every state that an episode can reach, without playing it: what turns can cost, and can show."""
 
 from __future__ import annotations
 
@@ -65,7 +61,9 @@ def reachable_frames(acronym: str, row: Mapping[str, Any]) -> frozenset[str]:
     Raises `EnvironmentFailed` when some way through the sample ends in an error of the package.
     """
     conditions = (True, False)
-    return frozenset().union(*(guarded(partial(_frames, acronym, row, each)) for each in conditions))
+    return frozenset().union(
+        *(guarded(partial(_frames, acronym, row, reference)) for reference in conditions)
+    )
 
 
 def _frames(acronym: str, row: Mapping[str, Any], reference: bool) -> set[str]:
@@ -74,10 +72,10 @@ def _frames(acronym: str, row: Mapping[str, Any], reference: bool) -> set[str]:
     paths: set[str] = set()
     while level:
         following: dict[State, Environment] = {}
-        for each in level:
-            state = each.get_state()
+        for environment in level:
+            state = environment.get_state()
             paths.add(state["image_path"])
-            following.update((state_of(after), after) for after in _successors(each, state["options"]))
+            following.update((state_of(after), after) for after in _successors(environment, state["options"]))
         level = seen.new(following)
     return paths
 

@@ -1,10 +1,16 @@
-"""Keeps hundreds of tasks from holding up the event loop when all of them could go on at once.
+"""Keep hundreds of tasks from holding up the event loop when all of them could go on at once.
 
 A task that is woken runs until it next waits. When a hundred answers arrive together, a hundred
 steps of milliseconds would stand between two looks at the network, at Ctrl-C and at the panel.
-The steps of coroutines that are driven through one `Pace` share a part of each round of the loop
-instead; those that come too late wait for a later round, first come, first served. Work that never
-waits, as an episode of hits, has to `rest` of its own accord.
+The steps of coroutines that are driven through one `Pace` have a share of each round instead:
+
+    round of the loop:  network, timers | step step step | everybody else | next round
+                                          <--- share --->  those that come later queue up,
+                                                           and rest() once half of it is used
+
+At the start of the next round a few from the head of the queue go on, as many as usually use up
+the share, and before any that only rest. Work that never waits, as an episode of hits, has to
+`rest` of its own accord.
 """
 
 from __future__ import annotations
@@ -53,32 +59,31 @@ class Pace:
         ends = self._begin(loop, now) if self._ends is None else self._ends
         # Half of it, since a timer or an answer takes two rounds and more until it is heard.
         if self._waiting or now >= ends - self._share / 2:
-            place: asyncio.Future[None] = loop.create_future()
-            self._resting.append(place)
-            await place
+            turn: asyncio.Future[None] = loop.create_future()
+            self._resting.append(turn)
+            await turn
 
     @types.coroutine
     def _drive(self, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        awaited = None
+        """Run `work` step by step: hand on what it waits for, and wait for a turn before the next step."""
         loop = asyncio.get_running_loop()
         clock = loop.time
+        awaited = None
         while True:
             thrown: BaseException | None = None
             try:
                 yield awaited
                 begun = clock()
-                ends = self._ends
-                if ends is None:
-                    ends = self._begin(loop, begun)
+                ends = self._begin(loop, begun) if self._ends is None else self._ends
                 if self._waiting or begun >= ends:
-                    place: asyncio.Future[None] = loop.create_future()
-                    self._waiting.append(place)
-                    yield from place
+                    turn: asyncio.Future[None] = loop.create_future()
+                    self._waiting.append(turn)
+                    yield from turn
                     begun = clock()
             except GeneratorExit:
                 work.close()
                 raise
-            except BaseException as error:
+            except BaseException as error:  # a cancellation, or what went wrong with what was awaited
                 thrown, begun = error, clock()
             try:
                 awaited = work.send(None) if thrown is None else work.throw(thrown)
@@ -99,9 +104,9 @@ class Pace:
         self._ends = None
         room = max(1, min(AT_ONCE, int(self._share / self._step)))
         while room and (queue := self._waiting or self._resting):
-            place = queue.popleft()
-            if not place.done():
-                place.set_result(None)
+            turn = queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
                 room -= 1
                 if self._ends is None:
                     self._begin(loop, loop.time())

@@ -1,4 +1,4 @@
-"""Options that a model does not take: found out once, dropped, said aloud, remembered.
+"""Drop options the model rejects, and remember that it does.
 
 A dropped option changes the key, since the request that is sent is another. What was learned is
 kept in the answer store, so that a later run (a fully cached one above all) starts with it.
@@ -19,10 +19,10 @@ ITS_OTHER_NAME = "max_completion_tokens"
 
 @dataclass
 class DropRejected:
-    """Leaves out (or renames) what the model has rejected, and asks again.
+    """A provider that leaves out (or renames) what the model has rejected, and asks again.
 
-    `changes` maps an option to its new name, or to None when it is dropped; `on_rejected` hears
-    of each new one with the provider's words.
+    `changes` maps an option to its new name, or to None when it is dropped; `on_rejected` is called
+    with each new one and the provider's words.
     """
 
     inner: Provider
@@ -34,7 +34,7 @@ class DropRejected:
     def load(self) -> None:
         """Take up what earlier runs learned of this model."""
         try:
-            entry = self.store.get(digest(self._asked()))
+            entry = self.store.get(digest(self._key()))
         except CorruptEntry:
             return
         if entry is not MISS and isinstance(entry.answer, dict):
@@ -47,21 +47,23 @@ class DropRejected:
     async def complete(self, request: Request) -> Response:
         """One answer. While nothing is known to be rejected, the request goes on as it is."""
         while True:
-            sent = request._replace(params=self._adapted(request.params)) if self.changes else request
+            sent = (
+                request._replace(params=self._without_rejected(request.params)) if self.changes else request
+            )
             try:
                 return await self.inner.complete(sent)
             except ParameterRejected as error:
                 await self._learn(error, request)
-                if self._adapted(request.params) == sent.params:
+                if self._without_rejected(request.params) == sent.params:
                     raise  # nothing changed by it, and nothing would the next time
 
-    def _adapted(self, params: Mapping[str, Json]) -> dict[str, Json]:
-        adapted: dict[str, Json] = {}
+    def _without_rejected(self, params: Mapping[str, Json]) -> dict[str, Json]:
+        kept: dict[str, Json] = {}
         for name, value in params.items():
             sent_as = self.changes.get(name, name)
             if sent_as is not None:
-                adapted[sent_as] = value
-        return adapted
+                kept[sent_as] = value
+        return kept
 
     async def _learn(self, error: ParameterRejected, request: Request) -> None:
         if error.parameter in self.changes:
@@ -73,7 +75,7 @@ class DropRejected:
         self.changes[error.parameter] = error.instead
         self.on_rejected(error.parameter, error.instead, str(error))
         changed: dict[str, Json] = dict(self.changes)
-        await self.store.put(digest(self._asked()), self._asked(), changed)
+        await self.store.put(digest(self._key()), self._key(), changed)
 
-    def _asked(self) -> dict[str, Json]:
+    def _key(self) -> dict[str, Json]:
         return {"options that this model rejects": dict(self.identity)}

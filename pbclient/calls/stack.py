@@ -1,9 +1,9 @@
-"""The line from an episode to the wire, put together in one place.
+"""Build the stack of wrappers between a player and the wire.
 
-    player -> Adapting -> Cached -> Retrying -> Limited -> Held -> Gate -> Storing -> provider
+    player -> DropRejected -> Cached -> Retrying -> Limited -> Held -> Breaker -> Storing -> provider
 
 A hit turns back at `Cached`: it waits for no slot, limit or hold. `Storing` stands next to the
-wire: a paid answer is on disk before anything else can happen to it. A judge has a line of its own
+wire: a paid answer is on disk before anything else can happen to it. A judge has a stack of its own
 with the same cache, ledger and budget.
 """
 
@@ -60,7 +60,7 @@ async def open_stack(
 
 @dataclass
 class Stack:
-    """Fits the wrappers round providers, and ties what they notice to the run.
+    """Builds the provider stack of each model of a run, and ties what the wrappers notice to the run.
 
     One cache, one ledger and one budget, whatever is asked: the limit is the run's.
     """
@@ -76,24 +76,38 @@ class Stack:
     slots: list[Slots] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.budget = Budget(self.ledger, self.limit, self._raised(), self._overrun)
+        # By how much an earlier life of the run had to raise its holds.
+        ratio, floor = self.folder.manifest.get("holds_raised") or ("1", 0)
+        self.budget = Budget(
+            self.ledger, self.limit, BoundCorrection(Fraction(ratio), int(floor)), self._overrun
+        )
 
     def provider_for(self, model: Model, limits: Limits) -> Provider:
-        """The whole line to a model."""
+        """The whole stack of a model."""
         wire = Offline(self.store, model.identity) if limits.offline else self._paid(model, limits)
 
         def recovered(request: Request, response: Response) -> None:
             self._settle(model, request.hold, images_of(request), response, request.key)
 
         cached = Cached(wire, self.store, self.locks, model.identity, self._run, self.progress.say, recovered)
-        dropped = _Dropped(self.folder, self.progress, "judge_dropped" if model.choice.prefix else "dropped")
-        adapted = DropRejected(cached, self.store, model.identity, dropped.notice)
-        adapted.load()
-        dropped.keep(adapted.changes)
-        return adapted
+        entry = "judge_dropped" if model.choice.prefix else "dropped"
+
+        def record(changes: Mapping[str, str | None]) -> None:
+            if changes:
+                self.folder.update(**{entry: {**(self.folder.manifest.get(entry) or {}), **changes}})
+
+        def rejected(option: str, instead: str | None, why: str) -> None:
+            what = f"is sent as {instead}" if instead else "is dropped"
+            self.progress.say(f"The model rejects the option {option}, which {what} from now on ({why}).")
+            record({option: instead})
+
+        provider = DropRejected(cached, self.store, model.identity, rejected)
+        provider.load()
+        record(provider.changes)
+        return provider
 
     def judge(self, model: Model, limits: Limits) -> Judge:
-        """A judge with its line and its books."""
+        """A judge with its stack and its books."""
         books = RunBooks(self.ledger, model.price)
         return Judge(
             model.title, self.provider_for(model, limits), model.params, books, grammar=model.choice.grammar
@@ -166,11 +180,6 @@ class Stack:
         if bill is not None and self.ledger.is_kept(hold):
             self.ledger.settle(hold, bill, key)
 
-    def _raised(self) -> BoundCorrection:
-        """By how much an earlier life of the run had to raise its holds."""
-        ratio, floor = self.folder.manifest.get("holds_raised") or ("1", 0)
-        return BoundCorrection(Fraction(ratio), int(floor))
-
     def _overrun(self, bill: int, hold: int, raised: BoundCorrection) -> None:
         self.folder.update(holds_raised=[str(raised.ratio), raised.floor])
         self.progress.say(
@@ -186,22 +195,3 @@ class Stack:
     def _shut(self, error: Unusable) -> None:
         if self.ledger.calls:  # else the run ends at once, and with the same words
             self.progress.say(f"No further calls: {error}")
-
-
-@dataclass
-class _Dropped:
-    """What a model is known to reject, said aloud and kept in the manifest under `name`."""
-
-    folder: RunFolder
-    progress: Progress
-    name: str
-
-    def notice(self, option: str, instead: str | None, why: str) -> None:
-        what = f"is sent as {instead}" if instead else "is dropped"
-        self.progress.say(f"The model rejects the option {option}, which {what} from now on ({why}).")
-        self.keep({option: instead})
-
-    def keep(self, changes: Mapping[str, str | None]) -> None:
-        if changes:
-            known = self.folder.manifest.get(self.name) or {}
-            self.folder.update(**{self.name: {**known, **changes}})

@@ -1,7 +1,6 @@
-"""The bytes of one frame, from the data folder or from the zip archives that lie in it.
+"""Read the bytes of a frame, from the data folder or from the zip archives that lie in it.
 
 Rows are untrusted: a path that leaves the folder, names no regular file or is too large is refused.
-What the bytes show is `pbclient/images/pictures.py`'s business.
 """
 
 from __future__ import annotations

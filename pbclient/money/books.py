@@ -1,4 +1,4 @@
-"""What each answer cost this run, and what the cache saved it.
+"""Attribute each answer to this run's spending or to the cache.
 
 An answer is this run's own purchase when its ledger settled that key and no episode has
 claimed it yet, whether it came over the wire just now or, after a kill, out of the cache: so a

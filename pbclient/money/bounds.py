@@ -1,7 +1,7 @@
 """The most that one call can cost, known before it is made, and what it did cost.
 
 Text is bounded by its bytes, images by the provider's own rule from their pixels as sent,
-output by the limit that is always sent. What is held against it is `budget`'s business.
+output by the limit that is always sent.
 """
 
 from __future__ import annotations

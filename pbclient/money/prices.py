@@ -1,8 +1,7 @@
 """What a model costs: where its price comes from, what a call may cost at most, what it did cost.
 
 Prices are whole picodollars a token, so that a sum is exact and the hold is never below the
-bill. How many tokens a request may have is asked elsewhere; so is what a limit allows.
-Wherever the price map leaves a choice, the dearer reading is taken.
+bill. Wherever the price map leaves a choice, the dearer reading is taken.
 """
 
 from __future__ import annotations
@@ -200,12 +199,12 @@ def _search(row: price_map.Row, model: str) -> int:
 
 def _thresholds(row: price_map.Row, scale: Decimal) -> tuple[Rates, ...]:
     """Rates that change for the whole request above so many input tokens (`..._above_200k_tokens`)."""
-    found = {match.groups() for key in row if (match := THRESHOLD.fullmatch(key))}
+    thresholds = {match.groups() for key in row if (match := THRESHOLD.fullmatch(key))}
     # xAI bills the dearer tier from the threshold on, the others beyond it.
     reached = 1 if row["litellm_provider"] == "xai" else 0
     suffixes = {0: ""} | {
         int(number) * (1000 if kilo else 1) - reached: f"_above_{number}{kilo}_tokens"
-        for number, kilo in found
+        for number, kilo in thresholds
     }
     tiers: list[Rates] = []
     for above, suffix in sorted(suffixes.items()):
