@@ -53,10 +53,7 @@ class Balance:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Replay a ledger without locking it; one that does not exist yet is empty.
-
-        Raises `RunBroken`, `RunTooNew`.
-        """
+        """Replay a ledger, which may not exist yet, without a lock. Raises `RunBroken`, `RunTooNew`."""
         balance = cls()
         for number, line in enumerate(read_lines(path), start=1):
             if not line.endswith(b"\n"):
