@@ -48,14 +48,14 @@ class Difference:
 
 def differences(old: Json, new: Json) -> list[Difference]:
     """Every place where `new` differs from `old`, keys sorted, lists in order."""
-    found = []
+    result = []
     for path, left, right in _differing(old, new):
         at = None
         if isinstance(left, str) and isinstance(right, str):
             pairs = enumerate(zip(left, right, strict=False))
             at = next((index for index, (a, b) in pairs if a != b), min(len(left), len(right)))
-        found.append(Difference(_path_text(path), _short(left, at or 0), _short(right, at or 0), at))
-    return found
+        result.append(Difference(_path_text(path), _short(left, at or 0), _short(right, at or 0), at))
+    return result
 
 
 def nearest(entries: Iterable[tuple[str, Entry]], asked: Json) -> tuple[str, Entry, list[Difference]] | None:

@@ -23,8 +23,7 @@ MAX_VALUE = 16 * 2**20
 # Up to here a value is packed without being squeezed: a page is read anyway, and inflating it takes
 # longer than reading.
 SMALL = 4096
-# diskcache moves larger values into files of their own and makes room above its size limit: ours all
-# stay, in their rows.
+# No value is moved into a file of its own, and none goes to make room.
 NO_LIMIT = 2**62
 
 # Every setting that diskcache knows, so that none is taken from the file. A NORMAL commit reaches the

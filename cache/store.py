@@ -232,7 +232,6 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_BEFORE_ANSWER = b'{"answer":'
 
 
 def _entry(payload: bytes, stored: object) -> Entry:
@@ -251,10 +250,10 @@ def _time(payload: bytes, stored: object) -> float:
 
 def _answer(payload: bytes, stored: object, spelled: bytes) -> Json:
     """The answer in a payload, if it answers what is `spelled` so: keys are sorted, so it stands in front."""
-    asked = b',"asked":%b}' % spelled
-    if not payload.startswith(_BEFORE_ANSWER) or not payload.endswith(asked) or type(stored) is not float:
+    before, after = b'{"answer":', b',"asked":%b}' % spelled
+    if not payload.startswith(before) or not payload.endswith(after) or type(stored) is not float:
         raise Unreadable("it does not answer what its key stands for")
-    return _parsed(payload[len(_BEFORE_ANSWER) : -len(asked)])
+    return _parsed(payload[len(before) : -len(after)])
 
 
 def _parsed(payload: bytes) -> Json:

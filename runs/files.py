@@ -26,20 +26,15 @@ _FIXES = {
 }
 
 
-def storage_failed(path: Path, action: str, error: OSError) -> StorageFailed:
-    """The sentence for an `OSError`: what cannot be done, why, and what to do."""
-    reason = error.strerror or str(error)
-    fix = _FIXES.get(error.errno or 0, "mend that and run the same command again")
-    return StorageFailed(f"{path} cannot be {action} ({reason}): {fix}.")
-
-
 @contextmanager
 def storage(path: Path, action: str) -> Iterator[None]:
-    """Turn an `OSError` in the block into a `StorageFailed`."""
+    """Turn an `OSError` in the block into a `StorageFailed`: what cannot be done, why, and what to do."""
     try:
         yield
     except OSError as error:
-        raise storage_failed(path, action, error) from error
+        reason = error.strerror or str(error)
+        fix = _FIXES.get(error.errno or 0, "mend that and run the same command again")
+        raise StorageFailed(f"{path} cannot be {action} ({reason}): {fix}.") from error
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
@@ -105,20 +100,19 @@ class LineFile:
         """Write `lines` (each ends with a newline) wholly, or raise and leave nothing of them."""
         if self._torn:
             raise StorageFailed(f"{self.path} ends in a torn line: run the same command again to mend it.")
-        start = os.lseek(self._fd, 0, os.SEEK_END)
-        try:
-            left = memoryview(lines)
-            while left:
-                left = left[os.write(self._fd, left) :]
-        except BaseException as error:
+        with storage(self.path, "written"):
+            start = os.lseek(self._fd, 0, os.SEEK_END)
             try:
-                os.ftruncate(self._fd, start)
-            except OSError:
-                # A line that cannot be taken back must stay the last one: only there is it known to be torn.
-                self._torn = True
-            if isinstance(error, OSError):
-                raise storage_failed(self.path, "written", error) from error
-            raise
+                left = memoryview(lines)
+                while left:
+                    left = left[os.write(self._fd, left) :]
+            except BaseException:
+                try:
+                    os.ftruncate(self._fd, start)
+                except OSError:
+                    # What cannot be taken back must stay the last line: only there is it known to be torn.
+                    self._torn = True
+                raise
 
     def close(self) -> None:
         if self._fd >= 0:

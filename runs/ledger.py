@@ -13,10 +13,9 @@ settlement is still counted in full. So no kill makes the sum smaller than what 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, NamedTuple, Self
 
 from runs.errors import RunBroken, RunTooNew, StorageFailed
@@ -54,10 +53,7 @@ class Balance:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Replay a ledger without locking it; one that does not exist yet is empty.
-
-        Raises `RunBroken`, `RunTooNew`.
-        """
+        """Replay a ledger, which may not exist yet, without a lock. Raises `RunBroken`, `RunTooNew`."""
         balance = cls()
         for number, line in enumerate(read_lines(path), start=1):
             if not line.endswith(b"\n"):
@@ -84,12 +80,8 @@ class Balance:
         """What must never exceed the limit."""
         return self.settled + self.kept + self.held
 
-    def purchases(self) -> Mapping[str, int]:
-        """What was paid for each key, over all lives, as far as nobody has claimed it in this one."""
-        return MappingProxyType(self._bought)
-
     def claim(self, key: str) -> int | None:
-        """Take what this run paid for `key` out of `purchases`: whoever books the call claims it."""
+        """What this run paid for `key` over all lives, once: whoever books the call claims it."""
         return self._bought.pop(key, None)
 
     def is_kept(self, hold: int) -> bool:
@@ -201,7 +193,7 @@ class Ledger(Balance):
         # A KeyboardInterrupt between file and balance would part the two: nothing is written after it.
         self._in_step = True
         try:
-            self._file.append("".join(map(_line, steps)).encode("ascii"))
+            self._file.append("".join(map(_encode, steps)).encode("ascii"))
         except StorageFailed:
             self._in_step = False
             raise
@@ -210,8 +202,8 @@ class Ledger(Balance):
         self._in_step = False
 
 
-def _line(step: _Step) -> str:
-    """As JSON, put together by hand: two lines a call are written."""
+def _encode(step: _Step) -> str:
+    """As JSON, put together by hand: two lines a call are written, in a third of the time."""
     hold = "" if step.name == "retry" else f',"hold":{step.number}'
     amount = "" if step.name in ("retry", "release") else f',"amount":{step.amount}'
     key = f',"key":{encode_basestring_ascii(step.key)}' if step.key else ""

@@ -123,9 +123,7 @@ def test_each_purchase_is_claimed_once_and_again_in_the_next_life(path: Path) ->
             ledger.settle(ledger.hold(10), amount, key)
     for _ in range(2):
         with Ledger.open(path) as ledger:
-            assert dict(ledger.purchases()) == {"a": 5, "b": 2}
-            assert [ledger.claim("a"), ledger.claim("a"), ledger.claim("c")] == [5, None, None]
-            assert dict(ledger.purchases()) == {"b": 2}
+            assert [ledger.claim(key) for key in ("a", "a", "c", "b", "b")] == [5, None, None, 2, None]
             assert ledger.settled == 7
 
 
@@ -133,7 +131,7 @@ def test_keys_may_be_any_text(path: Path) -> None:
     key = 'é"\n\ud800'
     with Ledger.open(path) as ledger:
         ledger.settle(ledger.hold(1), 1, key)
-    assert dict(Balance.read(path).purchases()) == {key: 1}
+    assert Balance.read(path).claim(key) == 1
 
 
 def test_only_an_open_ledger_writes(path: Path) -> None:
