@@ -20,7 +20,7 @@
        `- Unreachable                  for a long while nobody has answered at all
 
 An error says what is known of its bill: `billed` is false only when the provider provably
-did not charge for the call. Who retries, waits or stops is decided elsewhere.
+did not charge for the call.
 """
 
 from __future__ import annotations

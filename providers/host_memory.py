@@ -42,7 +42,7 @@ def forget_peak() -> None:
 def children(pid: int) -> list[int]:
     """The processes that a process has started and that still run."""
     with suppress(OSError):
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
 
 
@@ -76,6 +76,6 @@ def _number(path: Path) -> int | None:
 
 def _field(path: Path, name: str) -> int | None:
     with suppress(OSError):
-        found = re.search(rf"^{name}:?\s+(\d+)", path.read_text(), re.MULTILINE)
-        return int(found[1]) if found else None
+        line = re.search(rf"^{name}:?\s+(\d+)", path.read_text(), re.MULTILINE)
+        return int(line[1]) if line else None
     return None

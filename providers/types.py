@@ -1,8 +1,6 @@
 """The words of the seam: what is asked of a model, and what comes back.
 
 Values only, as named tuples: every call makes several, and a frozen dataclass takes twice as long.
-How an image is found, cut or cached, what a call may cost and when it is tried again are other
-modules' business.
 """
 
 from __future__ import annotations

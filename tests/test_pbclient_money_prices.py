@@ -57,7 +57,7 @@ def test_what_run_json_says_is_the_price_exactly(price: Price) -> None:
 
 def test_every_row_of_the_map_is_priced_or_refused_and_its_holds_are_above_its_bills() -> None:
     priced = refused = 0
-    for key, row in price_map._rows().items():
+    for key, row in price_map.rows().items():
         try:
             price = price_of(_seller(row), key)
         except InputError:
@@ -199,7 +199,7 @@ def test_a_cache_that_may_be_written_is_held_and_settled_at_its_price() -> None:
 
 def _priced(monkeypatch: pytest.MonkeyPatch, **row: Any) -> Price:
     known = {"maker/model": {"litellm_provider": "maker", **row}}
-    monkeypatch.setattr(price_map, "_rows", lambda: known)
+    monkeypatch.setattr(price_map, "rows", lambda: known)
     return price_of("maker", "model")
 
 

@@ -2,7 +2,7 @@
 
 One row of data a provider, each with the page that publishes it. A row holds only what is certain to
 be refused: where editions of a page differ the wider one stands. Servers that people run themselves and
-providers without a row have no limit here; what an image costs is `image_tokens`' business.
+providers without a row have no limit here.
 """
 
 from __future__ import annotations

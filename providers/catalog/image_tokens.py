@@ -1,8 +1,8 @@
-"""How many input tokens a provider can bill for one image, at most, from its pixels as sent.
+"""Bound the input tokens that a provider can bill for one image, from its pixels as sent.
 
 One function a rule, each with the page that publishes it. A model whose rule is not known
 gets the largest of the known ones. Images are sent without asking for low detail, so no rule
-for it is here; neither are prices, nor the tokens of the text around an image.
+for it is here.
 
 Every rule scales in exact fractions and rounds up, so that no provider's own rounding of a
 resized image can come out above it.
@@ -37,11 +37,20 @@ def bound(provider: str, model: str, width: int, height: int) -> int:
 @cache
 def rule_of(provider: str, model: str) -> Rule:
     """The rule that holds for a model; `largest` when its name tells nothing."""
-    name = _bare(model)
+    # `us.anthropic.claude-x`, `openai/gpt-x` and `ft:gpt-x:org::id` without what is not the name.
+    name = model.lower().rsplit("/", 1)[-1].removeprefix("ft:").removeprefix("databricks-")
+    name = re.sub(r"^(?:[a-z-]+\.)+(?=claude)", "", name)
     if name.startswith("claude") or provider == "anthropic":
-        return _claude(name)
+        # High resolution came with Claude 4.7: a name that does not say it is older has it.
+        four = re.match(r"claude-(?:opus|sonnet|haiku)-4(?:[-.](\d{1,2})(?!\d))?", name)
+        older = name.startswith("claude-3") or (four and int(four[1] or 0) < 7)
+        return STANDARD_CLAUDE if older else HIGH_RESOLUTION_CLAUDE
     if name.startswith(("gemini", "gemma", "learnlm")) or provider == "gemini":
-        return _gemini(name)
+        # `gemini-flash-latest` and the like do not say which generation answers: the larger rule.
+        numbered = re.match(r"gemini-([0-4])(?!\d)", name)
+        if numbered is None:
+            return lambda width, height: max(gemini_tiles(width, height), gemini_budget(width, height))
+        return gemini_budget if int(numbered[1]) >= 3 else gemini_tiles
     return _openai(name) or largest
 
 
@@ -109,35 +118,8 @@ def gemini_budget(width: int, height: int) -> int:
     return 1120
 
 
-def _bare(model: str) -> str:
-    """`us.anthropic.claude-x`, `openai/gpt-x` and `ft:gpt-x:org::id` without what is not the name."""
-    name = model.lower().rsplit("/", 1)[-1].removeprefix("ft:").removeprefix("databricks-")
-    return re.sub(r"^(?:[a-z-]+\.)+(?=claude)", "", name)
-
-
 STANDARD_CLAUDE = partial(anthropic, edge=1568, most=None)
 HIGH_RESOLUTION_CLAUDE = partial(anthropic, edge=2576, most=4784)
-
-
-def _claude(name: str) -> Rule:
-    """High resolution came with Claude 4.7: a name that does not say it is older has it."""
-    four = re.match(r"claude-(?:opus|sonnet|haiku)-4(?:[-.](\d{1,2})(?!\d))?", name)
-    if name.startswith("claude-3") or (four and int(four[1] or 0) < 7):
-        return STANDARD_CLAUDE
-    return HIGH_RESOLUTION_CLAUDE
-
-
-def _gemini(name: str) -> Rule:
-    """`gemini-flash-latest` and the like do not say which generation answers: the larger rule."""
-    numbered = re.match(r"gemini-(\d)(?!\d)", name)
-    if numbered is None or int(numbered[1]) > 4:
-        return _either_gemini
-    return gemini_budget if int(numbered[1]) >= 3 else gemini_tiles
-
-
-def _either_gemini(width: int, height: int) -> int:
-    return max(gemini_tiles(width, height), gemini_budget(width, height))
-
 
 # Tokens of the base and of a tile, and hundredths and patches, as the pages above list them.
 OPENAI: tuple[tuple[str, Rule], ...] = (
@@ -153,30 +135,21 @@ GPT_5 = partial(openai_tiles, base=70, tile=140)
 
 
 def _openai(name: str) -> Rule | None:
+    """The guide lists some of GPT-5 and 6; a sibling that it does not list gets the larger rule."""
     for pattern, rule in OPENAI:
         if re.match(pattern, name):
             return rule
     numbered = re.match(r"gpt-([56])(?:[.-](\d)(?!\d))?(?![\d.])", name)
-    return _gpt(name, (int(numbered[1]), int(numbered[2] or 0))) if numbered else None
-
-
-def _gpt(name: str, version: tuple[int, int]) -> Rule:
-    """GPT-5 and 6. The guide lists some of them; a sibling that it does not list gets the larger rule."""
-    percent = _percent(name)
-    if version >= (5, 6):
-        return partial(openai_patches, percent=percent, most=None)
+    if numbered is None:
+        return None
+    version = (int(numbered[1]), int(numbered[2] or 0))
+    # Luna and Terra are small models without a published multiplier: the largest one stands in.
+    percent = NANO if re.search(r"nano|luna|terra", name) else MINI if "mini" in name else FULL
     if version >= (5, 4):
-        return partial(openai_patches, percent=percent, most=10_000)
+        return partial(openai_patches, percent=percent, most=None if version >= (5, 6) else 10_000)
     if percent != FULL:
         return partial(openai_patches, percent=percent, most=1536)
     return GPT_5 if version == (5, 0) and "codex" not in name else _tiles_or_patches
-
-
-def _percent(name: str) -> int:
-    # Luna and Terra are small models without a published multiplier: the largest one stands in.
-    if re.search(r"nano|luna|terra", name):
-        return NANO
-    return MINI if "mini" in name else FULL
 
 
 def _tiles_or_patches(width: int, height: int) -> int:

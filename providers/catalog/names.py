@@ -1,23 +1,21 @@
-"""What can be named after `--provider`: whose key it needs and which model is asked by default.
+"""List what can be named after `--provider`: whose key it needs and which model is asked by default.
 
 The default models are current vision models with a published price. Any other name that
 LiteLLM knows is taken too; its list is read from the JSON files beside LiteLLM's code, since
-importing LiteLLM takes seconds. What a call costs is not known here.
+importing LiteLLM takes seconds.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.util import find_spec
 from ipaddress import ip_address
-from pathlib import Path
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
-PRICES = "model_prices_and_context_window_backup.json"
+from providers.catalog import prices
+
 ENDPOINTS = "provider_endpoints_support_backup.json"
 
 
@@ -80,7 +78,11 @@ def lookup(name: str) -> HostedProvider:
         if entry.name == name:
             return entry
     if name not in known_names():
-        raise UnknownProviderError(_unknown(name))
+        first = [entry.name for entry in HOSTED]
+        near = [MAKERS[name.lower()]] if name.lower() in MAKERS else []
+        near += get_close_matches(name.lower(), [*first, *sorted(known_names())], n=2, cutoff=0.7)
+        advice = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else f"try {', '.join(first)}."
+        raise UnknownProviderError(f"There is no provider {name!r}: {advice}")
     return HostedProvider(name, () if name in KEYLESS else (_prefix(name) + "_API_KEY",))
 
 
@@ -100,36 +102,29 @@ def endpoint(name: str, base_url: str | None, environ: Mapping[str, str]) -> str
     return _normalised(named, _TAILS.get(name, _CHAT)) if named else None
 
 
-def _normalised(url: str, tails: Iterable[str]) -> str:
-    """Without what does not name the server: user, password, query, default port, `tails`, trailing slash."""
-    parts = _parts(url.strip())
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    place = host if parts.port in (None, default) else f"{host}:{parts.port}"
+def _normalised(url: str, tails: tuple[str, ...]) -> str:
+    """Without what does not name the server: user, password, query, default port, `tails`, trailing slash.
+
+    Raises `ValueError` for what is no URL of a server; what is shown of it holds no password.
+    """
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        # What is neither a name nor an address: both wires would fall over it.
+        if ":" in host or host.rpartition(".")[2].isdecimal():
+            ip_address(host)
+        host.encode("idna").decode("idna")
+    except ValueError:
+        raise ValueError(f"{_LIKE}: this one has an impossible host or port.") from None
+    if parts.scheme not in ("http", "https") or not host or not url.isprintable():
+        raise ValueError(f"{_LIKE}, not {parts.path or parts.scheme!r}.")
+    host = f"[{host}]" if ":" in host else host
+    default = {"http": 80, "https": 443}[parts.scheme]
     path = parts.path.rstrip("/")
     for tail in tails:
         path = path.removesuffix(tail).rstrip("/")
-    return urlunsplit((parts.scheme, place or "", path, "", ""))
-
-
-def _parts(url: str) -> SplitResult:
-    """Raises `ValueError` for what is no URL of a server; what is shown of it holds no password."""
-    try:
-        parts = urlsplit(url)
-        _host(parts.hostname or "")
-        _ = parts.port  # read for its check
-    except ValueError:
-        raise ValueError(f"{_LIKE}: this one has an impossible host or port.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
-        raise ValueError(f"{_LIKE}, not {parts.path or parts.scheme!r}.")
-    return parts
-
-
-def _host(name: str) -> None:
-    """Raises `ValueError` for what is neither a name nor an address: both wires would fall over it."""
-    if ":" in name or name.rpartition(".")[2].isdecimal():
-        ip_address(name)
-    name.encode("idna").decode("idna")
+    return urlunsplit((parts.scheme, host if port in (None, default) else f"{host}:{port}", path, "", ""))
 
 
 def _prefix(name: str) -> str:
@@ -146,21 +141,17 @@ def _unknown(name: str) -> str:
 
 @cache
 def _litellm_names() -> frozenset[str]:
-    spec = find_spec("litellm")
-    if spec is None or not spec.submodule_search_locations:
-        return frozenset()
-    return frozenset(_names_in(Path(spec.submodule_search_locations[0])))
-
-
-def _names_in(folder: Path) -> Iterator[str]:
-    prices = json.loads((folder / PRICES).read_text(encoding="utf-8"))
-    for row in prices.values():
-        name = row.get("litellm_provider")
-        # `vertex_ai-anthropic_models` and the like are families of rows, and no routes.
-        if row.get("mode") in ("chat", "responses") and isinstance(name, str) and "vertex_ai-" not in name:
-            yield name
+    # `vertex_ai-anthropic_models` and the like are families of rows, and no routes.
+    sellers = {
+        row["litellm_provider"]
+        for row in prices.rows().values()
+        if row.get("mode") in ("chat", "responses") and "vertex_ai-" not in row["litellm_provider"]
+    }
     # Providers without a price of their own (OpenRouter, local servers) are only in this file.
-    endpoints = json.loads((folder / ENDPOINTS).read_text(encoding="utf-8"))
-    for name, row in endpoints["providers"].items():
-        if row.get("endpoints", {}).get("chat_completions") and "/" not in name and name != "vllm":
-            yield name  # `vllm` is a library in this process; its server is `hosted_vllm`
+    endpoints = prices.bundled(ENDPOINTS).get("providers", {})
+    # `vllm` is a library in this process; its server is `hosted_vllm`.
+    return frozenset(sellers).union(
+        name
+        for name, row in endpoints.items()
+        if row.get("endpoints", {}).get("chat_completions") and "/" not in name and name != "vllm"
+    )

@@ -1,14 +1,14 @@
-"""LiteLLM's bundled price map, read as a file: what the map says of a model, unjudged.
+"""Look models up in LiteLLM's bundled price map, read as a file.
 
 LiteLLM is never imported here (that takes seconds); the file lies beside its code. Which name
 a model goes by in the map follows LiteLLM's own lookup, but only as far as the name is sure
-to mean the same price. What the numbers mean for a bill is not decided here.
+to mean the same price.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,17 +34,23 @@ SNAPSHOT = re.compile(r"(?:-\d{4}-\d{2}-\d{2}|-\d{8}|-\d{3})$")
 
 def find(provider: str, model: str) -> Row | None:
     """The row of `model` as `provider` sells it, or None."""
-    for name in _names(provider, model):
-        row = _rows().get(name.lower())
-        if row is not None and _sells(provider, row):
-            return row
+    bare = model.removeprefix(f"{provider}/")
+    # `ft:gpt-4o-2024-08-06:org::id` is priced as `ft:gpt-4o-2024-08-06`.
+    tuned = ":".join(bare.split(":")[:2]) if bare.startswith("ft:") else bare
+    # The most particular first.
+    for name in (bare, tuned, SNAPSHOT.sub("", bare)):
+        for key in (f"{provider}/{name}", name):
+            row = rows().get(key.lower())
+            seller = row["litellm_provider"] if row else None
+            if row and (seller == provider or (provider in FAMILIES and str(seller).startswith(provider))):
+                return row
     return _resold(model.removeprefix("openrouter/")) if provider == "openrouter" else None
 
 
 def find_public(model: str) -> Row | None:
     """The row of a public model name, whoever serves it: for a server that is no provider of the map."""
     vendor, _, name = model.partition("/")
-    return _rows().get(model.lower()) or _resold(model) or (find(vendor, name) if name else None)
+    return rows().get(model.lower()) or _resold(model) or (find(vendor, name) if name else None)
 
 
 def supports_vision(provider: str, model: str) -> bool | None:
@@ -59,24 +65,6 @@ def supports_vision(provider: str, model: str) -> bool | None:
     return "image" in modalities if isinstance(modalities, list) else None
 
 
-def _names(provider: str, model: str) -> Iterator[str]:
-    """The keys that may hold the model, the most particular first."""
-    bare = model.removeprefix(f"{provider}/")
-    for name in (bare, _tuned(bare), SNAPSHOT.sub("", bare)):
-        yield f"{provider}/{name}"
-        yield name
-
-
-def _tuned(model: str) -> str:
-    """`ft:gpt-4o-2024-08-06:org::id` is priced as `ft:gpt-4o-2024-08-06`."""
-    return ":".join(model.split(":")[:2]) if model.startswith("ft:") else model
-
-
-def _sells(provider: str, row: Row) -> bool:
-    seller = row["litellm_provider"]
-    return seller == provider or (provider in FAMILIES and str(seller).startswith(provider))
-
-
 def _resold(model: str) -> Row | None:
     # A suffix such as `:online` or `:nitro` changes what is bought.
     vendor, _, name = model.partition("/")
@@ -86,14 +74,19 @@ def _resold(model: str) -> Row | None:
 
 
 @cache
-def _rows() -> Mapping[str, Row]:
+def rows() -> Mapping[str, Row]:
     """Every row by its key in lower case; none where LiteLLM is not installed."""
+    return {
+        key.lower(): row
+        for key, row in bundled(FILE).items()
+        if key not in NOT_MODELS and isinstance(row.get("litellm_provider"), str)
+    }
+
+
+def bundled(name: str) -> dict[str, Any]:
+    """A JSON file that lies beside LiteLLM's code; empty where LiteLLM is not installed."""
     spec = find_spec("litellm")
     if spec is None or not spec.submodule_search_locations:
         return {}
-    rows: dict[str, Row] = orjson.loads((Path(spec.submodule_search_locations[0]) / FILE).read_bytes())
-    return {
-        key.lower(): row
-        for key, row in rows.items()
-        if key not in NOT_MODELS and isinstance(row.get("litellm_provider"), str)
-    }
+    content: dict[str, Any] = orjson.loads((Path(spec.submodule_search_locations[0]) / name).read_bytes())
+    return content

@@ -1,4 +1,4 @@
-"""Anthropic's messages as bytes, and their answers.
+"""Write Anthropic's messages as bytes, and read their answers.
 
 OpenAI's names of options are written as Anthropic's where both mean the same. What has no
 counterpart is refused before anything is sent, never dropped in silence.
@@ -6,14 +6,15 @@ counterpart is refused before anything is sent, never dropped in silence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import groupby, takewhile
 from typing import Any
 
 from providers.direct.body import blocks, body, opened, separated
 from providers.errors import BadRequest, MalformedResponse, ParameterRejected
 from providers.replies.answers import counted, ended, finish_of
-from providers.types import EncodedImage, Json, Message, Part, Request, Response, Usage, given
+from providers.replies.bodies import texts
+from providers.types import EncodedImage, Json, Request, Response, Usage, given
 
 VERSION = "2023-06-01"
 
@@ -44,14 +45,22 @@ class Messages:
 
     async def body(self, model: str, request: Request) -> bytes:
         """Raises `BadRequest` for what cannot be said, and whatever an image raises."""
-        system = list(takewhile(_is_system, request.messages))
+        system = list(takewhile(lambda message: message.role == "system", request.messages))
         turns = request.messages[len(system) :]
-        if any(map(_is_system, turns)):
+        if any(message.role == "system" for message in turns):
             raise BadRequest("Anthropic takes system messages at the start only.")
         options = _options(given(request.params))
-        told = [part for message in system for part in message.parts if part]
-        more = (b',"system":[', *await blocks(told, _no_picture), b"]") if told else ()
-        return body(model, options, separated([await _turn(*turn) for turn in _turns(turns)]), more)
+        instructions = [part for message in system for part in message.parts if part]
+        more: tuple[bytes, ...] = ()
+        if instructions:
+            more = (b',"system":[', *await blocks(instructions, _no_picture), b"]")
+        written = []
+        # Neighbours of one role are one turn.
+        for role, group in groupby(turns, key=lambda message: message.role):
+            parts = [part for message in group for part in message.parts]
+            content = await blocks(parts, _picture if role == "user" else _no_picture)
+            written.append((b'{"role":"%b","content":[' % role.encode(), *content, b"]}"))
+        return body(model, options, separated(written), more)
 
     def read(self, answer: Mapping[str, Any], who: str) -> Response:
         """Raises `MalformedResponse` when there is no answer in it."""
@@ -61,13 +70,9 @@ class Messages:
         word = answer["stop_reason"]
         # What was said before a tool was called is an answer, as it is in OpenAI's shape.
         ending = None if word == "tool_use" else word
-        text, finish = ended(who, "".join(_texts(content)), finish_of(word), ending=ending)
+        text, finish = ended(who, "".join(texts(content)), finish_of(word), ending=ending)
         served = answer.get("model")
         return Response(text, finish, _usage(counts, text), model=str(served) if served else None)
-
-
-def _is_system(message: Message) -> bool:
-    return message.role == "system"
 
 
 def _options(options: dict[str, Json]) -> dict[str, Json]:
@@ -82,17 +87,6 @@ def _options(options: dict[str, Json]) -> dict[str, Json]:
     return {_RENAMED.get(name, name): value for name, value in options.items()}
 
 
-def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part]]]:
-    """Neighbours of one role are one turn."""
-    for role, group in groupby(messages, key=lambda message: message.role):
-        yield role, [part for message in group for part in message.parts]
-
-
-async def _turn(role: str, parts: list[Part]) -> tuple[bytes, ...]:
-    picture = _picture if role == "user" else _no_picture
-    return (b'{"role":"%b","content":[' % role.encode(), *await blocks(parts, picture), b"]}")
-
-
 def _picture(image: EncodedImage) -> tuple[bytes, ...]:
     head = b'{"type":"image","source":{"type":"base64","media_type":'
     return (head, opened(image.media_type), b'","data":"', image.base64, b'"}}')
@@ -100,12 +94,6 @@ def _picture(image: EncodedImage) -> tuple[bytes, ...]:
 
 def _no_picture(image: EncodedImage) -> tuple[bytes, ...]:
     raise BadRequest("Anthropic takes images in user messages only.")
-
-
-def _texts(content: list[Any]) -> Iterable[str]:
-    for block in content:
-        if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):
-            yield block["text"]
 
 
 def _usage(usage: Mapping[str, Any], text: str) -> Usage | None:

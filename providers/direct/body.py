@@ -6,20 +6,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
-import orjson
-
 from providers.types import EncodedImage, Json, Part
 
 type Picture = Callable[[EncodedImage], Iterable[bytes]]
 
 
 def dumped(value: Json) -> bytes:
-    """JSON in UTF-8."""
-    try:
-        return orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        # Half a surrogate pair, which UTF-8 has no bytes for, and numbers of more than 64 bits.
-        return json.dumps(value, separators=(",", ":")).encode("ascii")
+    """JSON in ASCII: half a surrogate pair, which UTF-8 has no bytes for, is written too."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 @cache

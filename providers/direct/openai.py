@@ -1,4 +1,4 @@
-"""OpenAI's chat completions as bytes, and their answers: OpenAI itself, OpenRouter, any server like it."""
+"""Write chat completions as bytes and read their answers: OpenAI, OpenRouter, any server like them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ class ChatCompletions:
 
     def read(self, answer: Mapping[str, Any], who: str) -> Response:
         """Raises `MalformedResponse` when there is no answer in it."""
-        choice = _first(answer.get("choices"))
+        choices = answer.get("choices")
+        choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
         message = choice.get("message")
         content = message.get("content") if isinstance(message, dict) else None
         if not isinstance(message, dict) or (content is not None and not isinstance(content, str)):
@@ -69,9 +70,9 @@ class ChatCompletions:
             refusal=message.get("refusal"),
         )
         usage = _mapping(answer.get("usage"))
-        told = cost(usage.get("cost"), usage.get("is_byok"), usage.get("cost_details"))
+        dollars = cost(usage.get("cost"), usage.get("is_byok"), usage.get("cost_details"))
         served = answer.get("model")
-        return Response(text, finish, _usage(usage, text), told, str(served) if served else None)
+        return Response(text, finish, _usage(usage, text), dollars, str(served) if served else None)
 
 
 async def _message(message: Message) -> tuple[bytes, ...]:
@@ -87,10 +88,6 @@ def _picture(image: EncodedImage) -> tuple[bytes, ...]:
     return (b'{"type":"image_url","image_url":{"url":', url, image.base64, b'"}}')
 
 
-def _first(choices: Any) -> Mapping[str, Any]:
-    return _mapping(choices[0]) if isinstance(choices, list) and choices else {}
-
-
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -103,14 +100,14 @@ def _usage(usage: Mapping[str, Any], text: str) -> Usage | None:
         asked=usage.get("prompt_tokens"),
         said=usage.get("completion_tokens"),
         total=usage.get("total_tokens"),
-        reasoned=_told(written.get("reasoning_tokens"), usage.get("reasoning_tokens")),
+        reasoned=_first(written.get("reasoning_tokens"), usage.get("reasoning_tokens")),
         # Anthropic's and DeepSeek's own names come before OpenAI's, as LiteLLM has it.
-        cached=_told(
+        cached=_first(
             usage.get("cache_read_input_tokens"),
             usage.get("prompt_cache_hit_tokens"),
             read.get("cached_tokens"),
         ),
-        written=_told(
+        written=_first(
             usage.get("cache_creation_input_tokens"),
             read.get("cache_write_tokens"),
             read.get("cache_creation_tokens"),
@@ -118,9 +115,6 @@ def _usage(usage: Mapping[str, Any], text: str) -> Usage | None:
     )
 
 
-def _told(*counts: object) -> object:
+def _first(*counts: object) -> object:
     """The first that is there."""
-    for count in counts:
-        if count is not None:
-            return count
-    return None
+    return next((count for count in counts if count is not None), None)

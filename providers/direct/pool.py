@@ -1,7 +1,6 @@
 """One attempt of the direct wire: a POST that ends by its deadline, over one pool of connections.
 
-No redirects, no cookies, no second attempt, an answer of bounded length. How a request and an
-answer are written is not known here.
+No redirects, no cookies, no second attempt, an answer of bounded length.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A model behind an API: one request, one attempt on the wire, without LiteLLM.
+"""Ask a model behind an API without LiteLLM: one request, one attempt on the wire.
 
 For the two shapes that matter, at a small part of LiteLLM's processor time. What is sent, what
 comes back and what goes wrong are the same as through `Hosted`: a conformance suite holds the two
-against each other. Retries, limits, money and the cache are wrapped around it elsewhere.
+against each other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""LiteLLM's answer as ours: where it keeps what was said, how it ended and what was counted.
+"""Read LiteLLM's answers: where it keeps what was said, how it ended and what was counted.
 
 LiteLLM makes `stop` of every ending that it does not know and keeps the word that it replaced. Its
-own estimate of the cost is never looked at. What makes an answer is said by `answers`.
+own estimate of the cost is never looked at.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from providers.errors import MalformedResponse
 from providers.replies.answers import cost, counted, ended
 from providers.replies.bodies import LONGEST, LONGEST_ERROR, parse, too_long
 from providers.replies.refusals import redirect
-from providers.types import Finish, Response, Usage
+from providers.types import Finish, Response
 
 _ENDINGS: Mapping[str, Finish] = {"length": "length", "content_filter": "refusal", "stop": "stop"}
 
@@ -34,34 +34,33 @@ def read_answer(raw: Any, who: str, route: str) -> Response:
         refusal=_extra(choice.message).get("refusal"),
     )
     usage = getattr(raw, "usage", None)
-    told = cost(*(getattr(usage, name, None) for name in ("cost", "is_byok", "cost_details")))
-    return Response(text, finish, usage=_usage(usage, text), cost=told, model=_model(raw, route))
+    read = getattr(usage, "prompt_tokens_details", None)
+    written = getattr(usage, "completion_tokens_details", None)
+    served = getattr(raw, "model", None)
+    return Response(
+        text,
+        finish,
+        usage=counted(
+            text,
+            asked=getattr(usage, "prompt_tokens", None),
+            said=getattr(usage, "completion_tokens", None),
+            total=getattr(usage, "total_tokens", None),
+            reasoned=getattr(written, "reasoning_tokens", None),
+            cached=getattr(read, "cached_tokens", None),
+            written=getattr(read, "cache_write_tokens", None),
+        ),
+        cost=cost(*(getattr(usage, name, None) for name in ("cost", "is_byok", "cost_details"))),
+        model=str(served).removeprefix(f"{route}/") if served else None,
+    )
 
 
 def _extra(part: Any) -> Mapping[str, Any]:
     return getattr(part, "provider_specific_fields", None) or {}
 
 
-def _usage(usage: Any, text: str) -> Usage | None:
-    read = getattr(usage, "prompt_tokens_details", None)
-    written = getattr(usage, "completion_tokens_details", None)
-    return counted(
-        text,
-        asked=getattr(usage, "prompt_tokens", None),
-        said=getattr(usage, "completion_tokens", None),
-        total=getattr(usage, "total_tokens", None),
-        reasoned=getattr(written, "reasoning_tokens", None),
-        cached=getattr(read, "cached_tokens", None),
-        written=getattr(read, "cache_write_tokens", None),
-    )
-
-
-def _model(raw: Any, route: str) -> str | None:
-    served = getattr(raw, "model", None)
-    return str(served).removeprefix(f"{route}/") if served else None
-
-
 type Send = Callable[[Any, Any], Awaitable[Any]]
+
+_UNPACKED = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
 def reading(send: Send) -> Send:
@@ -74,7 +73,16 @@ def reading(send: Send) -> Send:
         if away is not None:
             await response.aclose()
             raise away
-        content = await _read(response)
+        body = bytearray()
+        limit = LONGEST if response.is_success else LONGEST_ERROR
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > limit:
+                await response.aclose()
+                if response.is_success:
+                    raise too_long()
+                break
+        content = bytes(body[:limit])
         if response.is_success:
             content = mended(content, response.headers)
         # One of each name, the last one: httpx would join two of them, and nobody could read that.
@@ -83,22 +91,6 @@ def reading(send: Send) -> Send:
         return httpx.Response(response.status_code, headers=headers, content=content, request=request)
 
     return handle
-
-
-_UNPACKED = (b"content-encoding", b"content-length", b"transfer-encoding")
-
-
-async def _read(response: Any) -> bytes:
-    content = bytearray()
-    limit = LONGEST if response.is_success else LONGEST_ERROR
-    async for part in response.aiter_bytes():
-        content += part
-        if len(content) > limit:
-            await response.aclose()
-            if response.is_success:
-                raise too_long()
-            break
-    return bytes(content[:limit])
 
 
 def mended(content: bytes, headers: Mapping[str, str] | None = None) -> bytes:

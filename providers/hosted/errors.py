@@ -1,4 +1,4 @@
-"""LiteLLM's exceptions as ours: by what happened on the wire first, by their class last.
+"""Translate LiteLLM's exceptions into ours: by what happened on the wire first, by their class last.
 
 LiteLLM names its exceptions by looking for words in messages, reports broken connections as
 `InternalServerError` and a success that it cannot read as almost anything. The exceptions
@@ -9,15 +9,13 @@ behind its own tell more:
     3. a connection that failed        was anything sent?
     4. a success that cannot be read   perhaps billed
     5. nothing of these                the table below, by class
-
-Who retries, waits or stops is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from providers.catalog.target import Asked
 from providers.errors import (
@@ -78,45 +76,35 @@ TABLE: tuple[tuple[str, type[ProviderError]], ...] = (
 # LiteLLM says these before it sends anything. Of any other class it cannot be told.
 _SAID_BEFORE_SENDING = ("UnsupportedParamsError", "LiteLLMUnknownProvider", "AuthenticationError")
 
+# Classes as `library.Name`, so that no library is imported to compare.
 _NOT_CONNECTED = frozenset(
     {
-        "httpx.ConnectTimeout",
-        "httpx.PoolTimeout",
-        "httpx.ProxyError",
-        "httpx.UnsupportedProtocol",
-        "httpcore.ConnectError",
-        "aiohttp.ClientConnectorError",
-        "aiohttp.ClientHttpProxyError",
-        "aiohttp.ConnectionTimeoutError",
-        "aiohttp.InvalidURL",
-        "builtins.ConnectionRefusedError",
+        "aiohttp.ClientConnectorError", "aiohttp.ClientHttpProxyError", "aiohttp.ConnectionTimeoutError",
+        "aiohttp.InvalidURL", "builtins.ConnectionRefusedError", "httpcore.ConnectError",
+        "httpx.ConnectTimeout", "httpx.PoolTimeout", "httpx.ProxyError", "httpx.UnsupportedProtocol",
         "socket.gaierror",
     }
-)
+)  # fmt: skip
 # LiteLLM turns a reset after sending (`ClientOSError`) into httpx's `ConnectError`, so that name
 # proves nothing. Compared by exact name: `ClientConnectorError` is a `ClientOSError` too.
 _BROKEN_OFF = frozenset(
     {
-        "aiohttp.ClientOSError",
-        "aiohttp.ClientPayloadError",
-        "aiohttp.ServerDisconnectedError",
-        "aiohttp.ClientConnectionResetError",
-        "httpx.ReadError",
-        "httpx.WriteError",
-        "httpx.CloseError",
-        "httpx.RemoteProtocolError",
+        "aiohttp.ClientConnectionResetError", "aiohttp.ClientOSError", "aiohttp.ClientPayloadError",
+        "aiohttp.ServerDisconnectedError", "httpx.CloseError", "httpx.ReadError",
+        "httpx.RemoteProtocolError", "httpx.WriteError",
     }
-)
+)  # fmt: skip
 # Bytes that are no HTTP, or not packed as they say.
 _GARBLED = frozenset({"aiohttp.ClientResponseError", "httpx.DecodingError"})
 _SLOW = frozenset(
     {"httpx.ReadTimeout", "httpx.WriteTimeout", "httpx.TimeoutException", "openai.APITimeoutError"}
 )
-
-_UNREADABLE_CLASSES = frozenset(
-    {"json.JSONDecodeError", "pydantic_core.ValidationError", "openai.APIResponseValidationError"}
+# A plain Python error under LiteLLM's: its code fell over the answer (a field was missing).
+_FELL_OVER = frozenset({"builtins.AttributeError", "builtins.KeyError", "builtins.TypeError"})
+_UNREADABLE = frozenset(
+    {"json.JSONDecodeError", "openai.APIResponseValidationError", "pydantic_core.ValidationError"}
 )
-_UNREADABLE = re.compile(
+_UNREADABLE_WORDS = re.compile(
     r"Unable to get json response|Error converting to valid response|Empty or invalid response"
     r"|Invalid response object|provider returned (?:a response with no )?'choices'"
 )
@@ -127,67 +115,80 @@ _ADVICE = re.compile(r" To drop these| To drop unsupported|Traceback|File an iss
 
 def translate(error: Exception, asked: Asked, now: float) -> ProviderError:
     """Our error for LiteLLM's; `now` is in seconds since the epoch."""
+    import httpx  # LiteLLM has loaded it
+
     chain = list(_chain(error))
-    names = [_names(link) for link in chain]
-    refusal = next((found for link in chain if (found := _refusal(link))), None)
+
+    def first[E: BaseException](kind: type[E]) -> E | None:
+        return next((link for link in chain if isinstance(link, kind)), None)
+
+    refusal = first(httpx.HTTPStatusError)
     if refusal is not None:
-        return refused(*refusal, asked, now)
-    redirect = next((link for link in chain if isinstance(link, RedirectError)), None)
+        response = refusal.response
+        try:
+            text = response.text
+        except httpx.StreamError:
+            text = ""  # a body that was never read
+        return refused(response.status_code, response.headers, text, asked, now)
+    redirect = first(RedirectError)
     if redirect is not None:
         return redirected(redirect, asked)
-    unusable = next((link for link in chain if isinstance(link, BodyError)), None)
+    unusable = first(BodyError)
     if unusable is not None:
         return no_answer(unusable, asked, now)
-    missing = next((link for link in chain if isinstance(link, ImportError)), None)
+    missing = first(ImportError)
     if missing is not None:
-        said = one_line(str(missing), asked.secrets)
-        return Unusable(f"{asked.who} needs a Python package that is not installed: {said}.")
-    return _not_connected(chain, names, asked) or _unreadable(chain, names, asked) or _by_class(error, asked)
+        reason = one_line(str(missing), asked.secrets)
+        return Unusable(f"{asked.who} needs a Python package that is not installed: {reason}.")
+    return _by_chain(chain, asked) or _by_class(error, asked)
 
 
-def _not_connected(chain: list[BaseException], names: list[list[str]], asked: Asked) -> ProviderError | None:
-    said = one_line(str(chain[-1]) or type(chain[-1]).__name__, asked.secrets)
-    mine = {own[0] for own in names}
-    if mine & _BROKEN_OFF:
-        return ConnectionFailed(f"{asked.who} broke the connection off: {said}.", billed=True)
-    if mine & _GARBLED:
-        return ServerFault(f"{asked.who} sent what is no HTTP: {said}.", billed=True)
-    if any(_NOT_CONNECTED & set(own) for own in names):
-        return ConnectionFailed(f"{asked.who} cannot be reached: {said}.", billed=False)
-    if any(_SLOW & set(own) for own in names):
+def _by_chain(chain: list[BaseException], asked: Asked) -> ProviderError | None:
+    """A connection that failed, or a success that LiteLLM could not read."""
+    families = [
+        [f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(link).__mro__]
+        for link in chain
+    ]
+    exact = {family[0] for family in families}
+    every = {name for family in families for name in family}
+    reason = one_line(str(chain[-1]) or type(chain[-1]).__name__, asked.secrets)
+    if exact & _BROKEN_OFF:
+        return ConnectionFailed(f"{asked.who} broke the connection off: {reason}.", billed=True)
+    if exact & _GARBLED:
+        return ServerFault(f"{asked.who} sent what is no HTTP: {reason}.", billed=True)
+    if every & _NOT_CONNECTED:
+        return ConnectionFailed(f"{asked.who} cannot be reached: {reason}.", billed=False)
+    if every & _SLOW:
         return AttemptTimedOut(f"{asked.who} did not answer in time.", billed=True)
+    if (
+        every & _UNREADABLE
+        or any(family[0] in _FELL_OVER for family in families[1:])
+        or any(getattr(link, "status_code", None) == 200 for link in chain)
+        or _UNREADABLE_WORDS.search(str(chain[0]))
+    ):
+        reason = one_line(_words(chain[0]), asked.secrets)
+        return MalformedResponse(f"{asked.who} sent a success that holds no answer: {reason}", billed=True)
     return None
 
 
-def _unreadable(chain: list[BaseException], names: list[list[str]], asked: Asked) -> ProviderError | None:
-    told = str(chain[0])
-    reading = any(_UNREADABLE_CLASSES & set(own) for own in names)
-    # A plain Python error under LiteLLM's: its code fell over the answer (a field was missing).
-    fell_over = any(
-        own[0] in ("builtins.KeyError", "builtins.AttributeError", "builtins.TypeError") for own in names[1:]
-    )
-    succeeded = any(getattr(link, "status_code", None) == 200 for link in chain)
-    if not (reading or fell_over or succeeded or _UNREADABLE.search(told)):
-        return None
-    said = one_line(_words(told), asked.secrets)
-    return MalformedResponse(f"{asked.who} sent a success that holds no answer: {said}", billed=True)
-
-
 def _by_class(error: Exception, asked: Asked) -> ProviderError:
-    kind = kind_of_class(type(error))
-    words = _words(str(error))
+    words, name = _words(error), type(error).__name__
     sentence = f"{asked.who} failed: {one_line(words, asked.secrets)}"
-    name = type(error).__name__
     if name == "UnsupportedParamsError":
         rejected = rejected_option(words, "", asked.options)
         if rejected is not None:
             return ParameterRejected(sentence, rejected[0], instead=rejected[1])
-    return kind(sentence, billed=name not in _SAID_BEFORE_SENDING, status=_status(error))
+    status = getattr(error, "status_code", None)
+    return kind_of_class(type(error))(
+        sentence,
+        billed=name not in _SAID_BEFORE_SENDING,
+        status=status if isinstance(status, int) else None,
+    )
 
 
-def _words(told: str) -> str:
+def _words(error: BaseException) -> str:
     """LiteLLM's message without the names of its classes and its advice."""
-    return _ADVICE.split(_PREFIX.sub("", told[:LOOKED_AT]), maxsplit=1)[0]
+    return _ADVICE.split(_PREFIX.sub("", str(error)[:LOOKED_AT]), maxsplit=1)[0]
 
 
 def kind_of_class(kind: type[BaseException]) -> type[ProviderError]:
@@ -202,8 +203,8 @@ def kind_of_class(kind: type[BaseException]) -> type[ProviderError]:
 def resolve(name: str) -> type[BaseException] | None:
     """The class of this full name, if its module is loaded."""
     module, _, attribute = name.rpartition(".")
-    found = getattr(sys.modules.get(module), attribute, None)
-    return found if isinstance(found, type) and issubclass(found, BaseException) else None
+    kind = getattr(sys.modules.get(module), attribute, None)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseException) else None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -216,25 +217,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             seen.add(id(link))
             yield link
             waiting += [link.__cause__, link.__context__]
-
-
-def _names(error: BaseException) -> list[str]:
-    """Its classes as `library.Name`, its own first; so no library is imported to compare."""
-    return [f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__]
-
-
-def _refusal(error: BaseException) -> tuple[int, Mapping[str, str], str] | None:
-    """Status, headers and body, when the error is httpx's own on a status of 400 and up."""
-    response = getattr(error, "response", None)
-    if "httpx.HTTPStatusError" not in _names(error) or response is None:
-        return None
-    try:
-        text = response.text
-    except Exception:
-        text = ""  # a body that was never read
-    return int(response.status_code), response.headers, text
-
-
-def _status(error: BaseException) -> int | None:
-    status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) else None

@@ -75,16 +75,6 @@ PATCHES: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
     ),
 )
 
-IGNORED_WARNINGS: tuple[tuple[str, type[Warning], str], ...] = (
-    ("Pydantic serializer warnings", Warning, "from its answers' models, at any later time"),
-    ("Sending a large body", ResourceWarning, "from aiohttp, on pictures of a megabyte"),
-    (
-        r"coroutine '\S*\.a\w*completion\w*' was never awaited",
-        Warning,
-        "a call that is given up while a thread prepares it leaves a coroutine that nobody waits for",
-    ),
-)
-
 _LOADING = threading.Lock()
 
 
@@ -118,8 +108,11 @@ def _load() -> Any:
         logger.handlers = [logging.NullHandler()]
         logger.propagate = False
         logger.setLevel(logging.CRITICAL + 1)
-    for message, category, _ in IGNORED_WARNINGS:
-        warnings.filterwarnings("ignore", message=message, category=category)
+    # They come from its answers' models, and from aiohttp on pictures of a megabyte, at any later time.
+    warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
+    warnings.filterwarnings("ignore", message="Sending a large body", category=ResourceWarning)
+    # A call that is given up while a thread prepares it leaves a coroutine that nobody waits for.
+    warnings.filterwarnings("ignore", message=r"coroutine '\S*\.a\w*completion\w*' was never awaited")
     return litellm
 
 

@@ -1,7 +1,6 @@
-"""A model behind an API: one request, one attempt on the wire, through LiteLLM.
+"""Ask a model behind an API through LiteLLM: one request, one attempt on the wire, no streaming.
 
-With a `base_url` and the provider `openai` it is any OpenAI-compatible server. Retries,
-limits, money and the cache are wrapped around it elsewhere; streaming is not used.
+With a `base_url` and the provider `openai` it is any OpenAI-compatible server.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from providers.errors import AttemptTimedOut, ProviderError
 from providers.hosted.answers import read_answer
 from providers.hosted.errors import translate
 from providers.hosted.library import Clients, load, own_settings, reach, unlogged
-from providers.hosted.options import arguments
+from providers.hosted.options import arguments as options
 from providers.types import Json, Message, Request, Response
 
 _clients = Clients()
@@ -68,7 +67,17 @@ class Hosted:
         """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
         await self._enter()
         asked = self._target.asked(request)
-        outcome = await self._attempt(await self._arguments(request), asked)
+        arguments = {
+            "model": f"{self._route}/{self.model}",
+            "messages": [await _message(message) for message in request.messages],
+            "api_base": self._target.endpoint,
+            "api_key": self._target.key,
+            "timeout": self.timeout,
+            "num_retries": 0,
+            "max_retries": 0,
+            **options(self._route, self.model, request.params, own_settings()),
+        }
+        outcome = await self._attempt(arguments, asked)
         if isinstance(outcome, ProviderError):
             # Raised outside of any `except`: LiteLLM's error would keep the request's bytes and the
             # key alive as its context.
@@ -97,18 +106,6 @@ class Hosted:
             _clients.enter()
         unlogged()
 
-    async def _arguments(self, request: Request) -> dict[str, Any]:
-        return {
-            "model": f"{self._route}/{self.model}",
-            "messages": [await _message(message) for message in request.messages],
-            "api_base": self._target.endpoint,
-            "api_key": self._target.key,
-            "timeout": self.timeout,
-            "num_retries": 0,
-            "max_retries": 0,
-            **arguments(self._route, self.model, request.params, own_settings()),
-        }
-
     async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:
         # LiteLLM's own timeout starts anew with every byte that arrives.
         deadline = asyncio.timeout(self.timeout)
@@ -128,11 +125,10 @@ async def _message(message: Message) -> dict[str, Any]:
     parts = message.parts
     if len(parts) == 1 and isinstance(parts[0], str):
         return {"role": message.role, "content": parts[0]}
-    content: list[dict[str, Any]] = []
-    for part in parts:
-        if isinstance(part, str):
-            content.append({"type": "text", "text": part})
-        else:
-            encoded = await part.encode()
-            content.append({"type": "image_url", "image_url": {"url": encoded.data_url}})
+    content = [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "image_url", "image_url": {"url": (await part.encode()).data_url}}
+        for part in parts
+    ]
     return {"role": message.role, "content": content}

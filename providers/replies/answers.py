@@ -1,8 +1,7 @@
-"""What makes an answer, whichever wire it came over: how it ended, what was counted, what it cost.
+"""Decide what makes an answer, whichever wire it came over: how it ended, what was counted, what it cost.
 
 An answer without text is none, whatever its status, and neither is one that ended in an unknown
-way. Only a cost that the provider itself reported is taken. Where a vendor writes all this is the
-business of the wires.
+way. Only a cost that the provider itself reported is taken.
 """
 
 from __future__ import annotations
@@ -71,8 +70,8 @@ def ended(
     if finish == "stop":
         word = ending or "stop"
         if error or str(word).lower() not in _GOOD_ENDS:
-            said = f"{who} ended its answer with {str(word)[:100]!r}. {one_line(str(error or ''))}".rstrip()
-            raise MalformedResponse(said, billed=True)
+            sentence = f"{who} ended its answer with {str(word)[:100]!r}. {one_line(str(error or ''))}"
+            raise MalformedResponse(sentence.rstrip(), billed=True)
         if not text.strip():
             raise MalformedResponse(f"{who} sent an empty answer.", billed=True)
     return text, finish
@@ -114,13 +113,13 @@ def counted(
 
 def cost(reported: object, byok: object, details: object) -> float | None:
     """Dollars, as OpenRouter tells them."""
-    told = _amount(reported)
-    if told is not None and byok:
+    fee = _amount(reported)
+    if fee is not None and byok:
         # With the user's own key it bills its fee, and the provider behind it the rest.
         upstream = details.get("upstream_inference_cost") if isinstance(details, Mapping) else None
         rest = _amount(upstream)
-        return None if rest is None else told + rest
-    return told
+        return None if rest is None else fee + rest
+    return fee
 
 
 def _amount(value: object) -> float | None:

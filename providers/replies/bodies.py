@@ -1,8 +1,7 @@
-"""What a server sent as a success, before it is read as an answer: over either wire.
+"""Parse what a server sent as a success, before it is read as an answer: over either wire.
 
 An error inside of a success is raised as what it is, and what would spoil an answer is taken out:
-counts that cannot be true, text in parts, an error that says nothing. What the rest means is read
-elsewhere.
+counts that cannot be true, text in parts, an error that says nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-import orjson
 
 from providers.replies.error_text import LOOKED_AT
 
@@ -41,44 +38,38 @@ def parse(content: bytes, headers: Mapping[str, str] | None = None) -> tuple[Any
 
     Raises `BodyError` for an error in it, and for what is no JSON.
     """
-    body = _parsed(content)
+    try:
+        # Python's own also reads half a surrogate pair and UTF-16.
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        start = content[:LOOKED_AT].decode(errors="replace")
+        raise BodyError(f"a success that holds no answer: {start}") from None
     if not isinstance(body, dict):
         return body, False
     error = body.pop("error", None)
-    if error and _says_error(error):
+    if isinstance(error, dict):
+        says_error = any(error.get(name) for name in ("message", "code", "type", "status"))
+    else:
+        says_error = bool(error)
+    if says_error:
         raise BodyError("an error", content.decode(errors="replace"), headers)
-    counted, joined = _counted(body), _joined(body)
+    counted, joined = _without_wrong_counts(body), _joined(body)
     return body, counted or joined or error is not None
 
 
-def _parsed(content: bytes) -> Any:
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        pass  # perhaps what Python reads all the same: half a surrogate pair, UTF-16
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        said = content[:LOOKED_AT].decode(errors="replace")
-        raise BodyError(f"a success that holds no answer: {said}") from None
-
-
-def _says_error(error: object) -> bool:
-    if isinstance(error, dict):
-        return any(error.get(name) for name in ("message", "code", "type", "status"))
-    return bool(error)
-
-
-def _counted(body: dict[str, Any]) -> bool:
+def _without_wrong_counts(body: dict[str, Any]) -> bool:
     """Take out counts that cannot be true, all of them: half a count would be a bill too low."""
-    known = "choices" in body or body.get("type") == "message"  # other shapes are LiteLLM's business
+    known = "choices" in body or body.get("type") == "message"  # other shapes only LiteLLM reads
     name = "usage" if known else "usageMetadata"
     usage = body.get(name)
     if usage is None or _sound(usage):
         return False
-    kept = usage if isinstance(usage, dict) else {}
-    body[name] = {key: kept[key] for key in ("cost", "cost_details", "is_byok") if key in kept}
+    fields = usage if isinstance(usage, dict) else {}
+    body[name] = {key: fields[key] for key in ("cost", "cost_details", "is_byok") if key in fields}
     return True
+
+
+_COUNTS = ("tokens", "tokencount")
 
 
 def _sound(usage: object) -> bool:
@@ -101,9 +92,6 @@ def _sound(usage: object) -> bool:
     return True
 
 
-_COUNTS = ("tokens", "tokencount")
-
-
 def _joined(body: dict[str, Any]) -> bool:
     """Write the text of each message that came in parts as one text."""
     changed = False
@@ -111,12 +99,13 @@ def _joined(body: dict[str, Any]) -> bool:
     for choice in choices if isinstance(choices, list) else ():
         message = choice.get("message") if isinstance(choice, dict) else None
         if isinstance(message, dict) and isinstance(message.get("content"), list):
-            message["content"] = "".join(_texts(message["content"]))
+            message["content"] = "".join(texts(message["content"]))
             changed = True
     return changed
 
 
-def _texts(parts: list[Any]) -> Iterator[str]:
+def texts(parts: list[Any]) -> Iterator[str]:
+    """The texts among the parts of a message."""
     for part in parts:
         if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
             yield part["text"]

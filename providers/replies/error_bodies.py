@@ -1,8 +1,7 @@
-"""What a provider's refusal means: from the HTTP status and the words of the body.
+"""Tell what a provider's refusal means, from the HTTP status and the words of the body.
 
 Each vendor has its own shape and its own wording, and one status means many things: a table of
 phrases, in the order in which they are tried, decides; the status decides where no phrase does.
-Neither LiteLLM's classes nor broken connections are looked at here.
 """
 
 from __future__ import annotations

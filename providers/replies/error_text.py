@@ -1,7 +1,4 @@
-"""What may be shown of a provider's words: one short line without any key in it.
-
-Nothing here knows what the words mean.
-"""
+"""Make one short line of a provider's words, without any key in it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""A provider's no as our error: a redirect, a status of 400 and up, or an error inside of a success.
+"""Make a provider's no our error: a redirect, a status of 400 and up, or an error inside of a success.
 
 Both wires end here with what the server said, so that one refusal is one error, whichever wire it
-came over. What the words mean is known by `error_bodies`; a connection that failed is the business
-of the wire it failed on.
+came over.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ def redirect(status: int, headers: Mapping[str, str]) -> RedirectError | None:
 
 def redirected(error: RedirectError, asked: Asked) -> Unusable:
     """Nobody has worked, and the next request would be sent away as well."""
-    said = f"{asked.who} {one_line(str(error), asked.secrets)}: name that server as the base URL."
-    return Unusable(said, status=error.status)
+    sentence = f"{asked.who} {one_line(str(error), asked.secrets)}: name that server as the base URL."
+    return Unusable(sentence, status=error.status)
 
 
 def refused(status: int, headers: Mapping[str, str], text: str, asked: Asked, now: float) -> ProviderError:
@@ -61,10 +60,10 @@ def no_answer(error: BodyError, asked: Asked, now: float) -> ProviderError:
     sentence = _sentence(asked, "with an error in a success", body)
     if status is None:
         return MalformedResponse(sentence, billed=True)
-    found = _by_body(status, error.headers, body, asked, now, sentence)
+    refusal = _by_body(status, error.headers, body, asked, now, sentence)
     # It had begun to answer: only a plain no is known to cost nothing.
-    found.billed = found.billed or status >= 500
-    return found
+    refusal.billed = refusal.billed or status >= 500
+    return refusal
 
 
 def _by_body(
@@ -84,5 +83,5 @@ def _by_body(
 
 
 def _sentence(asked: Asked, how: str, body: ErrorBody) -> str:
-    said = one_line(body.message, asked.secrets)
-    return f"{asked.who} answered {how}: {said}" if said else f"{asked.who} answered {how}."
+    words = one_line(body.message, asked.secrets)
+    return f"{asked.who} answered {how}: {words}" if words else f"{asked.who} answered {how}."

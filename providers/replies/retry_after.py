@@ -7,8 +7,7 @@
     anthropic-ratelimit-tokens-reset: 2026-11-21T04:00:00Z
     {"retryDelay": "34s"}                         in the body (Google)
 
-What is not understood, or lies in the past, is None. How long a caller is willing to wait is
-the caller's business: nothing is capped here.
+What is not understood, or lies in the past, is None; nothing is capped.
 """
 
 from __future__ import annotations
