@@ -76,7 +76,16 @@ def load(folder: Path, name: str, setting: Setting, say: Callable[[str], None]) 
     except Unusable:
         raise
     except Exception as error:
-        failure = Unusable(_why(error, name, config, setting))
+        kind = config.get("model_type")
+        if out_of_memory(error):
+            reason = _too_large(name, setting)
+        elif kind is None or "model type" in str(error) or "trust_remote_code" in str(error):
+            reason = (
+                f"{engine()} does not know models of the type {kind!r} ({name}) without code of their own."
+            )
+        else:
+            reason = f"{name} cannot be loaded: {one_line(str(error)) or type(error).__name__}"
+        failure = Unusable(reason)
     # Here the error is gone, and with it the frames that held what was loaded.
     free()
     raise failure
@@ -157,15 +166,6 @@ def _device_map(need: float, name: str, setting: Setting) -> Any:
 def _too_large(name: str, setting: Setting) -> str:
     fix = "take a smaller model, a smaller precision or another device"
     return f"There is not enough memory for {name} ({setting}): {fix}."
-
-
-def _why(error: Exception, name: str, config: Mapping[str, Any], setting: Setting) -> str:
-    if out_of_memory(error):
-        return _too_large(name, setting)
-    kind = config.get("model_type")
-    if kind is None or "model type" in str(error) or "trust_remote_code" in str(error):
-        return f"{engine()} does not know models of the type {kind!r} ({name}) without code of their own."
-    return f"{name} cannot be loaded: {one_line(str(error)) or type(error).__name__}"
 
 
 def out_of_memory(error: BaseException) -> bool:
