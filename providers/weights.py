@@ -1,9 +1,8 @@
-"""The digest of weight files, so that a cache key knows which weights answered.
+"""Digests of weight files, so that a cache key knows which weights answered.
 
 Files of many gigabytes are read once: the digest is remembered in a small JSON file by path, size
 and times, and a file that has changed in any of them is read again. A file that was changed a moment
 ago is not remembered: it could change once more within one tick of its clock.
-What the files hold, and which of them make a model, is not known here.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from providers.errors import ModelNotFound, Unusable
+
+type FileDigest = Callable[[Path], str]  # all that an engine needs: SHA-256 in hexadecimal, as `Digests.of`
 
 _SETTLED = 2_000_000_000  # ns: the coarsest clock of a file system in use ticks every two seconds
 
@@ -51,7 +52,10 @@ class Digests:
     def _of(self, path: Path) -> str:
         with path.open("rb") as file:
             stamp = _stamp(file.fileno())
-            remembered = self._recall(str(path))
+            with self._lock:
+                if str(path) not in self._known:
+                    self._known = self._stored() | self._known
+                remembered = self._known.get(str(path))
             if remembered and remembered[:-1] == stamp:
                 return str(remembered[-1])
             started = self._clock()
@@ -59,22 +63,13 @@ class Digests:
             if _stamp(file.fileno()) != stamp:
                 raise Unusable(f"{path} changed while it was read: wait until it is written, then try again.")
         if max(stamp[1:]) + _SETTLED < started:
-            self._remember(str(path), [*stamp, digest])
+            with self._lock:
+                # Another process may have added to the file since we read it.
+                self._known = self._stored() | self._known | {str(path): [*stamp, digest]}
+                if self._memory is not None:
+                    with suppress(OSError):
+                        _replace(self._memory, json.dumps(self._known, indent=1, sort_keys=True))
         return digest
-
-    def _recall(self, name: str) -> list[int | str] | None:
-        with self._lock:
-            if name not in self._known:
-                self._known = self._stored() | self._known
-            return self._known.get(name)
-
-    def _remember(self, name: str, entry: list[int | str]) -> None:
-        with self._lock:
-            # Another process may have added to the file since we read it.
-            self._known = self._stored() | self._known | {name: entry}
-            if self._memory is not None:
-                with suppress(OSError):
-                    _replace(self._memory, json.dumps(self._known, indent=1, sort_keys=True))
 
     def _stored(self) -> dict[str, list[int | str]]:
         try:

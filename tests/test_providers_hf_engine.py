@@ -414,7 +414,7 @@ def test_weights_are_read_once(folders, tmp_path, monkeypatch):
     memory, seen = Digests(tmp_path / "memory.json"), []
     of = Digests.of
     monkeypatch.setattr(Digests, "of", lambda self, path: seen.append(path) or of(self, path))
-    provider = LocalTransformers(folders("text"), digests=memory)
+    provider = LocalTransformers(folders("text"), digest=memory.of)
     assert provider.identity == provider.identity
     assert len(seen) == len(set(seen)) > 3
 

@@ -110,14 +110,14 @@ def test_an_adapter_alone_is_told(folder):
 
 def test_the_digest_knows_what_is_loaded_and_nothing_else(folder, tmp_path):
     def now() -> str:
-        return folder_digest(folder, Digests())
+        return folder_digest(folder, Digests().of)
 
     first = now()
     (folder / "README.md").write_text("words")
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.json").write_text("another format")
     assert now() == first
-    assert folder_digest(folder.rename(tmp_path / "moved"), Digests()) == first
+    assert folder_digest(folder.rename(tmp_path / "moved"), Digests().of) == first
     (tmp_path / "moved").rename(folder)
     for name in ("tokenizer.model", "merges.txt", "additional_chat_templates/tool.jinja"):
         (folder / name).parent.mkdir(exist_ok=True)

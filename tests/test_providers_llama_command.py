@@ -13,8 +13,8 @@ from providers.llama.command import command, read_overrides
 from providers.llama.gguf import Header
 from providers.llama.settings import Files, Settings
 
-MODEL = Header(Path("a model.gguf"), 1, {}, 0)
-EYES = Header(Path("mmproj.gguf"), 1, {"general.architecture": "clip"}, 0)
+MODEL = Header(Path("a model.gguf"), 1, {})
+EYES = Header(Path("mmproj.gguf"), 1, {"general.architecture": "clip"})
 SERVER, LIBRARY = Engine(Path("/opt/llama-server"), "1"), Engine(None, "1")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from providers import BadRequest, ContextExceeded, ParameterRejected, ServerFault, Unusable
 from providers.catalog.target import Asked
-from providers.llama.answers import said_no, why_it_ended
+from providers.llama.answers import read_error, why_it_ended
 
 ASKED = Asked("llama.cpp", "tiny.gguf", ("max_tokens", "nonsense"))
 
@@ -87,7 +87,7 @@ def body(message: str, kind: str = "invalid_request_error", **more: object) -> s
     ],
 )
 def test_a_no_is_an_error_by_what_to_do_about_it(status, text, error, said):
-    found = said_no(status, {}, text, ASKED)
+    found = read_error(status, {}, text, ASKED)
     assert type(found) is error
     assert said in str(found)
     assert found.status == status

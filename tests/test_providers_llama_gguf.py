@@ -84,14 +84,6 @@ def test_a_projector_for_sound_does_not_see(tmp_path):
     assert not header.sees
 
 
-def test_only_bpe_vocabularies_have_a_pre_tokenizer(tmp_path, model):
-    assert read_header(model).pre_tokenizer is None
-    bpe = written(
-        tmp_path / "b.gguf", word("tokenizer.ggml.model", "gpt2"), word("tokenizer.ggml.pre", "smollm")
-    )
-    assert read_header(bpe).pre_tokenizer == "smollm"
-
-
 def test_what_is_set_layer_by_layer_is_bounded_by_the_largest(tmp_path):
     kept = text("llama.attention.head_count_kv") + struct.pack("<IIQ3I", 9, 4, 3, 1, 4, 2)
     fields = [word("general.architecture", "llama"), kept]
@@ -115,14 +107,14 @@ def test_a_sliding_window_is_noticed(tmp_path):
         (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "GGUF version 1"),
         (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "GGUF version 50331648"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**63), "ends within its header"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("x") + struct.pack("<I", 99), "type 99"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 2**64 - 1), "ends within its header"),
+        (ONE_FIELD + text("x") + struct.pack("<I", 99), "type 99"),
+        (ONE_FIELD + struct.pack("<Q", 2**64 - 1), "ends within its header"),
         (
-            b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("x") + struct.pack("<IIQ", 9, 8, 2**60),
+            ONE_FIELD + text("x") + struct.pack("<IIQ", 9, 8, 2**60),
             "ends within",
         ),
         (
-            b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("x") + struct.pack("<IIQ", 9, 0, 2**60),
+            ONE_FIELD + text("x") + struct.pack("<IIQ", 9, 0, 2**60),
             "ends within",
         ),
     ],

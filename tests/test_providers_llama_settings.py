@@ -26,7 +26,6 @@ MODEL = Header(
         "qwen2vl.attention.head_count_kv": 4,
         "qwen2vl.context_length": 32768,
     },
-    0,
 )
 FILES = Files(MODEL, None)
 CARD = Device("CUDA0", "a card", 24 * GIB, 24 * GIB)
@@ -107,7 +106,7 @@ def test_threads_are_left_alone_where_the_whole_machine_is_ours(free, monkeypatc
 
 
 def test_ears_are_no_eyes(monkeypatch):
-    ears = Header(Path("ears.gguf"), 1, {"general.architecture": "clip", "clip.has_vision_encoder": False}, 0)
+    ears = Header(Path("ears.gguf"), 1, {"general.architecture": "clip", "clip.has_vision_encoder": False})
     headers = {MODEL.path: MODEL, ears.path: ears}
     monkeypatch.setattr("providers.llama.settings.read_header", headers.__getitem__)
     with pytest.raises(ImagesUnsupported, match="is a projector for sound"):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pbclient.progress import Say
     from providers.hf.engine import LocalTransformers
     from providers.llama.engine import LlamaCpp
-    from providers.weights import Digests
+    from providers.weights import FileDigest
 
 
 type Local = LlamaCpp | LocalTransformers
@@ -87,7 +87,7 @@ def engine(
             ctx=options.ctx,
             gpu_layers=options.gpu_layers,
             overrides=options.overrides,
-            digests=_digests(),
+            digest=_digest(),
             say=say,
             timeout=timeout,
         )
@@ -99,20 +99,20 @@ def engine(
         dtype=options.dtype,
         attention=options.attention,
         batch=options.batch,
-        digests=_digests(),
+        digest=_digest(),
         say=say,
         timeout=timeout,
         fetch=fetch,
     )
 
 
-def _digests() -> Digests:
+def _digest() -> FileDigest:
     """Digests of weights, remembered in the user's cache folder: files of gigabytes are read once."""
     from platformdirs import user_cache_path
 
     from providers.weights import Digests
 
-    return Digests(user_cache_path("pbclient") / "weights.json")
+    return Digests(user_cache_path("pbclient") / "weights.json").of
 
 
 async def peak(local: Local) -> str:

@@ -1,4 +1,4 @@
-"""Rows as one padded batch, and the batch as answers: the part that speaks with transformers.
+"""Run rows as one padded batch through transformers.
 
 Its continuous batching takes token ids alone, no images, so a batch is one call of `generate`. Rows are
 padded on the left, each has its own options and limit, and each is answered when its own end is reached.
@@ -30,26 +30,24 @@ def render(
     """
     if images and not loaded.sees:
         raise ImagesUnsupported(f"{loaded.name} sees no images: it is a text model.")
+    chat: list[dict[str, Any]] = []
+    for message in messages:
+        parts = [
+            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+            for part in message.parts
+        ]
+        content = parts if loaded.sees else "".join(map(str, message.parts))
+        chat.append({"role": message.role, "content": content})
     writer = loaded.processor or loaded.tokenizer
-    spoken = [{"role": message.role, "content": _content(message, loaded.sees)} for message in messages]
     try:
-        text = str(writer.apply_chat_template(spoken, tokenize=False, add_generation_prompt=True, **template))
+        text = str(writer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, **template))
     except Exception as error:  # a template may raise anything, in its own words
-        said = one_line(str(error))
-        raise BadRequest(f"The chat template of {loaded.name} does not take this request: {said}") from None
+        reason = one_line(str(error))
+        raise BadRequest(f"The chat template of {loaded.name} does not take this request: {reason}") from None
     # As transformers itself does it: most templates write the first token, and two of them are one too many.
     first = loaded.tokenizer.bos_token
     special = loaded.sees and not (first is not None and text.startswith(first))
     return Prompt(text, tuple(images), special)
-
-
-def _content(message: Message, sees: bool) -> Any:
-    if not sees:
-        return "".join(str(part) for part in message.parts)
-    return [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
-        for part in message.parts
-    ]
 
 
 def run(loaded: Loaded, rows: Sequence[Row], closing: Callable[[], bool]) -> None:
@@ -77,11 +75,22 @@ def _run(loaded: Loaded, rows: Sequence[Row], closing: Callable[[], bool]) -> No
     rows, inputs = _readable(loaded, [row for row in rows if not row.over])
     if not rows:
         return
+    settings = copy.deepcopy(loaded.model.generation_config)
+    settings.update(
+        do_sample=False,  # a sampled row brings its own noise
+        num_beams=1,
+        num_return_sequences=1,
+        repetition_penalty=1.0,
+        max_length=None,
+        max_new_tokens=max(row.room for row in rows),
+        pad_token_id=loaded.tokenizer.pad_token_id or 0,
+        eos_token_id=list(loaded.vocabulary.ends) or None,
+    )
     steering = _Steering(loaded, rows, closing)
     with torch.inference_mode():
         loaded.model.generate(
             **inputs,
-            generation_config=_settings(loaded, max(row.room for row in rows)),
+            generation_config=settings,
             logits_processor=[steering.choose],
             stopping_criteria=[steering.stop],
         )
@@ -93,37 +102,42 @@ def _readable(loaded: Loaded, rows: list[Row]) -> tuple[list[Row], Any]:
         try:
             inputs = _inputs(loaded, rows)
         except Exception as error:
-            found = [row for row in rows if _reads(loaded, row)] if len(rows) > 1 else []
-            if found == rows or out_of_memory(error):
+            readable = [row for row in rows if _reads(loaded, row)] if len(rows) > 1 else []
+            if readable == rows or out_of_memory(error):
                 raise
             if len(rows) == 1:
                 rows[0].fail(_unreadable(loaded, rows[0], error))
-            rows = found
+            rows = readable
             continue
         masks = inputs["attention_mask"].bool()
         if not masks[:, -1].all():
             # It would change the answers, with no more than a warning. Alone a row needs no padding.
             raise ValueError("The processor pads on the right.")
-        begun = [
-            _begins(row, ids[mask].tolist(), loaded)
-            for row, ids, mask in zip(rows, inputs["input_ids"], masks, strict=True)
-        ]
-        if all(begun):
+        begun = []
+        for row, ids, mask in zip(rows, inputs["input_ids"], masks, strict=True):
+            try:
+                row.begin(ids[mask].tolist(), loaded.context)
+                begun.append(row)
+            except ContextExceeded as error:
+                row.fail(error)
+        if len(begun) == len(rows):
             return rows, inputs
-        rows = [row for row, ready in zip(rows, begun, strict=True) if ready]
+        rows = begun
     return [], None
 
 
 def _inputs(loaded: Loaded, rows: Sequence[Row]) -> Any:
     texts = [row.prompt.text for row in rows]
-    how: dict[str, Any] = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
+    options: dict[str, Any] = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
     if loaded.processor is None:
-        read = loaded.tokenizer(texts, add_special_tokens=False, **how).to(loaded.model.device)
+        read = loaded.tokenizer(texts, add_special_tokens=False, **options).to(loaded.model.device)
         return {name: read[name] for name in ("input_ids", "attention_mask")}
     images = [list(row.prompt.images) for row in rows]
-    special = rows[0].prompt.special
     read = loaded.processor(
-        text=texts, images=images if any(images) else None, add_special_tokens=special, **how
+        text=texts,
+        images=images if any(images) else None,
+        add_special_tokens=rows[0].prompt.special,
+        **options,
     )
     return read.to(loaded.model.device, loaded.model.dtype)
 
@@ -141,31 +155,6 @@ def _unreadable(loaded: Loaded, row: Row, error: Exception) -> BadRequest:
     sizes = ", ".join(f"{image.width}x{image.height}" for image in row.prompt.images)
     what = f"these images ({sizes} pixels)" if sizes else "this text"
     return BadRequest(f"The processor of {loaded.name} does not take {what}: {one_line(str(error))}")
-
-
-def _begins(row: Row, prompt: Sequence[int], loaded: Loaded) -> bool:
-    try:
-        row.begin(prompt, loaded.context)
-    except ContextExceeded as error:
-        row.fail(error)
-        return False
-    return True
-
-
-def _settings(loaded: Loaded, room: int) -> Any:
-    """The model's own generation settings, but for what rows may differ in."""
-    settings = copy.deepcopy(loaded.model.generation_config)
-    settings.update(
-        do_sample=False,  # a sampled row brings its own noise
-        num_beams=1,
-        num_return_sequences=1,
-        repetition_penalty=1.0,
-        max_length=None,
-        max_new_tokens=room,
-        pad_token_id=loaded.tokenizer.pad_token_id or 0,
-        eos_token_id=list(loaded.vocabulary.ends) or None,
-    )
-    return settings
 
 
 class _Steering:

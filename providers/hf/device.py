@@ -1,4 +1,4 @@
-"""Where a model of this machine runs and in which precision, known without loading torch.
+"""Choose the device and the precision of a model on this machine, without loading torch.
 
 A cache key holds the precision, so it must be known also where nothing is asked; importing torch
 takes seconds. What the driver says is believed; whether torch can really use the device shows when the
@@ -40,21 +40,16 @@ def choose(device: str | None = None, dtype: str | None = None, attention: str |
         raise Unusable(f"There is no device {device!r}: give cpu, cuda, cuda:1 (or another number) or mps.")
     if dtype is not None and dtype not in DTYPES:
         raise Unusable(f"There is no precision {dtype!r}: give {', '.join(DTYPES)}.")
-    device = device or _device()
-    return Setting(device, dtype or _dtype(device), attention or ATTENTION)
-
-
-def _device() -> str:
-    if sys.platform == "darwin" and platform.machine() == "arm64":
-        return "mps"
-    return "cuda" if cuda_capability() and not _without_cuda() else "cpu"
-
-
-def _dtype(device: str) -> str:
-    if device == "cpu":
-        return "float32"  # the only one that every processor computes fast and alike
-    capability = cuda_capability(int(device.partition(":")[2] or 0)) if device != "mps" else None
-    return "float16" if capability and capability < _BFLOAT16_FROM else "bfloat16"
+    if device is None and sys.platform == "darwin" and platform.machine() == "arm64":
+        device = "mps"
+    elif device is None:
+        device = "cuda" if cuda_capability() and not _without_cuda() else "cpu"
+    if dtype is None and device == "cpu":
+        dtype = "float32"  # the only one that every processor computes fast and alike
+    elif dtype is None:
+        capability = None if device == "mps" else cuda_capability(int(device.partition(":")[2] or 0))
+        dtype = "float16" if capability and capability < _BFLOAT16_FROM else "bfloat16"
+    return Setting(device, dtype, attention or ATTENTION)
 
 
 def cuda_capability(number: int = 0) -> tuple[int, int] | None:
@@ -64,17 +59,17 @@ def cuda_capability(number: int = 0) -> tuple[int, int] | None:
     except OSError:
         return None
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    found = (
+    known = (
         driver.cuInit(0) == 0
         and driver.cuDeviceGet(ctypes.byref(device), number) == 0
         and driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, device) == 0
         and driver.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device) == 0
     )
-    return (major.value, minor.value) if found else None
+    return (major.value, minor.value) if known else None
 
 
 def _without_cuda() -> bool:
-    """Whether the torch that is installed was built for the processor alone."""
+    """Whether torch is installed, built for the processor alone."""
     try:
         return version("torch").endswith("+cpu")
     except PackageNotFoundError:

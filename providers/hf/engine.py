@@ -1,4 +1,4 @@
-"""A model in this process through transformers, asked by many episodes at once.
+"""Ask a model in this process through transformers, many episodes at once.
 
 One thread owns the model and runs requests in batches; the event loop only decodes images (in threads)
 and waits. Neither torch nor transformers is imported before `start`.
@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from providers.errors import AttemptTimedOut, BadRequest, ProviderError, Unusable
 from providers.hf import batch as transformers_batch
@@ -25,7 +25,7 @@ from providers.hf.model import Loaded
 from providers.hf.options import Options, read_options
 from providers.hf.row import Prompt, Row
 from providers.types import EncodedImage, Json, Request, Response
-from providers.weights import Digests
+from providers.weights import Digests, FileDigest
 
 # As many as one device is likely to take; memory that is full makes it less.
 BATCH = {"cpu": 16, "mps": 16, "cuda": 64}
@@ -39,7 +39,8 @@ class LocalTransformers:
     it is in the local cache or `fetch` is off. `device`, `dtype` and `attention` are chosen by the
     machine where they are None; `batch` is the most requests at once, `wait` for how many seconds an idle
     device waits for company, `timeout` the deadline in seconds of a request from when its batch begins.
-    `say` hears what a user should know. Raises `Unusable` (and `ModelNotFound`) with one sentence.
+    `digest` digests a file, `say` hears what a user should know. Raises `Unusable` (and `ModelNotFound`)
+    with one sentence.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class LocalTransformers:
         dtype: str | None = None,
         batch: int | None = None,
         attention: str | None = None,
-        digests: Digests | None = None,
+        digest: FileDigest | None = None,
         say: Callable[[str], None] = lambda text: None,
         timeout: float = 600.0,
         wait: float = WAIT,
@@ -64,7 +65,7 @@ class LocalTransformers:
         self.folder = find(str(model), fetch=fetch, say=say)
         self.name = self.folder.resolve().name if Path(model).expanduser().is_dir() else str(model)
         self.config = settings(self.folder)
-        self._digests = digests or Digests()
+        self._digest = digest or Digests().of
         self._say = say
         self._batch = batch or BATCH[self.setting.device.partition(":")[0]]
         self._wait = wait
@@ -85,7 +86,7 @@ class LocalTransformers:
         return {
             "provider": "transformers",
             "model": str(architectures[0]),
-            "weights": folder_digest(self.folder, self._digests),
+            "weights": folder_digest(self.folder, self._digest),
             "dtype": self.setting.dtype,
             "attention": self.setting.attention,
             "engine": self._engine,
@@ -113,10 +114,26 @@ class LocalTransformers:
         options = read_options(request.params)
         await self.start()
         assert self._owner is not None
-        deadline = asyncio.timeout(None)
+        loop, deadline = asyncio.get_running_loop(), asyncio.timeout(None)
+
+        def start_clock() -> None:
+            if not row.gone and not deadline.expired():
+                deadline.reschedule(loop.time() + self.timeout)
+
+        def began() -> None:
+            # The clock of a request starts here: while others are answered it stands still.
+            with suppress(RuntimeError):  # the loop may have ended meanwhile
+                loop.call_soon_threadsafe(start_clock)
+
         with self._owner.announced():
-            row = await self._row(request, options)
-            row.began = partial(_tell, asyncio.get_running_loop(), partial(self._extend, row, deadline))
+            parts = [part for message in request.messages for part in message.parts]
+            images = [await part.encode() for part in parts if not isinstance(part, str)]
+            loaded = self._loaded
+            if loaded is None or self._closed:
+                raise Unusable(f"{self.name} was closed.")
+            prompt = await loop.run_in_executor(self._helpers, _prompt, loaded, request, images, options)
+            row = Row(prompt, options.completed(loaded.model.generation_config), began)
+            del loaded  # a request that waits keeps no model in memory
             self._owner.put(row)
         try:
             async with deadline:
@@ -130,7 +147,7 @@ class LocalTransformers:
         """What `doctor` says of engine, device and memory; after `aclose` as it was at the end."""
         loaded, owner = self._loaded, self._owner
         if loaded is not None and owner is not None and not self._closed:
-            self._facts = await asyncio.wrap_future(owner.call(lambda: self._measured(loaded, owner)))
+            self._facts = await asyncio.wrap_future(owner.call(lambda: _measured(loaded, owner)))
         return self._facts or {"engine": self._engine, "device": self.setting.device}
 
     async def aclose(self) -> None:
@@ -149,21 +166,6 @@ class LocalTransformers:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    async def _row(self, request: Request, options: Options) -> Row:
-        parts = [part for message in request.messages for part in message.parts]
-        images = [await part.encode() for part in parts if not isinstance(part, str)]
-        loaded = self._loaded
-        if loaded is None or self._closed:
-            raise Unusable(f"{self.name} was closed.")
-        loop = asyncio.get_running_loop()
-        prompt = await loop.run_in_executor(self._helpers, _prompt, loaded, request, images, options)
-        return Row(prompt, options.completed(loaded.model.generation_config))
-
-    def _extend(self, row: Row, deadline: asyncio.Timeout) -> None:
-        """The clock of a request starts when its batch begins: while others are answered it stands still."""
-        if not row.gone and not deadline.expired():
-            deadline.reschedule(asyncio.get_running_loop().time() + self.timeout)
-
     # What follows runs in the owner's thread.
 
     def _load(self) -> None:
@@ -174,33 +176,25 @@ class LocalTransformers:
         if loaded is not None and owner is not None:
             transformers_batch.run(loaded, rows, lambda: owner.closing)
 
-    def _measured(self, loaded: Loaded, owner: Gatherer) -> Mapping[str, Json]:
-        return {**transformers_model.facts(loaded), "batch": owner.most}
-
     def _release(self) -> None:
         loaded, owner = self._loaded, self._owner
         if loaded is not None and owner is not None:
-            self._facts = self._measured(loaded, owner)
+            self._facts = _measured(loaded, owner)
         del loaded
         self._loaded = None
         transformers_model.free()
 
 
-def _tell(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop may have ended meanwhile
-        loop.call_soon_threadsafe(work)
+def _measured(loaded: Loaded, owner: Gatherer) -> Mapping[str, Json]:
+    return {**transformers_model.facts(loaded), "batch": owner.most}
 
 
 def _prompt(loaded: Loaded, request: Request, images: Sequence[EncodedImage], options: Options) -> Prompt:
-    pictures = [_decoded(image) for image in images]
-    return transformers_batch.render(loaded, request.messages, pictures, options.template)
-
-
-def _decoded(image: EncodedImage) -> Any:
-    """The picture as the benchmark's own loop hands it to a processor."""
     from PIL import Image
 
     try:
-        return Image.open(BytesIO(image.data)).convert("RGB")
+        # As the benchmark's own loop hands them to a processor.
+        decoded = [Image.open(BytesIO(image.data)).convert("RGB") for image in images]
     except (OSError, ValueError, SyntaxError) as error:
         raise BadRequest(f"An image of the request cannot be decoded: {error}.") from None
+    return transformers_batch.render(loaded, request.messages, decoded, options.template)

@@ -1,4 +1,4 @@
-"""A model folder in the layout of the Hugging Face hub: where it is, what is in it, its digest.
+"""Find a model folder in the layout of the Hugging Face hub, check what it holds, digest it.
 
 Nothing is loaded here, so a cache key can be made without torch.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from providers.errors import ModelNotFound, Unusable
-from providers.weights import Digests, combined
+from providers.weights import FileDigest, combined
 
 # What loading reads: weights, settings of model, tokenizer, processor and generation, chat templates.
 _PARTS = (".safetensors", ".bin", ".pt", ".pth", ".json", ".jinja", ".model", ".txt", ".tiktoken")
@@ -58,23 +58,22 @@ def _snapshot(name: str, fetch: bool, say: Callable[[str], None]) -> Path:
     except RepositoryNotFoundError:
         raise ModelNotFound(f"There is no folder {name} here and no such model on the hub.") from None
     except Exception as error:  # the hub's, the network's and the disk's errors have no common base
-        said = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         raise Unusable(
-            f"There is no folder {name} here, and fetching it from the hub failed: {said}"
+            f"There is no folder {name} here, and fetching it from the hub failed: {reason}"
         ) from None
 
 
 def _download(name: str, parts: tuple[str, ...], *, local_files_only: bool = False) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = [f"*{part}" for part in parts]
-    # Other formats of the same weights.
-    others = ["onnx/*", "original/*"]
-    return Path(
-        snapshot_download(
-            name, allow_patterns=patterns, ignore_patterns=others, local_files_only=local_files_only
-        )
+    folder = snapshot_download(
+        name,
+        allow_patterns=[f"*{part}" for part in parts],
+        ignore_patterns=["onnx/*", "original/*"],  # other formats of the same weights
+        local_files_only=local_files_only,
     )
+    return Path(folder)
 
 
 def settings(folder: Path) -> dict[str, Any]:
@@ -103,11 +102,11 @@ def weight_bytes(folder: Path) -> int:
     return next(filter(None, sizes.values()), 0)
 
 
-def folder_digest(folder: Path, digests: Digests) -> str:
+def folder_digest(folder: Path, digest: FileDigest) -> str:
     """The digest of all files that loading reads, by their names within the folder.
 
-    Seconds for each gigabyte, the first time. Raises as `Digests.of`.
+    Seconds for each gigabyte, the first time. Raises as `digest` does.
     """
     named = sorted(path for path in folder.iterdir() if path.suffix in _PARTS and path.is_file())
     named += sorted((folder / _TEMPLATES).glob("*.jinja"))
-    return combined({path.relative_to(folder).as_posix(): digests.of(path) for path in named})
+    return combined({path.relative_to(folder).as_posix(): digest(path) for path in named})

@@ -1,4 +1,4 @@
-"""A model folder in memory through transformers: weights, processor, tokenizer, and what they can do.
+"""Load a model folder into memory through transformers, and tell what it can do.
 
 Vision models through `AutoModelForImageTextToText` and `AutoProcessor`, text models through
 `AutoModelForCausalLM` and `AutoTokenizer`. Code that a model brings along is never run. Everything here
@@ -65,24 +65,30 @@ def load(folder: Path, name: str, setting: Setting, say: Callable[[str], None]) 
     # Threads of OpenMP that spin while they wait take the processors from the event loop.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        _quiet()
-        device_map = _place(_need(folder, config, setting), name, setting)
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        device_map = _device_map(_need(folder, config, setting), name, setting)
         reset_peak(setting.device)
         say(f"Loading {name} ({setting}).")
         return _loaded(folder, name, setting, device_map)
     except Unusable:
         raise
     except Exception as error:
-        trouble = Unusable(_why(error, name, config, setting))
+        kind = config.get("model_type")
+        if out_of_memory(error):
+            reason = _too_large(name, setting)
+        elif kind is None or "model type" in str(error) or "trust_remote_code" in str(error):
+            reason = (
+                f"{engine()} does not know models of the type {kind!r} ({name}) without code of their own."
+            )
+        else:
+            reason = f"{name} cannot be loaded: {one_line(str(error)) or type(error).__name__}"
+        failure = Unusable(reason)
+    # Here the error is gone, and with it the frames that held what was loaded.
     free()
-    raise trouble
-
-
-def _quiet() -> None:
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    raise failure
 
 
 def _loaded(folder: Path, name: str, setting: Setting, device_map: Any) -> Loaded:
@@ -99,26 +105,30 @@ def _loaded(folder: Path, name: str, setting: Setting, device_map: Any) -> Loade
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     kind = hf.AutoModelForImageTextToText if vision else hf.AutoModelForCausalLM
-    how = {"dtype": setting.dtype, "device_map": device_map}
+    options = {"dtype": setting.dtype, "device_map": device_map}
     if setting.attention != ATTENTION:  # which is the library's own choice for all models that have it
-        how["attn_implementation"] = setting.attention
-    model, found = kind.from_pretrained(folder, **where, **how, output_loading_info=True)
-    if missing := found["missing_keys"]:
+        options["attn_implementation"] = setting.attention
+    model, report = kind.from_pretrained(folder, **where, **options, output_loading_info=True)
+    if missing := report["missing_keys"]:
         # They would be made up at random.
         raise Unusable(
             f"The weights of {name} are not whole: {len(missing)} are missing, {min(missing)} first."
         )
     if {"cpu", "disk"} & set(map(str, getattr(model, "hf_device_map", {}).values())) - {setting.device}:
         raise Unusable(_too_large(name, setting))
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    vocabulary = Vocabulary(tokenizer, config.get_text_config().vocab_size, _ends(model, tokenizer))
-    return Loaded(name, model.eval(), processor, tokenizer, setting, context, vocabulary)
-
-
-def _ends(model: Any, tokenizer: Any) -> list[int]:
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
-    return ends if isinstance(ends, list) else [] if ends is None else [ends]
+    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    text = config.get_text_config()
+    return Loaded(
+        name,
+        model.eval(),
+        processor,
+        tokenizer,
+        setting,
+        context=getattr(text, "max_position_embeddings", None),
+        vocabulary=Vocabulary(tokenizer, text.vocab_size, ends),
+    )
 
 
 def _need(folder: Path, config: Mapping[str, Any], setting: Setting) -> float:
@@ -129,7 +139,7 @@ def _need(folder: Path, config: Mapping[str, Any], setting: Setting) -> float:
     return weight_bytes(folder) * _BYTES[setting.dtype] / _BYTES.get(str(stored), 4)
 
 
-def _place(need: float, name: str, setting: Setting) -> Any:
+def _device_map(need: float, name: str, setting: Setting) -> Any:
     """Where the weights go: one device, or spread over all CUDA devices. Raises `Unusable`."""
     import torch
 
@@ -146,8 +156,8 @@ def _place(need: float, name: str, setting: Setting) -> Any:
     if spare is None or need <= spare:
         return {"": device}
     if device == "cuda":
-        each = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
-        if len(each) > 1 and need <= sum(each):
+        frees = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
+        if len(frees) > 1 and need <= sum(frees):
             return "auto"
     sizes = f"Its weights take {need / _GB:.1f} GB, {spare / _GB:.1f} GB is free."
     raise Unusable(f"{_too_large(name, setting)} {sizes}")
@@ -156,16 +166,6 @@ def _place(need: float, name: str, setting: Setting) -> Any:
 def _too_large(name: str, setting: Setting) -> str:
     fix = "take a smaller model, a smaller precision or another device"
     return f"There is not enough memory for {name} ({setting}): {fix}."
-
-
-def _why(error: Exception, name: str, config: Mapping[str, Any], setting: Setting) -> str:
-    said = one_line(str(error))
-    if out_of_memory(error):
-        return _too_large(name, setting)
-    kind = config.get("model_type")
-    if kind is None or "model type" in str(error) or "trust_remote_code" in str(error):
-        return f"{engine()} does not know models of the type {kind!r} ({name}) without code of their own."
-    return f"{name} cannot be loaded: {said or type(error).__name__}"
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -196,7 +196,7 @@ def free_bytes(device: str) -> int | None:
 
 
 def reset_peak(device: str) -> None:
-    """Begin to measure `peak_bytes` anew, where the system can."""
+    """Start the measurement of `peak_bytes` over, where the system can."""
     import torch
 
     if device.startswith("cuda"):

@@ -1,8 +1,8 @@
-"""A chat completion of llama.cpp as our answer.
+"""Read llama.cpp's chat completions, its error bodies, and the log of a process that ended.
 
-It is OpenAI's shape with two differences. An empty answer is one: the engine counted the token that
-ended it, so the model chose to say nothing, and would again. And an answer that filled its slot was
-not cut off by the output limit: no higher limit would have helped.
+An answer is in OpenAI's shape with two differences. An empty one is an answer: the engine counted the
+token that ended it, so the model chose to say nothing, and would again. And an answer that filled its
+slot was not cut off by the output limit: no higher limit would have helped.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ _REASONS = (
 def why_it_ended(log: str, model: str, otherwise: str) -> Unusable:
     """The known reason in the log of a child that ended, or else the sentence `otherwise`."""
     for phrases, sentence in _REASONS:
-        found = re.search(rf"^.*(?:{phrases}).*$", log, re.IGNORECASE | re.MULTILINE)
-        if found:
-            reason = sentence.format(line=found[0].rpartition(": ")[2].strip()[:200])
+        match = re.search(rf"^.*(?:{phrases}).*$", log, re.IGNORECASE | re.MULTILINE)
+        if match:
+            reason = sentence.format(line=match[0].rpartition(": ")[2].strip()[:200])
             return Unusable(f"llama.cpp cannot run {model}: {reason}.")
     # The kernel kills the largest process when memory runs out, and tells it nothing.
     memory = " If nobody killed it, memory ran out: lower --ctx or --slots." if "SIGKILL" in otherwise else ""
     return Unusable(f"{otherwise.rstrip('.')}.{memory}")
 
 
-def said_no(status: int, headers: Mapping[str, str], text: str, asked: Asked) -> ProviderError:
+def read_error(status: int, headers: Mapping[str, str], text: str, asked: Asked) -> ProviderError:
     """The error of a response with this status and body."""
     try:
         error = json.loads(text)["error"]
@@ -79,7 +79,6 @@ def too_long(what: str, status: int | None = None) -> ContextExceeded:
 
 
 _SHAPE = ChatCompletions("any")
-_NOTHING = "(nothing)"
 
 
 def read_answer(answer: Mapping[str, Any], who: str, params: Mapping[str, Json], ctx: int) -> Response:
@@ -88,7 +87,11 @@ def read_answer(answer: Mapping[str, Any], who: str, params: Mapping[str, Json],
     `ctx` is the context of one slot in tokens.
     """
     silent = _is_silent(answer)
-    response = _SHAPE.read(_spoken(answer) if silent else answer, who)
+    if silent:
+        # Words in place of nothing, which answers of this shape must have.
+        choice = answer["choices"][0]
+        answer = {**answer, "choices": [{**choice, "message": {**choice["message"], "content": "(nothing)"}}]}
+    response = _SHAPE.read(answer, who)
     usage, most = response.usage, params.get("max_tokens")
     if response.finish == "length" and usage and isinstance(most, int) and usage.output_tokens < most:
         raise too_long(
@@ -102,15 +105,8 @@ def _is_silent(answer: Mapping[str, Any]) -> bool:
     """Whether the model ended its answer before saying anything."""
     try:
         choice = answer["choices"][0]
-        said = (choice["message"].get("content") or "").strip()
+        text = (choice["message"].get("content") or "").strip()
         counted: int = answer["usage"]["completion_tokens"]
     except (LookupError, TypeError, AttributeError):
         return False
-    return choice.get("finish_reason") == "stop" and not said and counted > 0
-
-
-def _spoken(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with words in place of nothing, which other providers' answers must have."""
-    choice = answer["choices"][0]
-    message = {**choice["message"], "content": _NOTHING}
-    return {**answer, "choices": [{**choice, "message": message}]}
+    return choice.get("finish_reason") == "stop" and not text and counted > 0

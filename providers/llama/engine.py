@@ -1,9 +1,8 @@
-"""A model in a GGUF file, run by llama.cpp on this machine: one request, one answer, for nothing.
+"""Ask a model in a GGUF file, run by llama.cpp on this machine: one request, one answer, for nothing.
 
 A `llama-server` child does the work, or llama-cpp-python in a child where there is no server. It
 starts with the first call, is started once more when it dies, and ends with `aclose`. What it was
 answering when it died fails as a broken connection, which whoever retries asks again.
-How a child is run, and what it is told, are other modules' business.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from providers.catalog.target import Asked
 from providers.direct.openai import ChatCompletions
 from providers.errors import ConnectionFailed, ImagesUnsupported, ProviderError
 from providers.host_memory import children, free_memory, peak_memory, processors
-from providers.llama.answers import read_answer, said_no, why_it_ended
+from providers.llama.answers import read_answer, read_error, why_it_ended
 from providers.llama.binary import Device, environment, find_engine
 from providers.llama.command import command, read_overrides
 from providers.llama.gguf import Header, shards
@@ -30,11 +29,10 @@ from providers.llama.settings import Settings, open_files, settle
 from providers.replies.bodies import LONGEST_ERROR, BodyError, parse
 from providers.replies.refusals import no_answer
 from providers.types import Json, Request, Response
-from providers.weights import Digests, combined
+from providers.weights import Digests, FileDigest, combined
 
 if TYPE_CHECKING:
-    from providers.direct.pool import Arrived, Pool
-
+    from providers.direct.pool import Pool
 
 LOADING = 1800.0  # seconds: a hundred gigabytes from a slow disk
 _DYING = 5.0  # seconds between a broken connection and the end of the process behind it
@@ -69,7 +67,7 @@ class LlamaCpp:
     `library` for llama-cpp-python. `slots` is how many requests are worked on at once, `ctx` the tokens
     of each of them, `gpu_layers` how many layers go to the device; None is what fits. `overrides` are
     `KEY=TYPE:VALUE` for keys of the file. `timeout` is the wall-clock deadline of a call in seconds,
-    from when the engine takes it up. `say` hears of choices, progress and deaths.
+    from when the engine takes it up. `digest` digests a file. `say` hears of choices, progress and deaths.
 
     Raises `Unusable` in one sentence for what cannot be run: a missing or damaged file, a projector for
     another model, no engine. Close it with `aclose`, or use it as an async context manager, in the loop
@@ -86,7 +84,7 @@ class LlamaCpp:
         ctx: int | None = None,
         gpu_layers: int | None = None,
         overrides: Sequence[str] = (),
-        digests: Digests | None = None,
+        digest: FileDigest | None = None,
         say: Say = lambda line: None,
         timeout: float = 600.0,
     ) -> None:
@@ -96,7 +94,7 @@ class LlamaCpp:
         read_overrides(overrides)
         self._overrides = tuple(overrides)
         self._asked = (slots, ctx, gpu_layers)
-        self._digests = digests or Digests()
+        self._file_digest = digest or Digests().of
         self._say = say
         self._starting = asyncio.Lock()
         self._calls: asyncio.Semaphore | None = None
@@ -132,8 +130,8 @@ class LlamaCpp:
     def _digest(self, header: Header) -> str:
         files = shards(header.path)
         if len(files) == 1:
-            return self._digests.of(header.path)
-        return combined({str(number): self._digests.of(each) for number, each in enumerate(files)})
+            return self._file_digest(header.path)
+        return combined({str(number): self._file_digest(shard) for number, shard in enumerate(files)})
 
     @cached_property
     def settings(self) -> Settings:
@@ -159,12 +157,18 @@ class LlamaCpp:
 
     async def complete(self, request: Request) -> Response:
         """One answer, or a `ProviderError`; nothing is ever billed."""
-        if not self.files.sees and _shows_images(request):
+        parts = (part for message in request.messages for part in message.parts)
+        if not self.files.sees and not all(isinstance(part, str) for part in parts):
             raise ImagesUnsupported(
                 f"{self.name} is shown an image and has no projector to see it with: name one with --mmproj."
             )
         asked = Asked("llama.cpp", self.name, tuple(request.params))
-        async with await self._room():
+        settings = await self._settled()
+        if self._calls is None:
+            # As many wait in its queue as are worked on: no slot is idle between two calls, and no
+            # deadline passes in a long queue.
+            self._calls = asyncio.Semaphore(2 * settings.slots)
+        async with self._calls:
             content = await _SHAPE.body(self.name, request)  # what cannot be said starts no engine
             running = await self._ready()
             arrived = await running.pool.post(partial(_ready_made, content), asked, self.timeout)
@@ -172,7 +176,15 @@ class LlamaCpp:
             if isinstance(arrived, ConnectionFailed) and await running.child.ended(_DYING):
                 raise ConnectionFailed(f"llama.cpp {running.child.how_it_ended} while it answered.")
             raise arrived
-        return self._read(arrived, request, asked)
+        if not arrived.good:
+            text = arrived.content[:LONGEST_ERROR].decode(errors="replace")
+            raise read_error(arrived.status, arrived.headers, text, asked)
+        try:
+            body, _ = parse(arrived.content, arrived.headers)
+        except BodyError as error:
+            raise no_answer(error, asked, 0.0) from None
+        answer = read_answer(body, asked.who, request.params, settings.ctx)
+        return answer._replace(model=self.name)  # a server names the place of the file
 
     async def aclose(self) -> None:
         """End the engine and free its memory; a later call starts it again."""
@@ -192,9 +204,9 @@ class LlamaCpp:
         """What the running engine has taken; asks the devices, which takes a moment."""
         if self._running is None:
             return Memory(None, None)
-        peaks = [peak_memory(each) for each in children(self._running.child.pid)]
+        peaks = [peak_memory(pid) for pid in children(self._running.child.pid)]
         now = {device.name: device.free for device in self.engine.devices()}
-        taken = sum(max(0, each.free - now.get(each.name, each.free)) for each in self._devices)
+        taken = sum(max(0, before.free - now.get(before.name, before.free)) for before in self._devices)
         return Memory(max((peak for peak in peaks if peak), default=None), taken if now else None)
 
     def describe(self) -> dict[str, Json]:
@@ -203,7 +215,7 @@ class LlamaCpp:
         return {
             "engine": self.engine.title,
             "binary": None if binary is None else str(binary),
-            "devices": [{"name": f"{each.name} {each.title}", "free": each.free} for each in self._devices],
+            "devices": [{"name": f"{card.name} {card.title}", "free": card.free} for card in self._devices],
             "processors": processors(),
             "free": free_memory(),
             "model": self.files.model.architecture,
@@ -214,28 +226,6 @@ class LlamaCpp:
             "ctx": settings.ctx,
         }
 
-    def _read(self, arrived: Arrived, request: Request, asked: Asked) -> Response:
-        if not arrived.good:
-            text = arrived.content[:LONGEST_ERROR].decode(errors="replace")
-            raise said_no(arrived.status, arrived.headers, text, asked)
-        try:
-            body, _ = parse(arrived.content, arrived.headers)
-        except BodyError as error:
-            failure = no_answer(error, asked, 0.0)
-        else:
-            answer = read_answer(body, asked.who, request.params, self.settings.ctx)
-            return answer._replace(model=self.name)  # a server names the place of the file
-        raise failure
-
-    async def _room(self) -> asyncio.Semaphore:
-        """How many calls the engine is given at once."""
-        settings = await self._settled()
-        if self._calls is None:
-            # As many wait in its queue as are worked on: no slot is idle between two calls, and no
-            # deadline passes in a long queue.
-            self._calls = asyncio.Semaphore(2 * settings.slots)
-        return self._calls
-
     async def _settled(self) -> Settings:
         # In a thread the first time, when devices are asked, so that the loop goes on meanwhile.
         known = "settings" in self.__dict__
@@ -245,21 +235,18 @@ class LlamaCpp:
         """The running engine: started if it is not, and once more if it died."""
         async with self._starting:
             if self._running is not None and not self._running.child.alive:
-                await self._bury(self._running)
+                child, pool = self._running.child, self._running.pool
+                end = f"{child.how_it_ended}: {child.last_words.rstrip('.')}."
+                if self._died:
+                    twice = f"llama.cpp died twice, and is not started again: this time it {end}"
+                    raise why_it_ended(child.log, self.name, twice)
+                self._say(f"llama.cpp {end} It is started again.")
+                self._died, self._running = True, None
+                await pool.close()
+                await child.aclose()
             if self._running is None:
                 self._running = await self._launch()
             return self._running
-
-    async def _bury(self, running: _Running) -> None:
-        child = running.child
-        how = f"{child.how_it_ended}: {child.last_words.rstrip('.')}."
-        if self._died:
-            said = f"llama.cpp died twice, and is not started again: this time it {how}"
-            raise why_it_ended(child.log, self.name, said)
-        self._say(f"llama.cpp {how} It is started again.")
-        self._died, self._running = True, None
-        await running.pool.close()
-        await child.aclose()
 
     async def _launch(self) -> _Running:
         from providers.direct.pool import Pool
@@ -278,17 +265,11 @@ class LlamaCpp:
                 LOADING,
             )
         except NotStartedError as error:
-            failure = why_it_ended(error.log, self.name, str(error))
-        else:
-            # It closes what was idle for a while: a connection for each call never finds a closed one.
-            pool = Pool(f"{child.url}/v1/chat/completions", {**child.headers, "Connection": "close"})
-            return _Running(child, pool)
-        raise failure
+            raise why_it_ended(error.log, self.name, str(error)) from None
+        # It closes what was idle for a while: a connection for each call never finds a closed one.
+        pool = Pool(f"{child.url}/v1/chat/completions", {**child.headers, "Connection": "close"})
+        return _Running(child, pool)
 
 
 async def _ready_made(content: bytes) -> bytes:
     return content
-
-
-def _shows_images(request: Request) -> bool:
-    return any(not isinstance(part, str) for message in request.messages for part in message.parts)

@@ -1,7 +1,9 @@
-"""What the header of a GGUF file says: what kind of model it is and what it needs.
+"""Read the header of a GGUF file: what kind of model it is and what it needs.
 
-Only the keys and values are read, never a tensor; see the specification in ggml's `docs/gguf.md`.
-Files come from anywhere: whatever is not a whole header is refused in one sentence.
+Only keys and values are read, never a tensor, and vocabularies are passed over: the `gguf` package, which
+makes an object of every word, takes seconds to half a minute and up to a gigabyte for the same.
+The specification is ggml's `docs/gguf.md`. Files come from anywhere: whatever is not a whole header is
+refused in one sentence.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 import mmap
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,7 @@ _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_LONGEST_KEPT = 4096  # per-layer settings are kept, vocabularies are not
-_TORN = "it ends within its header"
+_LONGEST_ARRAY = 4096  # per-layer settings are read, vocabularies are not
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 # llama.cpp's `llama_ftype`: the type of most tensors.
 _FILE_TYPES = {
@@ -36,12 +36,11 @@ _FILE_TYPES = {
 
 @dataclass(frozen=True)
 class Header:
-    """The keys of one file. `size` is that of all its shards, in bytes; `end` is where the keys end."""
+    """The keys of one file; `size` is that of all its shards, in bytes."""
 
     path: Path
     size: int
     fields: dict[str, Value]
-    end: int
 
     @property
     def architecture(self) -> str:
@@ -64,25 +63,18 @@ class Header:
             # Older converters wrote the width of the image tower's own projection into this key.
             recent = self.fields.get("general.type") == "mmproj"
             return self._number("clip.vision.projection_dim") if recent else None
-        return self._own("embedding_length")
+        return self._setting("embedding_length")
 
     @property
     def context(self) -> int | None:
         """How many tokens the model was trained to read."""
-        return self._own("context_length")
+        return self._setting("context_length")
 
     @property
     def chat_template(self) -> str | None:
         """The Jinja template, if the file has one."""
-        found = self.fields.get("tokenizer.chat_template")
-        return found if isinstance(found, str) else None
-
-    @property
-    def pre_tokenizer(self) -> str | None:
-        """How a BPE vocabulary splits text first (`smollm`, `qwen2`); None for other vocabularies."""
-        if self.fields.get("tokenizer.ggml.model") != "gpt2":
-            return None
-        return str(self.fields.get("tokenizer.ggml.pre", "default"))
+        template = self.fields.get("tokenizer.chat_template")
+        return template if isinstance(template, str) else None
 
     @property
     def quantization(self) -> str | None:
@@ -93,19 +85,19 @@ class Header:
     @property
     def slides(self) -> bool:
         """Whether some layers attend only to a window, so that `cache_bytes` says too much."""
-        return self._own("attention.sliding_window") is not None
+        return self._setting("attention.sliding_window") is not None
 
     @property
     def cache_bytes(self) -> int:
         """The most bytes that the key-value cache takes for one token, in half precision."""
-        layers, width = self._own("block_count") or 0, self._own("embedding_length") or 0
-        heads = max(self._own("attention.head_count") or 1, 1)
-        kept = self._own("attention.head_count_kv") or heads
-        key = self._own("attention.key_length") or width // heads
-        value = self._own("attention.value_length") or width // heads
-        return 2 * layers * kept * (key + value)
+        layers, width = self._setting("block_count") or 0, self._setting("embedding_length") or 0
+        heads = max(self._setting("attention.head_count") or 1, 1)
+        kv_heads = self._setting("attention.head_count_kv") or heads
+        key = self._setting("attention.key_length") or width // heads
+        value = self._setting("attention.value_length") or width // heads
+        return 2 * layers * kv_heads * (key + value)
 
-    def _own(self, name: str) -> int | None:
+    def _setting(self, name: str) -> int | None:
         return self._number(f"{self.architecture}.{name}")
 
     def _number(self, name: str) -> int | None:
@@ -123,10 +115,14 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             start = file.read(len(_MAGIC))
+            if not start:
+                raise Unusable(f"{path} is empty: fetch it again.")
             if start != _MAGIC:
-                raise Unusable(_no_gguf(path, start))
+                raise Unusable(
+                    f"{path} is not a GGUF file: llama.cpp reads no other (convert_hf_to_gguf.py makes one)."
+                )
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                fields, end = _Reader(data).header()
+                fields = _Reader(data).fields()
         size = sum(shard.stat().st_size for shard in shards(path))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ModelNotFound(f"There is no file {error.filename or path}.") from None
@@ -134,22 +130,16 @@ def read_header(path: Path) -> Header:
         raise Unusable(f"{path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:
         raise Unusable(f"{path} is cut off or damaged ({error}): fetch it again.") from None
-    return Header(path, size, fields, end)
+    return Header(path, size, fields)
 
 
 def shards(path: Path) -> list[Path]:
     """All files of a model that was split (`-00001-of-00003.gguf`), or the one file."""
-    found = _SHARD.fullmatch(path.name)
-    if not found:
+    match = _SHARD.fullmatch(path.name)
+    if not match:
         return [path]
-    stem, _, count = found.groups()
+    stem, _, count = match.groups()
     return [path.with_name(f"{stem}-{number:05}-of-{count}.gguf") for number in range(1, int(count) + 1)]
-
-
-def _no_gguf(path: Path, start: bytes) -> str:
-    if not start:
-        return f"{path} is empty: fetch it again."
-    return f"{path} is not a GGUF file: llama.cpp reads no other (convert_hf_to_gguf.py makes one)."
 
 
 class _Reader:
@@ -159,47 +149,40 @@ class _Reader:
         self._data = data
         self._at = len(_MAGIC)
 
-    def header(self) -> tuple[dict[str, Value], int]:
+    def fields(self) -> dict[str, Value]:
         (version,) = self._take("I")
         if version not in _VERSIONS:
             raise ValueError(f"GGUF version {version}")
         _tensors, count = self._take("QQ")
-        fields = dict(self._fields(count))
-        return fields, self._at
-
-    def _fields(self, count: int) -> Iterator[tuple[str, Value]]:
+        fields: dict[str, Value] = {}
         for _ in range(count):
             name = self._string()
             (kind,) = self._take("I")
-            yield name, self._value(kind)
+            fields[name] = self._value(kind)
+        return fields
 
     def _value(self, kind: int) -> Value:
         if kind == _STRING:
             return self._string()
-        if kind == _ARRAY:
-            return self._array()
-        (value,) = self._take(_scalar(kind))
-        return value
-
-    def _array(self) -> Value:
-        kind, count = self._take("IQ")
-        if kind == _STRING:
-            self._skip_strings(count)
+        if kind != _ARRAY:
+            (value,) = self._take(_scalar(kind))
+            return value
+        item, count = self._take("IQ")
+        if item == _STRING:
+            # A vocabulary has a few hundred thousand words: no calls of our own for each.
+            data, at, length_at = self._data, self._at, struct.Struct("<Q").unpack_from
+            try:
+                for _ in range(count):
+                    at += 8 + length_at(data, at)[0]
+            except (struct.error, OverflowError):
+                at = len(data) + 1
+            self._skip(at - self._at)
             return None
-        code = _scalar(kind)
-        if count > _LONGEST_KEPT:
+        code = _scalar(item)
+        if count > _LONGEST_ARRAY:
             self._skip(count * struct.calcsize(f"<{code}"))
             return None
         return list(self._take(f"{count}{code}"))
-
-    def _skip_strings(self, count: int) -> None:
-        # A vocabulary has a few hundred thousand of them: no calls of our own for each.
-        data, at, end, length_at = self._data, self._at, len(self._data), struct.Struct("<Q").unpack_from
-        for _ in range(count):
-            if at + 8 > end:
-                raise ValueError(_TORN)
-            at += 8 + length_at(data, at)[0]
-        self._skip(at - self._at)
 
     def _string(self) -> str:
         (length,) = self._take("Q")
@@ -214,7 +197,7 @@ class _Reader:
 
     def _skip(self, length: int) -> None:
         if length > len(self._data) - self._at:
-            raise ValueError(_TORN)
+            raise ValueError("it ends within its header")
         self._at += length
 
 

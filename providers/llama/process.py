@@ -1,8 +1,7 @@
-"""One server child on a loopback port: started, waited for, watched and ended.
+"""Start one server child on a loopback port, wait for it, watch it and end it.
 
 The child stands behind a watchdog, so that it ends with this process, however this one ends, and in
-a session of its own, so that Ctrl-C at the terminal reaches us alone. What it is asked, and whether
-another is started when it dies, is decided elsewhere.
+a session of its own, so that Ctrl-C at the terminal reaches us alone.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ type Command = Callable[[int], Sequence[str]]
 HOST = "127.0.0.1"
 KEY_VARIABLE = "LLAMA_API_KEY"  # not on the command line, where every user of the machine can read it
 _WATCHDOG = str(Path(__file__).with_name("watchdog.py"))
-_KEPT_LINES = 200
+_LOG_LINES = 200
 _LONGEST_LINE = 10_000
 _PORTS_TRIED = 3
 _FIRST_LOOK, _LOOK = 0.02, 0.5  # seconds between looks at /health, doubling
@@ -54,8 +53,8 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process, url: str, key: str, say: Say) -> None:
         self._process = process
         self._say: Say | None = say
-        self._spoken = time.monotonic()
-        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._last_told = time.monotonic()
+        self._lines: deque[str] = deque(maxlen=_LOG_LINES)
         self._end = asyncio.create_task(self._read_to_the_end())
         self.url = url
         self.headers = {"Authorization": f"Bearer {key}"}
@@ -86,7 +85,7 @@ class Child:
                     raise self._not_started(f"{self.how_it_ended} before it was ready")
                 if time.monotonic() > deadline:
                     raise self._not_started(f"was not ready within {within:.0f} s")
-                if time.monotonic() > self._spoken + _HEARTBEAT:
+                if time.monotonic() > self._last_told + _HEARTBEAT:
                     self._tell("still loading")
                 pause = min(pause * 2, _LOOK)
         self._say = None
@@ -102,9 +101,10 @@ class Child:
         """`was killed by SIGKILL` or `ended with status 1`."""
         code = self._process.returncode or 0
         number = -code if code < 0 else code - 128
-        if number in {each.value for each in signal.Signals}:
+        try:
             return f"was killed by {signal.Signals(number).name}"
-        return f"ended with status {code}"
+        except ValueError:
+            return f"ended with status {code}"
 
     @property
     def log(self) -> str:
@@ -139,21 +139,21 @@ class Child:
         while chunk := await self._process.stdout.read(1 << 16):
             *lines, rest = (rest + chunk).split(b"\n")
             rest = rest[-_LONGEST_LINE:]
-            for line in lines:
-                self._note(line)
-        self._note(rest)
+            self._note(lines)
+        self._note([rest])
         await self._process.wait()
 
-    def _note(self, line: bytes) -> None:
-        text = line[:_LONGEST_LINE].decode("utf-8", "replace").strip()
-        if text:
-            self._lines.append(text)
+    def _note(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            text = line[:_LONGEST_LINE].decode("utf-8", "replace").strip()
+            if text:
+                self._lines.append(text)
             if _PROGRESS.search(text):
                 self._tell(plain(text))
 
     def _tell(self, text: str) -> None:
         if self._say:
-            self._spoken = time.monotonic()
+            self._last_told = time.monotonic()
             self._say(f"llama.cpp: {one_line(text)}")
 
 
@@ -162,14 +162,14 @@ async def start(command: Command, environment: Mapping[str, str], say: Say, with
 
     Raises `NotStartedError` when it ends first, or is not ready `within` seconds.
     """
-    for tried in range(1, _PORTS_TRIED + 1):
+    for attempt in range(1, _PORTS_TRIED + 1):
         child = await _spawn(command, environment, say)
         try:
             await child.ready(within)
             return child
         except NotStartedError as error:
             await child.aclose()
-            if not error.port_taken or tried == _PORTS_TRIED:
+            if not error.port_taken or attempt == _PORTS_TRIED:
                 raise
         except BaseException:
             await child.aclose()

@@ -1,4 +1,4 @@
-"""How an engine is set up for a model: slots, context, threads, from what is free on this machine.
+"""Choose slots, context and threads of an engine for a model, from what is free on this machine.
 
 None of it changes an answer, only how many are worked on at once and how long they may be, so none
 of it is part of a key. A file that the engine cannot take is refused here before anything starts.
@@ -86,7 +86,11 @@ def settle(
     chosen = slots or max(1, min(_SLOTS, fitting))
     # The cache of a model with a sliding window is smaller than we can tell.
     if chosen > fitting and not files.model.slides:
-        raise Unusable(_too_little(files, chosen, context, per_slot * chosen, room or 0))
+        needed, free = per_slot * chosen / _GIB, (room or 0) / _GIB
+        raise Unusable(
+            f"Not enough memory for {files.model.path.name}: {chosen} slots of {context:,} tokens take "
+            f"{needed:.1f} GiB beside the weights, and {free:.1f} GiB is free: lower --ctx or --slots."
+        )
     # Left alone, it counts the cores of the machine, not those of our container.
     usable = processors()
     return Settings(chosen, context, gpu_layers, usable if usable < (os.cpu_count() or 1) else None)
@@ -98,13 +102,5 @@ def _room(files: Files, devices: Sequence[Device], gpu_layers: int | None) -> in
     if gpu_layers == 0 or not devices:
         # Weights are mapped from the file: they may stay on disk, so they are not counted.
         return None if host is None else max(0, host - _RESERVE)
-    device = sum(each.free for each in devices) - files.size - _RESERVE
-    return max(device, (host or 0) - _RESERVE)
-
-
-def _too_little(files: Files, slots: int, ctx: int, needed: int, room: int) -> str:
-    return (
-        f"Not enough memory for {files.model.path.name}: {slots} slots of {ctx:,} tokens take "
-        f"{needed / _GIB:.1f} GiB beside the weights, and {room / _GIB:.1f} GiB is free: "
-        "lower --ctx or --slots."
-    )
+    on_devices = sum(device.free for device in devices) - files.size - _RESERVE
+    return max(on_devices, (host or 0) - _RESERVE)

@@ -1,4 +1,4 @@
-"""Runs one command that must not outlive the process which asked for it: a program, not a module.
+"""Run one command that must not outlive the process which asked for it: a program, not a module.
 
     python -P providers/llama/watchdog.py COMMAND ...
 

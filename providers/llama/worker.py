@@ -1,4 +1,4 @@
-"""llama-cpp-python behind the few HTTP paths of a llama-server that this client uses: a program.
+"""Serve llama-cpp-python under the few HTTP paths of a llama-server that this client uses: a program.
 
     python -P providers/llama/worker.py SETTINGS      (one JSON object, see `main`)
 
@@ -76,7 +76,15 @@ class Model:
             self._eyes.look_at(self._llama)
         self._llama.verbose = False
         self._gone: Callable[[], bool] = lambda: False
-        self._llama.create_completion = self._while_waited_for(self._llama.create_completion)
+        complete = self._llama.create_completion
+
+        def while_waited_for(*args: Any, stopping_criteria: Any = None, **options: Any) -> Any:
+            """As the library's, where all chat handlers end, but it stops once nobody waits."""
+            gone = [lambda _tokens, _scores: self._gone()]
+            criteria = library.StoppingCriteriaList([*(stopping_criteria or ()), *gone])
+            return complete(*args, stopping_criteria=criteria, **options)
+
+        self._llama.create_completion = while_waited_for
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -95,7 +103,7 @@ class Model:
             if isinstance(DEFAULTS[name], float | int) and not isinstance(value, float | int):
                 raise Refusal(f"Field '{name}': it must be a number, but is {value!r:.60}")
         if not self._eyes:
-            messages = [{**each, "content": flat(each["content"])} for each in messages]
+            messages = [{**message, "content": flat(message["content"])} for message in messages]
         answer: dict[str, Any] = self._llama.create_chat_completion(
             messages=messages,
             grammar=grammar,
@@ -111,39 +119,28 @@ class Model:
             usage["total_tokens"] += 1
         return answer
 
-    def _while_waited_for(self, complete: Callable[..., Any]) -> Callable[..., Any]:
-        """The same, but it stops at the next token once nobody waits; the chat handlers all end there."""
-
-        def watched(*args: Any, stopping_criteria: Any = None, **options: Any) -> Any:
-            own = [lambda _tokens, _scores: self._gone()]
-            criteria = self._library.StoppingCriteriaList([*(stopping_criteria or ()), *own])
-            return complete(*args, stopping_criteria=criteria, **options)
-
-        return watched
-
     def _grammar(self, constraints: Mapping[str, Any]) -> Any:
         form = constraints["response_format"] or {}
         schema = constraints["json_schema"] or form.get("json_schema", {}).get("schema") or form.get("schema")
         if form.get("type") == "json_object" and not schema:
             schema = {"type": "object"}
-        grammar = self._library.LlamaGrammar
+        if not constraints["grammar"] and not schema:
+            return None
+        library = self._library
         try:
             if constraints["grammar"]:
-                return self._parsed(grammar.from_string(constraints["grammar"], verbose=False))
-            if schema:
-                return self._parsed(grammar.from_json_schema(json.dumps(schema), verbose=False))
+                grammar = library.LlamaGrammar.from_string(constraints["grammar"], verbose=False)
+            else:
+                grammar = library.LlamaGrammar.from_json_schema(json.dumps(schema), verbose=False)
+            # The library would crash later on one that is none.
+            sampler = library.llama_sampler_init_grammar(
+                self._llama._model.vocab, grammar._grammar.encode(), grammar._root.encode()
+            )
+            if not sampler:
+                raise Refusal("it is no grammar in llama.cpp's notation")
+            library.llama_sampler_free(sampler)
         except Exception as error:
             raise Refusal(f"failed to parse grammar: {error}") from None
-        return None
-
-    def _parsed(self, grammar: Any) -> Any:
-        """The same grammar, once it is known to be one: the library would crash on it later."""
-        sampler = self._library.llama_sampler_init_grammar(
-            self._llama._model.vocab, grammar._grammar.encode(), grammar._root.encode()
-        )
-        if not sampler:
-            raise Refusal("it is no grammar in llama.cpp's notation")
-        self._library.llama_sampler_free(sampler)
         return grammar
 
 
@@ -167,18 +164,18 @@ def eyes(projector: str) -> Any:
 
             template = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
             try:
-                said = template.from_string(llama.metadata[TEMPLATE]).render(
+                text = template.from_string(llama.metadata[TEMPLATE]).render(
                     messages=[{"role": "user", "content": [{"type": "text", "text": PROBE}]}],
                     add_generation_prompt=True,
                 )
             except Exception:
-                said = ""
-            self.takes_parts = PROBE in said and "'type'" not in said
+                text = ""
+            self.takes_parts = PROBE in text and "'type'" not in text
 
         def _get_template_messages(self, messages: Any, media_marker: str) -> Any:
             if self.takes_parts:
                 return super()._get_template_messages(messages, media_marker)
-            return [{**each, "content": flat(each["content"], media_marker)} for each in messages]
+            return [{**message, "content": flat(message["content"], media_marker)} for message in messages]
 
     return Eyes(clip_model_path=projector, verbose=True)
 
@@ -215,7 +212,13 @@ class Handler(BaseHTTPRequestHandler):
         except Gone:
             pass
         except (Refusal, ValueError, TypeError, KeyError) as error:
-            self.refuse(str(error))
+            reason = str(error)
+            match = next(filter(None, (re.search(pattern, reason) for pattern in TOO_LONG)), None)
+            if match:
+                sizes = {"n_prompt_tokens": int(match[1]), "n_ctx": int(match[2])}
+                self.fail(400, "exceed_context_size_error", reason, **sizes)
+            else:
+                self.fail(400, "invalid_request_error", reason)
         except Exception as error:
             self.fail(500, "server_error", f"{type(error).__name__}: {error}")
 
@@ -230,16 +233,8 @@ class Handler(BaseHTTPRequestHandler):
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
-    def refuse(self, said: str) -> None:
-        found = next(filter(None, (re.search(phrase, said) for phrase in TOO_LONG)), None)
-        if found:
-            needed, there = int(found[1]), int(found[2])
-            self.fail(400, "exceed_context_size_error", said, n_prompt_tokens=needed, n_ctx=there)
-        else:
-            self.fail(400, "invalid_request_error", said)
-
-    def fail(self, status: int, kind: str, said: str, **more: Any) -> None:
-        self.reply(status, {"error": {"code": status, "type": kind, "message": said, **more}})
+    def fail(self, status: int, kind: str, message: str, **more: Any) -> None:
+        self.reply(status, {"error": {"code": status, "type": kind, "message": message, **more}})
 
     def reply(self, status: int, value: Any) -> None:
         content = json.dumps(value).encode()
