@@ -1,6 +1,6 @@
-"""Where the verdicts of a run's judges are kept: the run's own in its episodes, any other's beside them.
+"""Keep the verdicts of a run's judges: the run's own in its episodes, any other's beside them.
 
-RUN/judges/<name>.jsonl holds one line for each episode that another judge was put. Nothing is asked here.
+RUN/judges/<name>.jsonl holds one line for each episode that another judge was put.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeGuard
+from typing import Any, Self, cast
 
 from cache import digest
 from pbclient.episodes.judge import Judged, Question
@@ -23,25 +23,22 @@ from runs import Episodes, Identity, RunFolder, identity, replace_file
 
 type Episode = dict[str, Any]
 
+_NAMES = ("provider", "model")
+
 
 def own_judge(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The run's own judge, as `Model.described` says it: of the run command, or the first to judge later.
 
     Raises `InputError` for a manifest that says what no judge is.
     """
-    found = manifest["config"].get("judge") or manifest.get("judge")
+    judge = manifest["config"].get("judge") or manifest.get("judge")
+    if judge is None:
+        return None
+    named = isinstance(judge, Mapping) and all(isinstance(judge.get(name), str) for name in _NAMES)
     prices = manifest.get("judge_prices")
-    if found is None or (_is_judge(found) and isinstance(prices, Mapping | None)):
-        return found
+    if named and isinstance(judge.get("params"), Mapping) and isinstance(prices, Mapping | None):
+        return cast(Mapping[str, Any], judge)
     raise InputError("The run.json is damaged (its judge is none): put it back from a copy.")
-
-
-def _is_judge(found: Any) -> TypeGuard[Mapping[str, Any]]:
-    return (
-        isinstance(found, Mapping)
-        and all(isinstance(found.get(name), str) for name in ("provider", "model"))
-        and isinstance(found.get("params"), Mapping)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +71,13 @@ class Verdicts:
 
         Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.
         """
-        episodes = {identity(each): dict(each) for each in checked_episodes(folder) if each.get("valid")}
+        recorded = checked_episodes(folder)
+        episodes = {identity(episode): dict(episode) for episode in recorded if episode.get("valid")}
         own = own_judge(folder.manifest)
         if own is None or own == model.described:
             return cls(folder, model, episodes, None)
         lines = checked_verdicts(_file(folder, model))
-        return cls(folder, model, episodes, {identity(each): dict(each) for each in lines})
+        return cls(folder, model, episodes, {identity(line): dict(line) for line in lines})
 
     @property
     def recorded(self) -> Mapping[Identity, Episode]:
@@ -103,43 +101,39 @@ class Verdicts:
             if _failed(last) or not only_failed:
                 yield Owed(which, Question(*asked_of(episode)), last)
 
-    def write(self, found: Mapping[Identity, Judged]) -> None:
-        """Keep what was found; every other line stays as it is.
+    def write(self, judged: Mapping[Identity, Judged]) -> None:
+        """Keep what was judged; every other line stays as it is.
 
         A verdict gives way to another verdict only. A new judge that could not be asked at all leaves
         nothing: perhaps its name was a slip.
         """
-        if not self.begun and not any(each.verdict["turns"] for each in found.values()):
+        if not self.begun and not any(verdict.verdict["turns"] for verdict in judged.values()):
             return
-        news = {which: each for which, each in found.items() if self._is_news(which, each)}
+        news = {which: verdict for which, verdict in judged.items() if self._is_news(which, verdict)}
         if self.others is not None:
-            self._write_beside(
-                {**self.others, **{which: beside(which, each) for which, each in news.items()}}
-            )
+            lines = {**self.others, **{which: beside(which, verdict) for which, verdict in news.items()}}
+            path = _file(self.folder, self.model)
+            path.parent.mkdir(exist_ok=True)
+            replace_file(path, (json.dumps(line).encode("ascii") + b"\n" for line in lines.values()))
             return
         if not self.begun:
             self.folder.update(judge=self.model.described, judge_prices=describe(self.model.price))
-        mended = {which: _mended(self.episodes[which], each) for which, each in news.items()}
+        mended = {which: _mended(self.episodes[which], verdict) for which, verdict in news.items()}
         Episodes(self.folder.episodes).replace(mended)
 
-    def _write_beside(self, lines: Mapping[Identity, Mapping[str, Any]]) -> None:
-        path = _file(self.folder, self.model)
-        path.parent.mkdir(exist_ok=True)
-        replace_file(path, (json.dumps(line).encode("ascii") + b"\n" for line in lines.values()))
-
-    def _is_news(self, which: Identity, found: Judged) -> bool:
+    def _is_news(self, which: Identity, judged: Judged) -> bool:
         last = self.recorded.get(which, {})
         if _failed(last):
             return True
         # Read again out of the cache it would only lose what it cost.
-        return found.outcome == "resolved" and _said(found.verdict) != _said(last["verdict"])
+        return judged.outcome == "resolved" and _answers(judged.verdict) != _answers(last["verdict"])
 
 
 def _failed(last: Mapping[str, Any]) -> bool:
     return last.get("outcome") != "resolved" or last.get("verdict") is None
 
 
-def _said(verdict: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+def _answers(verdict: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     return [(call.get("key"), call.get("answer")) for call in verdict["turns"]]
 
 
@@ -149,16 +143,16 @@ def _file(folder: RunFolder, model: Model) -> Path:
     return folder.path / "judges" / f"{name}-{digest(model.described)[:8]}.jsonl"
 
 
-def _mended(episode: Episode, found: Judged) -> Episode:
-    line = {name: value for name, value in episode.items() if name not in ("error", "turns", "verdict")}
-    line |= {"outcome": found.outcome, "correct": found.correct, "suggestions": found.suggestions}
-    error = {"error": found.error} if found.error else {}
-    return {**line, **error, "verdict": found.verdict, "turns": episode["turns"]}
+def _mended(episode: Episode, judged: Judged) -> Episode:
+    record = {name: value for name, value in episode.items() if name not in ("error", "turns", "verdict")}
+    record |= {"outcome": judged.outcome, "correct": judged.correct, "suggestions": judged.suggestions}
+    error = {"error": judged.error} if judged.error else {}
+    return {**record, **error, "verdict": judged.verdict, "turns": episode["turns"]}
 
 
-def beside(which: Identity, found: Judged) -> Episode:
-    """The line of a verdict that stands beside its episode."""
+def beside(which: Identity, judged: Judged) -> Episode:
+    """The record of a verdict that stands beside its episode."""
     dataset, sample, repeat = which
-    error = {"error": found.error} if found.error else {}
-    line = {"dataset": dataset, "sample": sample, "repeat": repeat, "outcome": found.outcome}
-    return {**line, **error, "verdict": found.verdict}
+    error = {"error": judged.error} if judged.error else {}
+    record = {"dataset": dataset, "sample": sample, "repeat": repeat, "outcome": judged.outcome}
+    return {**record, **error, "verdict": judged.verdict}
