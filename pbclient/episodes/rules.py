@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pbclient.benchmark.package import Environment, State, environment_class, guarded
+from pbclient.benchmark.package import OEG, Environment, State, environment_class, guarded
 from pbclient.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def refuse_combinations(rules: Rules, mode: str, samples: Mapping[str, Sequence[
 
     `samples` are those of each data set that is played.
     """
-    if mode == "oeg":
+    if mode == OEG:
         _refuse_in_oeg(rules)
     if rules.cot and not rules.shots:
         raise InputError("--cot is a form of the examples: give their number with --shots N.")
@@ -140,15 +140,12 @@ def refuse_combinations(rules: Rules, mode: str, samples: Mapping[str, Sequence[
 
 
 def _refuse_in_oeg(rules: Rules) -> None:
-    flags = {
-        "--history": rules.history,
-        "--shots": rules.shots,
-        "--cot": rules.cot,
-        "--options random": rules.random_options,
-    }
-    for flag, given in flags.items():
-        if given:
-            raise InputError(f"{flag} belongs to multiple choice: --mode oeg asks once, without options.")
+    reason = "belongs to multiple choice: --mode oeg asks once, without options."
+    for flag in ("history", "shots", "cot"):
+        if getattr(rules, flag):
+            raise InputError(f"--{flag} {reason}")
+    if rules.random_options:
+        raise InputError(f"--options random {reason}")
     if rules.reference:
         # The package's parser would take the category for a suggestion.
         raise InputError(
