@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -16,6 +17,9 @@ from click.testing import CliRunner, Result
 from package_loop import ask_by_looks
 
 from pbclient.cli.app import main
+from pbclient.cli.live import ending
+from pbclient.option import GROUPS
+from pbclient.scheduler.evaluate import RunResult
 from providers.catalog import names as catalog
 from providers.loopback.server import LoopbackServer, LoopbackThread
 
@@ -305,6 +309,32 @@ def test_without_out_a_new_folder_is_made_each_time(place):
     made = sorted((place / "results").iterdir())
     assert len(made) == 2
     assert all("baseline-random" in folder.name for folder in made)
+
+
+def test_a_new_folder_is_named_after_the_conditions(place):
+    told = ["--hint", "--history", "--dataset", "ROD", "--limit", "3", "--shots", "1"]
+    assert invoke(*BASELINE, "--model", "oracle", *told).exit_code == 0
+    [folder] = (place / "results").iterdir()
+    assert re.fullmatch(r"\d{8}-\d{6}-baseline-oracle-hint-history-shots-1-[0-9a-f]{4}", folder.name)
+
+
+def test_the_help_shows_the_options_of_a_run_in_groups():
+    lines = invoke("run", "--help").stdout.splitlines()
+    titles = [line.removesuffix(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [*GROUPS.values(), "Other options"]
+
+
+@pytest.mark.parametrize(
+    "given", [["--base-url", "{}"], ["--base-url={}"], ["--judge-base-url={}"]], ids=" ".join
+)
+def test_the_command_that_continues_a_run_shows_no_password(place, given):
+    words = [word.format("http://eve:hush:p@ss@127.0.0.1:1/v1?a=b") for word in given]
+    result = RunResult(Path("run"), {"datasets": {}}, planned=1)
+    [line] = [line for line in ending(result, ["pbclient", "run", *words]) if "To continue" in line]
+    assert "hush" not in line
+    assert "eve" not in line
+    assert "http://USER:PASSWORD@127.0.0.1:1/v1?a=b" in line
+    assert line.endswith("--out run")
 
 
 def test_the_choices_that_nobody_made_are_said(place, samples, monkeypatch):

@@ -1,9 +1,10 @@
-"""One run as a person sits before it: the panel, Ctrl-C, and what to type next."""
+"""Show a run to the person who started it: the panel, Ctrl-C, and what to type next."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import signal
 import sys
@@ -19,7 +20,8 @@ from pbclient.scheduler.interrupts import ECHO, Interrupts
 from pbclient.scheduler.plan import OWED, UNJUDGED
 
 SHOWN = 3  # reasons that are worth reading at the end of a run
-
+# Who is named in a URL: up to its last @ before the path.
+_USER = re.compile(r"^((?:--[a-z-]*base-url=)?\s*[a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 
 type Work[T] = Callable[[Progress, Interrupts], Awaitable[T]]
 
@@ -68,9 +70,11 @@ def ending(result: RunResult, command: Sequence[str]) -> list[str]:
         lines.append("Interrupted; the figures above are of what was finished.")
     elif result.exit_code == 3:
         lines.append("Stopped by the budget: raise --max-cost and continue.")
-    if _owes(result):
+    # The same command asks again for what is owed; refusals and cut answers are final.
+    outcomes = result.outcomes
+    if sum(outcomes.values()) < result.planned or any(outcomes.get(outcome) for outcome in OWED):
         lines.append(f"To continue: {_continued(command, str(result.folder))}")
-    elif result.outcomes.get(UNJUDGED):
+    elif outcomes.get(UNJUDGED):
         again = ["pbclient", "judge", str(result.folder), "--only-failed"]
         lines.append(f"To ask the judge again: {shlex.join(again)}")
     return lines
@@ -86,11 +90,7 @@ def unresolved(reasons: Sequence[tuple[str, int]]) -> list[str]:
 
 
 def _continued(command: Sequence[str], folder: str) -> str:
+    """The command that continues a run; who stands in a base URL with a password is not shown."""
     named = any(word == "--out" or word.startswith("--out=") for word in command)
-    return shlex.join(command if named else [*command, "--out", folder])
-
-
-def _owes(result: RunResult) -> bool:
-    """Whether the same command would ask anything again: refusals and cut answers are final."""
-    outcomes = result.outcomes
-    return sum(outcomes.values()) < result.planned or any(outcomes.get(outcome) for outcome in OWED)
+    words = command if named else [*command, "--out", folder]
+    return shlex.join(_USER.sub(r"\1USER:PASSWORD@", word) for word in words)

@@ -1,4 +1,4 @@
-"""A language model that says whether an open-ended answer names what the benchmark accepts.
+"""Judge an open-ended answer: ask a language model whether it names what the benchmark accepts.
 
 It is asked like any model (cache, money, retries) with the package's messages, and read by the
 package's parser. An answer without a verdict is asked for once more, as another draw; after that
@@ -120,9 +120,7 @@ class Judge:
 
 def verdict_grammar(question: Question) -> str:
     """GBNF of a verdict on this question: as many zeros and ones as the benchmark's parser takes."""
-    count = next((n for n in range(1, MOST_ANSWERS) if _takes(question, n)), 1)
-    return "root ::= [01]" + ' "," [01]' * (count - 1)
-
-
-def _takes(question: Question, count: int) -> bool:
-    return read_verdict(*question.valid, ",".join("1" * count), question.dataset).parsed
+    for count in range(1, MOST_ANSWERS):
+        if read_verdict(*question.valid, ",".join("1" * count), question.dataset).parsed:
+            return "root ::= [01]" + ' "," [01]' * (count - 1)
+    return "root ::= [01]"

@@ -1,8 +1,7 @@
-"""One episode: the benchmark's own environment on one side, a player on the other.
+"""Play one episode: the benchmark's own environment on one side, a player on the other.
 
-The environment decides everything about the score; this module carries answers to it and writes
-down what it said. A failure is an outcome, never an answer: what the environment is not given,
-it cannot score. Open-ended answers are the business of `open_episode`.
+The environment decides everything about the score; this module carries answers to it and records
+what it says. A failure is an outcome, never an answer: what the environment is not given, it cannot score.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pbclient import record
-from pbclient.benchmark.package import Environment, State
+from pbclient.benchmark.package import Environment
 from pbclient.data.folder import Sample
 from pbclient.episodes.players import Player, View
 from pbclient.episodes.rules import Examples, Exchange, Rules
@@ -28,7 +27,7 @@ type Failure = tuple[str, str]
 
 @dataclass
 class Episode:
-    """One episode while it runs, and its line in the run folder at the end.
+    """One episode while it runs, and its record at the end.
 
     `examples` draws the other samples' episodes that precede the question.
     """
@@ -45,9 +44,11 @@ class Episode:
     _shown: list[Json] = field(default_factory=list)
 
     async def play(self, row: Mapping[str, Any]) -> Record:
-        """Run to its end; returns the episode line. Only cancellation and bugs of ours pass."""
+        """Run to its end; returns the record. Only cancellation and bugs of ours pass."""
         try:
-            self._show_examples()
+            for sample, exchanges in self.examples.of(self.sample) if self.examples else ():
+                self._shown.append(sample.id)
+                self._past.extend(exchanges)
             environment = self.rules.environment(self.sample, row)
             while not environment.stop:
                 failure = await self._turn(environment)
@@ -56,64 +57,37 @@ class Episode:
         except (ProviderError, PbclientError) as error:
             return self._failed(*failure_of(error))
         statistics = environment.get_statistics()
-        return self._line(
-            "resolved",
-            correct=bool(statistics["correct_prediction"]),
-            suggestions=int(statistics["num_turns"]) - 1,
+        suggestions = int(statistics["num_turns"]) - 1
+        return self._record(
+            "resolved", correct=bool(statistics["correct_prediction"]), suggestions=suggestions
         )
-
-    def _show_examples(self) -> None:
-        for sample, exchanges in self.examples.of(self.sample) if self.examples else ():
-            self._shown.append(sample.id)
-            self._past.extend(exchanges)
 
     async def _turn(self, environment: Environment) -> Failure | None:
         """One question and its answer; the outcome and the reason when the answer cannot be scored."""
-        state = self.rules.state(environment)
-        view = self._view(environment, state)
+        state, sample, past = self.rules.state(environment), self.sample, tuple(self._past)
+        turn = environment.num_turns
+        view = View(environment, state, sample.dataset, sample.id, self.repeat, turn, past)
         started = self.clock()
         response = await self.player.answer(view)
         call = record.call(response, self.books.entry(response, view.images), self.clock() - started)
-        turn = record.turn(state, call)
-        self.turns.append(turn)
+        recorded = record.turn(state, call)
+        self.turns.append(recorded)
         failure = unscorable(response)
         if failure is None:
             self.rules.evaluate(environment, self.sample, self.repeat, response.text)
-            turn["action"] = environment.action_evaluation_history[-1]
-            turn["category"] = environment.category_evaluation_history[-1]
+            recorded["action"] = environment.action_evaluation_history[-1]
+            recorded["category"] = environment.category_evaluation_history[-1]
             if self.rules.history:
                 self._past.append(Exchange(state, response.text))
         return failure
 
-    def _view(self, environment: Environment, state: State) -> View:
-        sample = self.sample
-        return View(
-            environment,
-            state,
-            sample.dataset,
-            sample.id,
-            self.repeat,
-            environment.num_turns,
-            tuple(self._past),
-        )
-
     def _failed(self, outcome: str, error: str) -> Record:
-        return self._line(outcome, suggestions=max(len(self.turns) - 1, 0), error=error)
+        return self._record(outcome, suggestions=max(len(self.turns) - 1, 0), error=error)
 
-    def _line(
-        self, outcome: str, *, correct: bool = False, suggestions: int = 0, error: str | None = None
-    ) -> Record:
-        return record.episode(
-            self.sample.dataset,
-            self.sample.id,
-            self.repeat,
-            outcome,
-            self.turns,
-            correct=correct,
-            suggestions=suggestions,
-            error=error,
-            **({"examples": self._shown} if self._shown else {}),
-        )
+    def _record(self, outcome: str, **more: Any) -> Record:
+        sample = self.sample
+        shown: dict[str, Any] = {"examples": self._shown} if self._shown else {}
+        return record.episode(sample.dataset, sample.id, self.repeat, outcome, self.turns, **more, **shown)
 
 
 def failure_of(error: ProviderError | PbclientError) -> Failure:

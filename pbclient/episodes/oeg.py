@@ -1,4 +1,4 @@
-"""One open-ended episode: the first state's question without options, an answer, a judge's verdict.
+"""Play one open-ended episode: the first state's question without options, an answer, a judge's verdict.
 
 The answer is recorded whether or not a judge is there; without a verdict it has no score. Whatever
 keeps the judge from a verdict is the outcome of the episode and leaves the answer recorded.
@@ -27,7 +27,7 @@ from providers import ProviderError
 
 @dataclass
 class OpenEpisode:
-    """One episode while it runs, and its line in the run folder at the end. `judge` None records only."""
+    """One episode while it runs, and its record at the end. `judge` None records only."""
 
     sample: Sample
     repeat: int
@@ -39,42 +39,35 @@ class OpenEpisode:
     turns: list[Record] = field(default_factory=list)
 
     async def play(self, row: Mapping[str, Any]) -> Record:
-        """Run to its end; returns the episode line. Only cancellation and bugs of ours pass."""
+        """Run to its end; returns the record. Only cancellation and bugs of ours pass."""
         try:
             environment = self.rules.environment(self.sample, row)
             state = open_state(environment, self.rules)
             valid = valid_answers(environment)
-            failure = await self._answer(environment, state)
+            view = View(environment, state, self.sample.dataset, self.sample.id, self.repeat, 0)
+            started = self.clock()
+            response = await self.player.answer(view)
+            call = record.call(response, self.books.entry(response, view.images), self.clock() - started)
+            self.turns.append({**record.turn(state, call), "options": []})
+            failure = unscorable(response)
         except (ProviderError, PbclientError) as error:
             failure = failure_of(error)
         if failure is not None:
-            return self._line(failure[0], error=failure[1])
-        question = Question(self.sample.dataset, state["prompt"], valid, str(self.turns[0]["answer"]))
-        return await self._judged(question)
-
-    async def _answer(self, environment: Environment, state: State) -> tuple[str, str] | None:
-        sample = self.sample
-        view = View(environment, state, sample.dataset, sample.id, self.repeat, 0)
-        started = self.clock()
-        response = await self.player.answer(view)
-        call = record.call(response, self.books.entry(response, view.images), self.clock() - started)
-        self.turns.append({**record.turn(state, call), "options": []})
-        return unscorable(response)
-
-    async def _judged(self, question: Question) -> Record:
+            return self._record(failure[0], error=failure[1])
         if self.judge is None:
-            return self._line("resolved", correct=None, suggestions=None, valid=list(question.valid))
-        found = await self.judge.judge(question)
-        return self._line(
-            found.outcome,
-            error=found.error,
-            correct=found.correct,
-            suggestions=found.suggestions,
-            valid=list(question.valid),
-            verdict=found.verdict,
+            return self._record("resolved", correct=None, suggestions=None, valid=list(valid))
+        question = Question(self.sample.dataset, state["prompt"], valid, response.text)
+        judged = await self.judge.judge(question)
+        return self._record(
+            judged.outcome,
+            error=judged.error,
+            correct=judged.correct,
+            suggestions=judged.suggestions,
+            valid=list(valid),
+            verdict=judged.verdict,
         )
 
-    def _line(self, outcome: str, **more: Any) -> Record:
+    def _record(self, outcome: str, **more: Any) -> Record:
         return record.episode(self.sample.dataset, self.sample.id, self.repeat, outcome, self.turns, **more)
 
 

@@ -1,4 +1,4 @@
-"""Who answers a turn: a model behind a provider, or a baseline that knows the environment.
+"""Answer a turn with a model behind a provider: states become messages, a player puts them.
 
 A player sees the environment's state and gives an answer. It drives nothing: the episode does.
 """

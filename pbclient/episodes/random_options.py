@@ -1,4 +1,4 @@
-"""`--options random`: each suggestion of a row replaced by one that belongs to another data set.
+"""Replace each suggestion of a row by one that belongs to another data set: `--options random`.
 
 The paper asks so whether models suggest what helps or merely what is offered. The package has an
 environment for such rows (`random=True`) but does not make them: that is done here, seeded.
@@ -34,11 +34,21 @@ class ForeignOptions:
         package reads as one of the data set's own actions is not foreign to it.
         """
         with open_data(data.folder) as whole:
-            own = {name: _suggestions(whole, name) for name in whole.samples}
-            words = _action_words(whole)
+            own = {name: set[str]() for name in whole.samples}
+            for name, samples in whole.samples.items():
+                for row in map(whole.row, samples):
+                    own[name].update(text for text in row["options"] if not abstention(text))
+            sample = next(samples[0] for samples in whole.samples.values())
+            # The words by which the package tells actions, the same in all of its environments.
+            words = tuple(Rules().environment(sample, whole.row(sample)).action_map)
         foreign = {name: _foreign(name, own, words) for name in data.samples}
         for name, texts in foreign.items():
-            _refuse_too_few(data, name, len(texts))
+            needed = max(_suggested(data.row(sample)) for sample in data.samples[name])
+            if len(texts) < needed:
+                raise InputError(
+                    f"--options random needs {needed} suggestions that {name} does not have, and the other "
+                    f"data sets in {data.folder} give {len(texts)}: put more data sets beside it."
+                )
         return cls(foreign, seed)
 
     @property
@@ -54,31 +64,11 @@ class ForeignOptions:
         return {**row, "options": [text if abstention(text) else next(drawn) for text in own]}
 
 
-def _suggestions(data: DataFolder, name: str) -> set[str]:
-    rows = map(data.row, data.samples[name])
-    return {text for row in rows for text in row["options"] if not abstention(text)}
-
-
 def _suggested(row: Mapping[str, Any]) -> int:
     return sum(not abstention(text) for text in row["options"])
-
-
-def _action_words(data: DataFolder) -> tuple[str, ...]:
-    """The words by which the package tells actions, the same in all of its environments."""
-    sample = next(samples[0] for samples in data.samples.values())
-    return tuple(Rules().environment(sample, data.row(sample)).action_map)
 
 
 def _foreign(name: str, own: Mapping[str, set[str]], words: tuple[str, ...]) -> tuple[str, ...]:
     acts = [word for word in words if any(word in text.lower() for text in own[name])]
     others = set().union(*(texts for other, texts in own.items() if other != name)) - own[name]
     return tuple(sorted(text for text in others if not any(word in text.lower() for word in acts)))
-
-
-def _refuse_too_few(data: DataFolder, name: str, found: int) -> None:
-    needed = max(_suggested(data.row(sample)) for sample in data.samples[name])
-    if found < needed:
-        raise InputError(
-            f"--options random needs {needed} suggestions that {name} does not have, and the other data "
-            f"sets in {data.folder} give {found}: put more data sets beside it."
-        )

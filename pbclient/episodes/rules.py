@@ -1,8 +1,7 @@
-"""Under which conditions episodes are played: the experiments of the paper, by the package's own means.
+"""Play under the conditions of the paper, by the package's own means.
 
 Hint, reference, resizing, in-context examples and random options are the environment's features;
-here it is made and stepped with them, seeded where the package draws at random. Which messages
-come of it is the business of `players`.
+here it is made and stepped with them, seeded where the package draws at random.
 """
 
 from __future__ import annotations
@@ -14,11 +13,12 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pbclient.benchmark.package import Environment, State, environment_class, guarded
+from pbclient.benchmark.package import OEG, Environment, State, environment_class, guarded
 from pbclient.errors import InputError
 
 if TYPE_CHECKING:
     from pbclient.data.folder import DataFolder, Sample
+    from providers.types import Json
 
 # Only their environments make in-context examples.
 WITH_EXAMPLES = ("ROD", "MVP-N")
@@ -49,6 +49,21 @@ class Rules:
     cot: bool = False
     random_options: bool = False
     seed: int = 0
+
+    @property
+    def recorded(self) -> dict[str, Json]:
+        """As a run folder says them, each by its flag; the seed stands beside them."""
+        names = ("hint", "reference", "history", "resize", "shots", "cot")
+        options = "random" if self.random_options else "valid"
+        return {**{name: getattr(self, name) for name in names}, "options": options}
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What differs from the benchmark's plain question, in the words of a folder's name."""
+        flags = [name for name in ("hint", "reference", "history", "resize", "cot") if getattr(self, name)]
+        shots = [f"shots-{self.shots}"] if self.shots else []
+        options = ["random-options"] if self.random_options else []
+        return (*flags, *shots, *options)
 
     @property
     def short_answer(self) -> bool:
@@ -98,7 +113,7 @@ def refuse_combinations(rules: Rules, mode: str, samples: Mapping[str, Sequence[
 
     `samples` are those of each data set that is played.
     """
-    if mode == "oeg":
+    if mode == OEG:
         _refuse_in_oeg(rules)
     if rules.cot and not rules.shots:
         raise InputError("--cot is a form of the examples: give their number with --shots N.")
@@ -110,34 +125,27 @@ def refuse_combinations(rules: Rules, mode: str, samples: Mapping[str, Sequence[
         raise InputError(
             "Examples would show that foreign suggestions help: leave --shots or --options random out."
         )
-    if rules.shots:
-        _refuse_without_examples(rules.shots, samples)
-
-
-def _refuse_without_examples(shots: int, samples: Mapping[str, Sequence[Sample]]) -> None:
-    for name, found in samples.items():
+    for name, own in samples.items() if rules.shots else ():
         if name not in WITH_EXAMPLES:
+            named = " or ".join(f"--dataset {dataset}" for dataset in WITH_EXAMPLES)
             raise InputError(
                 f"The benchmark makes examples for {' and '.join(WITH_EXAMPLES)} only, not for {name}: "
-                f"name {' or '.join(f'--dataset {each}' for each in WITH_EXAMPLES)} with --shots."
+                f"name {named} with --shots."
             )
-        if len(found) <= shots:
+        if len(own) <= rules.shots:
             raise InputError(
-                f"--shots {shots} needs as many samples of {name} besides the one that is asked about, "
-                f"and there are {len(found) - 1}: lower it."
+                f"--shots {rules.shots} needs as many samples of {name} besides the one that is asked about, "
+                f"and there are {len(own) - 1}: lower it."
             )
 
 
 def _refuse_in_oeg(rules: Rules) -> None:
-    flags = {
-        "--history": rules.history,
-        "--shots": rules.shots,
-        "--cot": rules.cot,
-        "--options random": rules.random_options,
-    }
-    for flag, given in flags.items():
-        if given:
-            raise InputError(f"{flag} belongs to multiple choice: --mode oeg asks once, without options.")
+    reason = "belongs to multiple choice: --mode oeg asks once, without options."
+    for flag in ("history", "shots", "cot"):
+        if getattr(rules, flag):
+            raise InputError(f"--{flag} {reason}")
+    if rules.random_options:
+        raise InputError(f"--options random {reason}")
     if rules.reference:
         # The package's parser would take the category for a suggestion.
         raise InputError(
@@ -157,9 +165,9 @@ class Examples:
         if not self.rules.shots:
             return []
         rng = random.Random(f"{self.rules.seed}/{asked.dataset}/{asked.id}/examples")
-        others = [each for each in self.data.samples[asked.dataset] if each.id != asked.id]
+        others = [sample for sample in self.data.samples[asked.dataset] if sample.id != asked.id]
         drawn = rng.sample(others, self.rules.shots)
-        return [(each, self.rules.example(each, self.data.row(each), asked)) for each in drawn]
+        return [(sample, self.rules.example(sample, self.data.row(sample), asked)) for sample in drawn]
 
 
 @contextmanager

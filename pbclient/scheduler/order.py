@@ -1,4 +1,4 @@
-"""In which order episodes run: a seeded permutation in which every prefix is a fair sample.
+"""Order the episodes of a run: a seeded permutation in which every prefix is a fair sample.
 
 Each data set is shuffled on its own and its samples are spread evenly over the whole run, so
 a run that money or a hand stops early has seen every data set in proportion to its size.
@@ -15,6 +15,8 @@ from pbclient.benchmark.package import MCQA
 from pbclient.config import RunConfig
 from pbclient.data.folder import DataFolder, Sample
 from pbclient.errors import InputError
+
+MOST_EPISODES = 5_000_000  # the order of a run is kept in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,44 +43,34 @@ def seeded[T](samples: Mapping[str, Sequence[T]], *, seed: int, limit: int | Non
     keeps them all and adds to them.
     """
     placed: list[tuple[float, str, T]] = []
-    for dataset, found in samples.items():
-        placed.extend(_spread(dataset, found, seed, limit))
+    for dataset, all_samples in samples.items():
+        # A string seed is hashed by random itself with sha512: stable across processes and machines.
+        rng = random.Random(f"{seed}/{dataset}")
+        shuffled = list(all_samples)
+        rng.shuffle(shuffled)
+        chosen = shuffled[:limit]
+        for number, sample in enumerate(chosen):
+            placed.append(((number + rng.random()) / len(chosen), dataset, sample))
     placed.sort(key=lambda item: item[:2])
     return Order(tuple([sample for _, _, sample in placed]), repeat)
 
 
-def _spread[T](
-    dataset: str, found: Sequence[T], seed: int, limit: int | None
-) -> Iterator[tuple[float, str, T]]:
-    # A string seed is hashed by random itself with sha512: stable across processes and machines.
-    rng = random.Random(f"{seed}/{dataset}")
-    shuffled = list(found)
-    rng.shuffle(shuffled)
-    kept = shuffled[:limit]
-    for place, sample in enumerate(kept):
-        yield (place + rng.random()) / len(kept), dataset, sample
-
-
-MOST_EPISODES = 5_000_000  # the order of a run is kept in memory
-
-
 def order_of(config: RunConfig, data: DataFolder) -> Order[Sample]:
+    """The order of a run. Raises `InputError` for more episodes than are kept in memory."""
+    samples = sum(len(own[: config.limit]) for own in data.samples.values())
+    if samples * config.repeat > MOST_EPISODES:
+        raise InputError(
+            f"--repeat {config.repeat} makes {samples * config.repeat:,} episodes; "
+            f"a run takes up to {MOST_EPISODES:,}."
+        )
     if config.mode == MCQA:
         return seeded(data.samples, seed=config.seed, limit=config.limit, repeat=config.repeat)
     chosen = {name: subset(samples, config.limit) for name, samples in data.samples.items()}
     return seeded(chosen, seed=config.seed, limit=None, repeat=config.repeat)
 
 
-def refuse_too_many_episodes(config: RunConfig, data: DataFolder) -> None:
-    samples = sum(len(found[: config.limit]) for found in data.samples.values())
-    if samples * config.repeat > MOST_EPISODES:
-        raise InputError(
-            f"--repeat {config.repeat} makes {samples * config.repeat:,} episodes; "
-            f"a run takes up to {MOST_EPISODES:,}."
-        )
-
-
 def counts_of(data: DataFolder, order: Order[Sample]) -> dict[str, int]:
+    """How many episodes each data set will have."""
     counts = dict.fromkeys(data.samples, 0)
     for sample in order.samples:
         counts[sample.dataset] += order.repeat

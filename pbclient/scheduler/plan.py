@@ -1,6 +1,6 @@
-"""What a configuration comes to: every default resolved, every input checked, nothing asked.
+"""Plan a run: resolve every default and check every input, before anything is asked.
 
-Whatever the user has to mend is found here, before a run folder is made or a byte is sent.
+Whatever the user has to mend is found before a run folder is made or a byte is sent.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from pbclient.models.model import Model, resolve
 from pbclient.money.amounts import format_dollars, picodollars_down
 from pbclient.money.books import Books
 from pbclient.progress import Say
-from pbclient.scheduler.manifest import BASELINE, manifest_of, model_name
-from pbclient.scheduler.order import Order, counts_of, order_of, refuse_too_many_episodes
+from pbclient.scheduler.manifest import BASELINE, manifest_of
+from pbclient.scheduler.order import Order, counts_of, order_of
 from providers import Provider
 
 # A later life of the run asks the model again: something outside the question went wrong.
@@ -81,7 +81,7 @@ class Plan:
     @property
     def in_phases(self) -> bool:
         """Whether both the model and its judge want this machine's memory."""
-        return all(each is not None and each.local is not None for each in (self.model, self.judge))
+        return all(model is not None and model.local is not None for model in (self.model, self.judge))
 
     def row(self, sample: Sample) -> dict[str, Any]:
         """What the environment is made of. Raises `DataError`."""
@@ -120,20 +120,22 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
     Who only looks and never asks (`asks=False`) needs no key.
     """
     policy, model = _who_answers(config, say, asks)
-    chosen = config.judge_choice
-    judge = None if chosen is None else resolve(chosen, say, asks=asks)
+    judge = resolve(config.judge_choice, say, asks=asks) if config.judge_choice else None
     rules, folder = config.rules, data_folder(config.data, say)
     keep = read_filter(config.filter)
     with open_data(folder, config.datasets or None, keep) as data:
         refuse_combinations(rules, config.mode, data.samples)
-        refuse_too_many_episodes(config, data)
-        foreign = ForeignOptions.of(data, config.seed) if rules.random_options else None
         order = order_of(config, data)
-        out = config.out or _new_folder(config.provider, model_name(config, model))
+        foreign = ForeignOptions.of(data, config.seed) if rules.random_options else None
+        out = config.out or _new_folder(config, model)
         manifest = manifest_of(config, model, judge, data, keep, foreign)
         manifest["planned"] = counts_of(data, order)
-        if any(each is not None and not each.price.is_free for each in (model, judge)):
-            say(_limit_line(config))
+        if any(asked is not None and not asked.price.is_free for asked in (model, judge)):
+            if config.max_cost is None:
+                say("Limit: none (--max-cost none): the run may cost whatever it costs.")
+            else:
+                limit = format_dollars(picodollars_down(config.max_cost))
+                say(f"Limit: {limit} for the whole run (--max-cost changes it).")
         yield Plan(config, policy, model, judge, data, order, rules, foreign, out, manifest)
 
 
@@ -150,14 +152,11 @@ def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None
     return policies[name], None
 
 
-def _limit_line(config: RunConfig) -> str:
-    if config.max_cost is None:
-        return "Limit: none (--max-cost none): the run may cost whatever it costs."
-    limit = format_dollars(picodollars_down(config.max_cost))
-    return f"Limit: {limit} for the whole run (--max-cost changes it)."
-
-
-def _new_folder(provider: str, model: str) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stamp}-{provider}-{model}")[:80]
-    return Path("results") / f"{name}-{secrets.token_hex(2)}"
+def _new_folder(config: RunConfig, model: Model | None) -> Path:
+    """A folder below ./results whose name says when it was made, who answers and under which conditions."""
+    name = model.name if model else config.model or "random"
+    parts = [datetime.now().strftime("%Y%m%d-%H%M%S"), config.provider, name]
+    conditions = [*([OEG] if config.mode == OEG else []), *config.rules.words]
+    named, under = (re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words)) for words in (parts, conditions))
+    # A long name of a model hides no condition.
+    return Path("results") / "-".join(part for part in (named[:80], under, secrets.token_hex(2)) if part)
