@@ -1,8 +1,8 @@
 """The paper's post-training reward for one answer, in the form that TRL's GRPO trainer takes.
 
 1.0 for the right category, 0.75 for a valid suggestion, 0 for anything else (De Min et al., arXiv
-2603.19466). The environment's own code judges the answer. Rewards over recorded runs are in
-`recorded_rewards`.
+2603.19466). The environment's own code judges the answer. `pbclient score --reward` is the same over a
+recorded run.
 
     from datasets import Dataset
     from PIL import Image

@@ -273,7 +273,7 @@ def test_the_differences_of_configuration_stand_above_the_table(two: list[Path])
     found = compare(two)
     assert found["differences"] == {"model": ["first", "second"], "hint": [False, True], "limit": [None, 10]}
     above, _ = plain(parts(found)).split("acc %", 1)
-    assert "  hint: first false, second true\n  limit: first default, second 10\n" in above
+    assert "  hint: first=false, second=true\n  limit: first=default, second=10\n" in above
 
 
 def test_an_option_that_is_absent_is_the_default(tmp_path: Path) -> None:
@@ -352,9 +352,9 @@ WHOLE = """\
 first   results/first (openai first): 21 episodes resolved, 2 beyond the shared
 second  results/second (openai second): 19 episodes resolved, 1 without a score
 They differ in:
-  model: first first, second second
-  hint: first false, second true
-  limit: first default, second 10
+  model: first=first, second=second
+  hint: first=false, second=true
+  limit: first=default, second=10
 Compared on the 19 episodes (of 19 samples) that all of them resolved.
 
 acc %     ROD     QD  average

@@ -1,4 +1,4 @@
-"""The longest way through an episode: no play is longer, and no call on it is dearer than its step."""
+"""The longest path through an episode: no play is longer, and no call on it is dearer than its step."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_no_way_is_dearer_under_the_conditions_of_the_paper(
 
 
 @pytest.mark.parametrize("name", [each.acronym for each in DATA_SETS])
-def test_the_longest_way_can_be_walked(samples, name):
+def test_the_longest_path_can_be_played(samples, name):
     with prepare(config(samples, datasets=(name,)), print, asks=False) as plan:
         for sample in plan.data.samples[name]:
             start = environment_class(name)(plan.data.row(sample), "")

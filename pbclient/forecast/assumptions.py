@@ -88,17 +88,16 @@ def _bounds(plan: Plan, forecaster: Forecaster, notes: Notes) -> Iterator[str]:
         "foreseen."
     )
     if not model.price.is_free:
-        each = "a token in and a token out at the lowest rates"
+        least = "a token in and a token out at the lowest rates"
         if not forecaster.floor:
-            each = "nothing, since this server may state the cost of a call itself"
-        yield f"Least: each episode is over after its first turn, for {each}."
+            least = "nothing, since this server may state the cost of a call itself"
+        yield f"Least: each episode is over after its first turn, for {least}."
     if plan.rules.history:
         yield f"History: an answer that is kept has {KEPT_ANSWER} tokens, but {_read_again(model, model)}."
     if plan.judge is not None:
         yield (
-            f"Judge: {plan.judge.title}, {_priced(plan.judge.price)}; one call an answer with "
-            f"{ASSUMED_VERDICT} tokens out, and at most two; it reads the answer, and "
-            f"{_read_again(model, plan.judge)}."
+            f"Judge: {plan.judge.title}, {_priced(plan.judge.price)}; one call an answer, at most two, of "
+            f"{ASSUMED_VERDICT} tokens out; it reads the answer, and {_read_again(model, plan.judge)}."
         )
 
 
@@ -137,10 +136,12 @@ def _turns(plan: Plan, forecaster: Forecaster) -> str:
 
 
 def _tokens(plan: Plan, forecaster: Forecaster) -> str:
-    known = {name: tokens for name in plan.counts if (tokens := forecaster.history.tokens(name))}
+    known = {name: record for name in plan.counts if (record := forecaster.history.tokens(name))}
     parts = []
     if known:
-        means = ", ".join(f"{name} {of.input:.0f} in {of.output:.0f} out" for name, of in known.items())
+        means = ", ".join(
+            f"{name} {of.mean_input:.0f} in {of.mean_output:.0f} out" for name, of in known.items()
+        )
         parts.append(f"{means}, learned from this model's usage in ./results")
     unknown = [name for name in plan.counts if name not in known]
     if unknown:

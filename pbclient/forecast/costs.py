@@ -107,7 +107,7 @@ class Forecaster:
         """Tokens of an answer, from this data set or else from the others, and whether some are thought."""
         known = self.history.tokens(dataset) or self.history.output()
         if known is not None:
-            return round(known.output), known.thinks
+            return round(known.mean_output), known.reasoning > 0
         spoken = ASSUMED_OPEN_ANSWER if self.open_ended else ASSUMED_OUTPUT
         return min(ASSUMED_THINKING if self.thinks else spoken, self.model.output_limit), self.thinks
 
@@ -127,7 +127,7 @@ class Forecaster:
 
     def _call(self, dataset: str, step: Step) -> int:
         known, (out, thinks) = self.history.tokens(dataset), self.output(dataset)
-        usage = Usage(round(known.input) if known else step.tokens, out, out if thinks else 0)
+        usage = Usage(round(known.mean_input) if known else step.tokens, out, out if thinks else 0)
         # A bound is a bound, whatever was seen elsewhere.
         return min(max(cost(self.model.price, usage, images=step.images), self.floor), step.hold)
 

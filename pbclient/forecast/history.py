@@ -27,18 +27,9 @@ RESULTS = Path("results")
 _WHO = frozenset({"provider", "model", "endpoint", "params", "datasets", "limit", "seed", "repeat"})
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """The mean of the calls that have been; `thinks` when any of the output was reasoning."""
-
-    input: float
-    output: float
-    thinks: bool
-
-
 @dataclass
 class Record:
-    """What was seen of one data set."""
+    """What was seen of one data set; tokens are of the calls that said how many they had."""
 
     turns: Counter[int] = field(default_factory=Counter)
     correct: int = 0
@@ -57,11 +48,13 @@ class Record:
         return sum(turns * count for turns, count in self.turns.items()) / self.episodes
 
     @property
-    def tokens(self) -> Tokens | None:
-        """Per call; None when no call said."""
-        if not self.calls:
-            return None
-        return Tokens(self.input / self.calls, self.output / self.calls, self.reasoning > 0)
+    def mean_input(self) -> float:
+        """Tokens a call."""
+        return self.input / self.calls
+
+    @property
+    def mean_output(self) -> float:
+        return self.output / self.calls
 
     @property
     def accuracy(self) -> float:
@@ -101,19 +94,19 @@ class History:
         """Where to look for the turns of an episode: the model's own record before the others'."""
         return self.own.get(dataset, self.others.get(dataset))
 
-    def tokens(self, dataset: str) -> Tokens | None:
-        """What a call of this model needs in this data set."""
+    def tokens(self, dataset: str) -> Record | None:
+        """What calls of this model needed in this data set, if any of them said."""
         record = self.own.get(dataset)
-        return record.tokens if record else None
+        return record if record and record.calls else None
 
-    def output(self) -> Tokens | None:
-        """What a call of this model needs in any data set."""
+    def output(self) -> Record | None:
+        """What calls of this model had as output in any data set, if any of them said."""
         pooled = Record()
         for record in self.own.values():
             pooled.calls += record.calls
             pooled.output += record.output
             pooled.reasoning += record.reasoning
-        return pooled.tokens
+        return pooled if pooled.calls else None
 
 
 def read_history(plan: Plan, results: Path = RESULTS) -> History:

@@ -44,7 +44,7 @@ def _introduction(comparison: Comparison) -> Iterator[str]:
     yield "They differ in:" if differences else "Their configurations are the same."
     for option, values in differences.items():
         pairs = zip(comparison["runs"], values, strict=True)
-        yield f"  {option}: {', '.join(f'{run["label"]} {_value(value)}' for run, value in pairs)}"
+        yield f"  {option}: {', '.join(f'{run["label"]}={_value(value)}' for run, value in pairs)}"
     if comparison["other_data"]:
         names = ", ".join(comparison["other_data"])
         yield f"The data of {names} may differ: samples are matched by their ids alone (--force)."

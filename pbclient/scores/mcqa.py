@@ -12,17 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pbclient.scores.checks import Checks, is_count
-from pbclient.scores.figures import (
-    Figure,
-    average,
-    average_span,
-    entries,
-    entry,
-    independent,
-    pair,
-    share,
-    span,
-)
+from pbclient.scores.figures import Figure, average, average_span, entries, independent, pair, share, span
 from pbclient.scores.intervals import Interval, bootstrap_mean
 from pbclient.scores.trajectory import Trajectory, trajectory_of
 from runs import Episode
@@ -62,12 +52,12 @@ class Figures:
     def entry(self) -> dict[str, Any]:
         """As in a summary."""
         return {
-            **entry("acc", self.acc),
+            **entries({"acc": self.acc}),
             "acc_bounds": pair(self.acc_bounds),
             **entries(self.rest),
             "actions": entries(self.actions),
             "by_turns": {
-                str(turns): {"n": n, **entry("acc", acc)} for turns, (n, acc) in self.by_turns.items()
+                str(turns): {"n": n, **entries({"acc": acc})} for turns, (n, acc) in self.by_turns.items()
             },
         }
 
@@ -152,12 +142,12 @@ def averaged(datasets: Mapping[str, Figures]) -> dict[str, Any]:
         acc = average(acc for _, acc in over.values())
         by_turns[str(turns)] = {
             "n": sum(n for n, _ in over.values()),
-            **entry("acc", acc),
+            **entries({"acc": acc}),
             "over": list(over),
         }
     rest = ("ps", *(name for name in _SHARES if name != "acc"))
     return {
-        **entry("acc", average(of.acc for of in figures)),
+        **entries({"acc": average(of.acc for of in figures)}),
         "acc_bounds": pair(average_span(of.acc_bounds for of in figures)),
         **entries({name: average(of.rest[name] for of in figures) for name in rest}),
         "actions": entries({name: average(of.actions[name] for of in figures) for name in _ACTIONS}),

@@ -24,7 +24,14 @@ def rescore_run(path: Path) -> Summary:
     its own turns.
     """
     folder = read_run(path)
-    ledger = totals(folder.manifest, Balance.read(folder.ledger))
+    balance = Balance.read(folder.ledger)
+    ledger = LedgerTotals(
+        settled=dollars(balance.settled),
+        held=dollars(balance.kept + balance.held),
+        limit=folder.manifest["settings"].get("max_cost"),
+        calls=balance.calls,
+        retries=balance.retries,
+    )
     summary = summarize(folder.manifest, checked_episodes(folder), ledger, judge_lines(folder.path))
     replace_file(folder.summary, [dump(summary)])
     return summary
@@ -43,17 +50,6 @@ def read_run(path: Path) -> RunFolder:
     else:
         return folder
     raise InputError(f"{path / 'run.json'} is damaged ({why}): put it back from a copy.")
-
-
-def totals(manifest: Mapping[str, Any], balance: Balance) -> LedgerTotals:
-    """A run's money and calls over all its lives, in dollars."""
-    return LedgerTotals(
-        settled=dollars(balance.settled),
-        held=dollars(balance.kept + balance.held),
-        limit=manifest["settings"].get("max_cost"),
-        calls=balance.calls,
-        retries=balance.retries,
-    )
 
 
 def checked_episodes(folder: RunFolder) -> Iterator[Episode]:
