@@ -100,9 +100,14 @@ def open_data(folder: Path, datasets: Sequence[str] | None = None, keep: Filter 
         source = hashlib.sha256()
         samples[acronym] = tuple(_samples(path, acronym, keep, digest.update, source.update))
         sources[acronym] = source.hexdigest()
-        ids = keep.ids(acronym)
-        if keep.listed and ids is not None:
-            _refuse_absent(path, keep, ids, samples[acronym])
+        ids = keep.ids(acronym) if keep.listed else None
+        absent = sorted((ids or frozenset()) - {int(sample.id) for sample in samples[acronym]})
+        if ids and absent:
+            # A run on fewer samples than the user listed would not be the run that was asked for.
+            raise DataError(
+                f"{path} lacks {len(absent)} of the {len(ids)} samples that {keep.name} keeps "
+                f"(ids {shortly(absent)[1:-1]}): the list was made from other data."
+            )
     return DataFolder(folder, samples, digest.hexdigest(), sources, FrameStore(folder))
 
 
@@ -186,16 +191,6 @@ def _samples(path: Path, acronym: str, keep: Filter, feed: Feed, feed_all: Feed)
         yield Sample(acronym, str(row_id), offset, len(line), _mark(line))
     if not lines and not keep.listed:
         raise DataError(f"{path} holds no sample that the benchmark keeps: download it again.")
-
-
-def _refuse_absent(path: Path, keep: Filter, ids: frozenset[int], samples: Sequence[Sample]) -> None:
-    """A run on fewer samples than the user listed would not be the run that was asked for."""
-    absent = sorted(ids - {int(sample.id) for sample in samples})
-    if absent:
-        raise DataError(
-            f"{path} lacks {len(absent)} of the {len(ids)} samples that {keep.name} keeps "
-            f"(ids {shortly(absent)[1:-1]}): the list was made from other data."
-        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
