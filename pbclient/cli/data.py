@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,7 @@ from pbclient.cli.options import FOLDER, TEXT
 from pbclient.report.terminal import show
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 _DATASETS = click.option(
     "--dataset", "datasets", multiple=True, help="ROD, VSOD, MVP-N, IN-C, QD, CIT or COCO; repeatable."
@@ -37,12 +36,14 @@ def download(folder: Path | None, datasets: tuple[str, ...], revision: str | Non
     Goes on with the files that an earlier download lacks; one that had come in part is fetched again.
     HF_ENDPOINT and HF_TOKEN are heeded.
     """
+    from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+
     from pbclient.data.download import Download
     from pbclient.data.home import default_folder
 
     target = folder or default_folder()
     try:
-        with _watch() as watch:
+        with _bars(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as watch:
             record = Download(target, datasets, revision).run(watch)
     except KeyboardInterrupt:
         click.echo("Stopped: the same command goes on from here.", err=True)
@@ -61,12 +62,14 @@ def check(folder: Path | None, datasets: tuple[str, ...], decode: bool, as_json:
     """Hold DIR, by default your data folder, against what is published; exit code 4 if it is not sound."""
     import json
 
+    from rich.progress import MofNCompleteColumn
+
     from pbclient.data.check import check as checked
     from pbclient.data.home import default_folder
     from pbclient.report.data import parts
 
-    with _counting() as tell:
-        report = checked(folder or default_folder(), datasets, decode=decode, tell=tell)
+    with _bars(MofNCompleteColumn()) as watch:
+        report = checked(folder or default_folder(), datasets, decode=decode, tell=watch.progress)
     show(*[json.dumps(report.to_json(), indent=2)] if as_json else parts(report))
     sys.exit(4 if report.problems else 0)
 
@@ -81,72 +84,32 @@ def sample(folder: Path) -> None:
     click.echo(f"Built-in samples: {folder}")
 
 
-class _Lines:
-    """A line for each file."""
-
-    def say(self, sentence: str) -> None:
-        click.echo(sentence, err=True)
-
-    def progress(self, name: str, have: int, size: int) -> None:
-        """Nothing: a line for each file is enough."""
-
-
 class _Bars:
-    """A line for each file that is there, and a bar for the one that is coming."""
+    """Lines for what is done, and on a terminal a bar for what is going on; both on stderr."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._coming: tuple[str, TaskID] | None = None
+        self._tasks: dict[str, TaskID] = {}
 
     def say(self, sentence: str) -> None:
-        self._bars.console.print(sentence, markup=False, highlight=False, emoji=False)
+        self._bars.console.print(sentence, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def progress(self, name: str, have: int, size: int) -> None:
-        if self._coming is None or self._coming[0] != name:
-            if self._coming is not None:
-                self._bars.remove_task(self._coming[1])
-            self._coming = name, self._bars.add_task(name, total=size, completed=have)
-        self._bars.update(self._coming[1], completed=have)
+        if name not in self._tasks:
+            for task in self._tasks.values():
+                self._bars.update(task, visible=False)
+            self._tasks[name] = self._bars.add_task(name, total=size)
+        self._bars.update(self._tasks[name], completed=have)
 
 
 @contextmanager
-def _watch() -> Iterator[_Lines | _Bars]:
-    """Bars on a terminal, lines elsewhere; either on stderr."""
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
+def _bars(*columns: ProgressColumn) -> Iterator[_Bars]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn
 
     name = TextColumn("{task.description}", markup=False)
-    columns = (name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(
+        name, BarColumn(), *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
         yield _Bars(bars)
-
-
-@contextmanager
-def _counting() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar a data set on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(f"Frames of {name}", total=total)
-            bars.update(tasks[name], completed=done)
-
-        yield tell

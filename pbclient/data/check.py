@@ -1,7 +1,7 @@
 """`pbclient data check`: whether a data folder holds what is published, and every frame that can be shown.
 
-Rows are counted against the installed filter and the published totals, frames against the rows. What
-makes a row or a frame unusable is decided where a run decides it (`dataset`, `frames`, `pictures`).
+Rows are counted against the installed filter and the published totals, frames against the rows. A row or
+a frame is unusable when a run could not use it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ _AT_ONCE = 32
 
 # Frames looked at, of so many, in this data set.
 type Tell = Callable[[str, int, int], None]
-type Failed = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Found:
+class Counts:
     """One data set: rows in its file, how many of them the benchmark drops by a field, samples kept, and
     frames that these can show. `published` is how many samples the installed filter keeps."""
 
@@ -46,11 +45,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found. The folder is sound when there are no problems; `samples`: it is the built-in ones."""
+    """The result of a check: the folder is sound when there are no problems. `samples`: the built-in ones."""
 
     folder: Path
     samples: bool
-    datasets: tuple[Found, ...]
+    datasets: tuple[Counts, ...]
     problems: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -65,21 +64,19 @@ def check(
 
     With `decode` every picture is read whole. Raises `DataError` when this is no data folder at all.
     """
-    if not any((folder / each.file_name).exists() for each in DATA_SETS):
+    if not any((folder / dataset.file_name).exists() for dataset in DATA_SETS):
         open_data(folder)
+    record = recorded(folder)
+    named = {data_set(name) for name in datasets or (record.datasets if record else ())}
+    counts: list[Counts] = []
     with FrameStore(folder) as frames:
         checker = _Checker(folder, frames, decode, tell or (lambda *_: None))
-        found = tuple(filter(None, map(checker.dataset, _expected(folder, datasets))))
+        for dataset in DATA_SETS:
+            if not named or dataset in named:
+                counts += checker.dataset(dataset)
     if not (checker.samples or checker.lacking):
-        checker.problems += wrong_totals(found)
-    return Report(folder, checker.samples, found, tuple(checker.problems))
-
-
-def _expected(folder: Path, datasets: Sequence[str]) -> list[DataSet]:
-    record = recorded(folder)
-    names = datasets or (record.datasets if record else ())
-    named = {data_set(name) for name in names}
-    return [each for each in DATA_SETS if not named or each in named]
+        checker.problems += wrong_totals(counts)
+    return Report(folder, checker.samples, tuple(counts), tuple(checker.problems))
 
 
 @dataclass
@@ -94,56 +91,54 @@ class _Checker:
     lacking: bool = False
     problems: list[str] = field(default_factory=list)
 
-    def dataset(self, each: DataSet) -> Found | None:
-        """Rows, then frames; None when the rows cannot be used."""
+    def dataset(self, dataset: DataSet) -> list[Counts]:
+        """Rows, then frames; nothing when the rows cannot be used."""
         try:
-            data = open_data(self.folder, [each.acronym])
+            data = open_data(self.folder, [dataset.acronym])
         except DataError as error:
-            self.problems.append(f"{each.acronym}: {error}")
-            return None
+            self.problems.append(f"{dataset.acronym}: {error}")
+            return []
         with data:
-            rows, dropped = self._rows(each, data)
-            paths = self._paths(each, data)
-        unusable = self._frames(each, paths)
-        kept = len(data.samples[each.acronym])
-        published = len(kept_ids(each.acronym))
-        return Found(each.acronym, rows, dropped, kept, published, len(paths), unusable)
+            rows, dropped = self._rows(dataset, data)
+            paths = self._paths(dataset, data)
+        unusable = self._frames(dataset, paths)
+        kept = len(data.samples[dataset.acronym])
+        published = len(kept_ids(dataset.acronym))
+        return [Counts(dataset.acronym, rows, dropped, kept, published, len(paths), unusable)]
 
-    def _rows(self, each: DataSet, data: DataFolder) -> tuple[int, int]:
+    def _rows(self, dataset: DataSet, data: DataFolder) -> tuple[int, int]:
         """Rows in all and rows dropped by a field; those that are missing are problems."""
-        path = self.folder / each.file_name
-        with path.open("rb") as file:
-            read = [json.loads(line) for line in file if line.strip()]
-        dropped = sum(map(skip_row, read))
-        kept = kept_ids(each.acronym)
-        missing = sorted(kept.difference(row["id"] for row in read if isinstance(row.get("id"), int)))
-        if missing and not self._builtin(each, data):
-            self.lacking = True
-            self.problems.append(
-                f"{each.acronym}: {path.name} lacks {len(missing):,} of the {len(kept):,} samples that the "
-                f"benchmark keeps (ids {_some(missing)}): download it again."
-            )
-        return len(read), dropped
-
-    def _builtin(self, each: DataSet, data: DataFolder) -> bool:
-        """Whether these are the rows of the built-in samples."""
         from pbclient.data.samples import builtin_folder
 
-        with open_data(builtin_folder(), [each.acronym]) as builtin:
-            self.samples = self.samples or builtin.digest == data.digest
-            return builtin.digest == data.digest
+        path = self.folder / dataset.file_name
+        with path.open("rb") as file:
+            rows = [json.loads(line) for line in file if line.strip()]
+        kept = kept_ids(dataset.acronym)
+        missing = sorted(kept.difference(row["id"] for row in rows if isinstance(row.get("id"), int)))
+        if missing:
+            with open_data(builtin_folder(), [dataset.acronym]) as builtin:
+                are_samples = builtin.digest == data.digest
+            if are_samples:
+                self.samples = True
+            else:
+                self.lacking = True
+                self.problems.append(
+                    f"{dataset.acronym}: {path.name} lacks {len(missing):,} of the {len(kept):,} samples "
+                    f"that the benchmark keeps (ids {_some(missing)}): download it again."
+                )
+        return len(rows), sum(map(skip_row, rows))
 
-    def _paths(self, each: DataSet, data: DataFolder) -> list[str]:
+    def _paths(self, dataset: DataSet, data: DataFolder) -> list[str]:
         """The frames that the kept samples can show, in order."""
         paths: set[str] = set()
         failed: dict[str, EnvironmentFailed] = {}
         short: list[str] = []
-        for sample in data.samples[each.acronym]:
+        for sample in data.samples[dataset.acronym]:
             row = data.row(sample)
-            if each.acronym == "ROD" and row["num_images"] != ROD_FRAMES_EACH:
+            if dataset.acronym == "ROD" and row["num_images"] != ROD_FRAMES_EACH:
                 short.append(sample.id)
             try:
-                paths |= reachable_frames(each.acronym, row)
+                paths |= reachable_frames(dataset.acronym, row)
             except EnvironmentFailed as error:
                 failed[sample.id] = error
         if short:
@@ -152,63 +147,64 @@ class _Checker:
             )
         if failed:
             names, first = _some(list(failed)), next(iter(failed.values()))
-            self.problems.append(f"{each.acronym}: samples cannot be played ({names}). {first}")
+            self.problems.append(f"{dataset.acronym}: samples cannot be played ({names}). {first}")
         return sorted(paths)
 
-    def _frames(self, each: DataSet, paths: Sequence[str]) -> tuple[str, ...]:
+    def _frames(self, dataset: DataSet, paths: Sequence[str]) -> tuple[str, ...]:
         """The frames that cannot be shown."""
-        looked = self._decoded(paths) if self.decode else map(self._looked_at, paths)
-        failed: list[Failed] = []
-        for number, failure in enumerate(looked, 1):
-            failed += [failure] if failure else []
-            self.tell(each.acronym, number, len(paths))
-        names = [path for path, _ in failed]
+        failed: dict[str, Exception] = {}
+        errors = self._decoded(paths) if self.decode else map(self._looked_at, paths)
+        for number, (path, error) in enumerate(zip(paths, errors, strict=True), 1):
+            if error is not None:
+                failed[path] = error
+            self.tell(dataset.acronym, number, len(paths))
         if failed:
+            first = next(iter(failed.values()))
             self.problems.append(
-                f"{each.acronym}: {len(names):,} of {len(paths):,} frames cannot be shown "
-                f"({_some(names)}). {failed[0][1]}"
+                f"{dataset.acronym}: {len(failed):,} of {len(paths):,} frames cannot be shown "
+                f"({_some(list(failed))}). {first}"
             )
-        return tuple(names)
+        return tuple(failed)
 
-    def _looked_at(self, path: str) -> Failed | None:
+    def _looked_at(self, path: str) -> Exception | None:
         """Whether a frame is there as a file, or begins where its archive says."""
         try:
             self.frames.head(path, 1)
         except (FrameError, DataError) as error:
-            return path, str(error)
+            return error
         return None
 
-    def _decoded(self, paths: Sequence[str]) -> Iterator[Failed | None]:
+    def _decoded(self, paths: Sequence[str]) -> Iterator[Exception | None]:
         """The same of pictures read as a run reads them, every pixel of them."""
         from pbclient.images.pictures import Pictures
 
-        async def one(pictures: Pictures, path: str) -> Failed | None:
+        async def decode(pictures: Pictures, path: str) -> Exception | None:
             try:
                 await (await pictures.open(path, lambda image: image)).encode()
             except (FrameError, DataError) as error:
-                return path, str(error)
+                return error
             return None
 
-        async def some(pictures: Pictures, batch: Iterable[str]) -> list[Failed | None]:
-            return await asyncio.gather(*(one(pictures, path) for path in batch))
+        async def decode_all(pictures: Pictures, batch: Iterable[str]) -> list[Exception | None]:
+            return await asyncio.gather(*(decode(pictures, path) for path in batch))
 
         with Pictures(self.frames, kept_bytes=0) as pictures, asyncio.Runner() as runner:
             for batch in batched(paths, _AT_ONCE):
-                yield from runner.run(some(pictures, batch))
+                yield from runner.run(decode_all(pictures, batch))
 
 
-def wrong_totals(found: Sequence[Found]) -> Iterator[str]:
+def wrong_totals(counts: Sequence[Counts]) -> Iterator[str]:
     """What differs from the published totals; these are known over all data sets and for ROD only."""
-    for each in found:
-        if each.dataset == "ROD" and each.rows != ROD_SAMPLES:
-            yield f"ROD: {each.rows:,} rows, and {ROD_SAMPLES} samples are published."
-    if len(found) < len(DATA_SETS):
+    for count in counts:
+        if count.dataset == "ROD" and count.rows != ROD_SAMPLES:
+            yield f"ROD: {count.rows:,} rows, and {ROD_SAMPLES} samples are published."
+    if len(counts) < len(DATA_SETS):
         return
-    rows, dropped = (sum(each.rows for each in found), sum(each.dropped for each in found))
+    rows, dropped = (sum(count.rows for count in counts), sum(count.dropped for count in counts))
     # The source does not say whether it counts those that are dropped by a field.
     if SAMPLES_BEFORE_FILTER not in (rows, rows - dropped):
         yield f"All: {rows:,} rows, and {SAMPLES_BEFORE_FILTER:,} samples are published."
-    kept = sum(each.kept for each in found)
+    kept = sum(count.kept for count in counts)
     if kept != SAMPLES_KEPT:
         yield f"All: {kept:,} samples kept, and {SAMPLES_KEPT:,} are published."
 

@@ -3,14 +3,13 @@
 A filter goes by ids alone. Rows that the package drops whatever their id (`benchmark.SKIPPED`) are
 in none: with them left out, the first version of the paper had 63 samples of VSOD before its filter
 (every VSOD share in its Table 1 is a multiple of 1/63, not of the 42 that the filter keeps).
-How such a list is made is the business of `filtering`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as shortly
@@ -52,20 +51,20 @@ def read_filter(text: str) -> Filter:
     for known in (OFFICIAL, NONE):
         if text == known.name:
             return known
-    ids = _checked(text, _parsed(text))
+    ids = _ids(text, _content(text))
     return Filter(text, digest(ids), lambda acronym: ids.get(acronym, frozenset()), listed=True)
 
 
-def digest(ids: Mapping[str, Iterable[int]]) -> str:
+def digest(ids: Mapping[str, Collection[int]]) -> str:
     """What a list of ids is known by, whatever its order and wherever it lies."""
-    listed = {each.acronym: sorted(ids.get(each.acronym, ())) for each in DATA_SETS}
-    text = json.dumps({name: numbers for name, numbers in listed.items() if numbers})
+    acronyms = [dataset.acronym for dataset in DATA_SETS if ids.get(dataset.acronym)]
+    text = json.dumps({acronym: sorted(ids[acronym]) for acronym in acronyms})
     return f"sha256:{hashlib.sha256(text.encode('ascii')).hexdigest()}"
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _content(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(Path(text).read_bytes().decode("utf-8"))
+        content = json.loads(Path(text).read_bytes().decode("utf-8"))
     except FileNotFoundError:
         raise InputError(
             f"There is no filter {text!r}: --filter takes none, official or a file that "
@@ -75,27 +74,27 @@ def _parsed(text: str) -> dict[str, Any]:
         raise InputError(f"{text} cannot be read: {error.strerror or error}.") from None
     except (ValueError, RecursionError):
         raise _no_list(text, "it is not JSON") from None
-    if not isinstance(found, dict) or not isinstance(found.get("ids"), dict):
+    if not isinstance(content, dict) or not isinstance(content.get("ids"), dict):
         raise _no_list(text, 'it has no "ids"')
-    schema = found.get(FORMAT, SCHEMA)
+    schema = content.get(FORMAT, SCHEMA)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise InputError(f"{text} is of a later format ({shortly(schema)}): update pbclient.")
-    return found
+    return content
 
 
-def _checked(text: str, found: Mapping[str, Any]) -> Ids:
-    known = [each.acronym for each in DATA_SETS]
-    for name, numbers in found["ids"].items():
+def _ids(text: str, content: Mapping[str, Any]) -> Ids:
+    known = [dataset.acronym for dataset in DATA_SETS]
+    for name, numbers in content["ids"].items():
         if name not in known:
             raise _no_list(text, f"there is no data set {name!r}; there are {', '.join(known)}")
-        if not isinstance(numbers, list) or not all(type(each) is int for each in numbers):
+        if not isinstance(numbers, list) or not {int}.issuperset(map(type, numbers)):
             raise _no_list(text, f"the ids of {name} must be a list of whole numbers")
         if len(set(numbers)) < len(numbers):
             raise _no_list(text, f"an id of {name} is listed twice")
-    ids = {name: frozenset(numbers) for name, numbers in found["ids"].items() if numbers}
+    ids = {name: frozenset(numbers) for name, numbers in content["ids"].items() if numbers}
     if not ids:
         raise _no_list(text, "it keeps no sample")
-    if found.get("digest", digest(ids)) != digest(ids):
+    if content.get("digest", digest(ids)) != digest(ids):
         raise InputError(
             f"{text} was changed after it was written (its digest is another): write it again, "
             'or delete its "digest" if the change is meant.'

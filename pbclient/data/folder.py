@@ -1,8 +1,7 @@
 """The data folder in its published layout: which samples a filter keeps, and their rows.
 
 Rows are untrusted and many: each is checked once when the folder is opened, only its place in
-its file is kept, and it is read again when its episode starts. Frames are
-`pbclient/images/frames.py`'s business; what a row means is the environment's.
+its file is kept, and it is read again when its episode starts.
 """
 
 from __future__ import annotations
@@ -63,15 +62,16 @@ class DataFolder:
 
     def row(self, sample: Sample) -> dict[str, Any]:
         """The row of a sample, read again. Raises `DataError` when the file has changed."""
+        path = self.folder / data_set(sample.dataset).file_name
         try:
-            line = os.pread(self._descriptor(sample.dataset), sample.length, sample.offset)
+            if sample.dataset not in self._opened:
+                self._opened[sample.dataset] = os.open(path, os.O_RDONLY)
+            line = os.pread(self._opened[sample.dataset], sample.length, sample.offset)
         except OSError as error:
-            raise _unreadable(self._path(sample.dataset), error) from error
+            raise _unreadable(path, error) from error
         if _mark(line) != sample.mark:
             os.close(self._opened.pop(sample.dataset))  # who asks again is to see what is there by then
-            raise DataError(
-                f"{self._path(sample.dataset)} has changed since the run began: start the run again."
-            )
+            raise DataError(f"{path} has changed since the run began: start the run again.")
         return rows.read(line)
 
     def close(self) -> None:
@@ -79,14 +79,6 @@ class DataFolder:
         while self._opened:
             os.close(self._opened.popitem()[1])
         self.frames.close()
-
-    def _path(self, dataset: str) -> Path:
-        return self.folder / data_set(dataset).file_name
-
-    def _descriptor(self, dataset: str) -> int:
-        if dataset not in self._opened:
-            self._opened[dataset] = os.open(self._path(dataset), os.O_RDONLY)
-        return self._opened[dataset]
 
     def __enter__(self) -> Self:
         return self
@@ -100,58 +92,60 @@ def open_data(folder: Path, datasets: Sequence[str] | None = None, keep: Filter 
 
     Raises `DataError` for what cannot be used, a sample that a user's list keeps and the data lack among it.
     """
-    named = {data_set(name) for name in datasets or ()}
     digest = hashlib.sha256()
     samples: dict[str, tuple[Sample, ...]] = {}
     sources: dict[str, str] = {}
-    for each in _chosen(folder, named, keep):
+    for dataset in _chosen(folder, {data_set(name) for name in datasets or ()}, keep):
+        acronym, path = dataset.acronym, folder / dataset.file_name
         source = hashlib.sha256()
-        found = tuple(_kept(folder / each.file_name, each.acronym, keep, digest.update, source.update))
-        _refuse_absent(folder / each.file_name, each.acronym, keep, found)
-        samples[each.acronym], sources[each.acronym] = found, source.hexdigest()
+        samples[acronym] = tuple(_samples(path, acronym, keep, digest.update, source.update))
+        sources[acronym] = source.hexdigest()
+        ids = keep.ids(acronym) if keep.listed else None
+        absent = sorted((ids or frozenset()) - {int(sample.id) for sample in samples[acronym]})
+        if ids and absent:
+            # A run on fewer samples than the user listed would not be the run that was asked for.
+            raise DataError(
+                f"{path} lacks {len(absent)} of the {len(ids)} samples that {keep.name} keeps "
+                f"(ids {shortly(absent)[1:-1]}): the list was made from other data."
+            )
     return DataFolder(folder, samples, digest.hexdigest(), sources, FrameStore(folder))
 
 
 def _chosen(folder: Path, named: set[DataSet], keep: Filter) -> list[DataSet]:
-    """The data sets to open, in table order."""
+    """The data sets to open, in table order: those named, or all of which the filter keeps anything."""
     try:
         present = _present(folder)
         if not present:
             raise DataError(_nothing_here(folder))
     except OSError as error:
         raise _unreadable(folder, error) from error
-    missing = [each for each in DATA_SETS if each in named and each not in present]
-    if missing:
-        raise DataError(
-            f"{folder} holds no {missing[0].file_name}, which --dataset {missing[0].acronym} needs: "
-            f"download it, or choose from what is there ({', '.join(each.acronym for each in present)})."
-        )
-    unread = [each for each in DATA_SETS if each not in present and keep.listed and keep.ids(each.acronym)]
-    if unread and not named:
-        raise DataError(
-            f"{folder} holds no {unread[0].file_name}, of which {keep.name} keeps samples: download it, "
-            "or choose data sets with --dataset."
-        )
-    return _with_samples([each for each in present if not named or each in named], named, keep)
-
-
-def _with_samples(chosen: list[DataSet], named: set[DataSet], keep: Filter) -> list[DataSet]:
-    """Those that the filter keeps anything of; one that the user named has to be among them."""
-    empty = [each for each in chosen if keep.ids(each.acronym) == frozenset()]
+    missing = [dataset for dataset in DATA_SETS if dataset not in present]
+    for dataset in missing:
+        if dataset in named:
+            there = ", ".join(other.acronym for other in present)
+            raise DataError(
+                f"{folder} holds no {dataset.file_name}, which --dataset {dataset.acronym} needs: "
+                f"download it, or choose from what is there ({there})."
+            )
+        if not named and keep.listed and keep.ids(dataset.acronym):
+            raise DataError(
+                f"{folder} holds no {dataset.file_name}, of which {keep.name} keeps samples: download it, "
+                "or choose data sets with --dataset."
+            )
+    chosen = [dataset for dataset in present if not named or dataset in named]
+    empty = [dataset for dataset in chosen if keep.ids(dataset.acronym) == frozenset()]
     if empty and (named or len(empty) == len(chosen)):
-        names = ", ".join(each.acronym for each in empty)
+        names = ", ".join(dataset.acronym for dataset in empty)
         raise DataError(f"{keep.name} keeps no sample of {names}: choose other data sets, or another filter.")
-    return [each for each in chosen if each not in empty]
+    return [dataset for dataset in chosen if dataset not in empty]
 
 
 def _present(folder: Path) -> list[DataSet]:
-    return [each for each in DATA_SETS if _is_there(folder / each.file_name)]
-
-
-def _is_there(path: Path) -> bool:
-    if path.is_symlink() and not path.exists():
-        raise DataError(f"{path} is a link to a file that is not there: download it again.")
-    return path.is_file()
+    for dataset in DATA_SETS:
+        path = folder / dataset.file_name
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path} is a link to a file that is not there: download it again.")
+    return [dataset for dataset in DATA_SETS if (folder / dataset.file_name).is_file()]
 
 
 def _nothing_here(folder: Path) -> str:
@@ -169,11 +163,11 @@ def _nothing_here(folder: Path) -> str:
     above = folder.resolve().parent
     if _present(above):
         return f"{folder} is one level too low: give {above}, {wanted}."
-    names = ", ".join(each.file_name for each in DATA_SETS)
+    names = ", ".join(dataset.file_name for dataset in DATA_SETS)
     return f"{folder} holds none of the data files ({names}): give {wanted}."
 
 
-def _kept(path: Path, acronym: str, keep: Filter, feed: Feed, feed_all: Feed) -> Iterator[Sample]:
+def _samples(path: Path, acronym: str, keep: Filter, feed: Feed, feed_all: Feed) -> Iterator[Sample]:
     """The samples of one file that are kept; what they hold is fed to one digest, every row to the other."""
     ids = keep.ids(acronym)
     lines: dict[int, int] = {}
@@ -184,32 +178,19 @@ def _kept(path: Path, acronym: str, keep: Filter, feed: Feed, feed_all: Feed) ->
             row = rows.read(line)
             if skip_row(row):
                 continue
-            found = sample_id(row)
-            if ids is not None and found not in ids:
+            row_id = sample_id(row)
+            if ids is not None and row_id not in ids:
                 continue
             check_row(acronym, row)
             feed(rows.spelled(row) + b"\n")
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}.") from None
-        first = lines.setdefault(found, number)
+        first = lines.setdefault(row_id, number)
         if first != number:
-            raise DataError(f"{path}: lines {first} and {number} have the same id {found}: remove one.")
-        yield Sample(acronym, str(found), offset, len(line), _mark(line))
+            raise DataError(f"{path}: lines {first} and {number} have the same id {row_id}: remove one.")
+        yield Sample(acronym, str(row_id), offset, len(line), _mark(line))
     if not lines and not keep.listed:
         raise DataError(f"{path} holds no sample that the benchmark keeps: download it again.")
-
-
-def _refuse_absent(path: Path, acronym: str, keep: Filter, found: tuple[Sample, ...]) -> None:
-    """A run on fewer samples than the user listed would not be the run that was asked for."""
-    ids = keep.ids(acronym)
-    if not keep.listed or ids is None:
-        return
-    absent = sorted(ids - {int(sample.id) for sample in found})
-    if absent:
-        raise DataError(
-            f"{path} lacks {len(absent)} of the {len(ids)} samples that {keep.name} keeps "
-            f"(ids {shortly(absent)[1:-1]}): the list was made from other data."
-        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:

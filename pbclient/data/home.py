@@ -1,7 +1,7 @@
 """The folder that the published data is downloaded to, and the record that says it is whole.
 
 The record (`download.json`) is written last, so that a folder which is being filled, or whose filling
-was interrupted, is never taken for the data. How files get here is `pbclient/data/download.py`'s business.
+was interrupted, is never taken for the data.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ class Record:
         return {"schema": SCHEMA, "repository": REPOSITORY, **asdict(self)}
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Self:
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The record as it was written. Raises whatever comes of reading anything else."""
-        if said["schema"] != SCHEMA:
+        if record["schema"] != SCHEMA:
             raise ValueError("written by another version")
-        files = {name: Installed(**each) for name, each in said["files"].items()}
+        files = {name: Installed(**file) for name, file in record["files"].items()}
         if any(Path(name).name != name for name in files):
             # Files of a record are replaced and deleted.
             raise ValueError("names that lead elsewhere")
-        datasets = tuple(data_set(name).acronym for name in said["datasets"])
-        return cls(said["commit"], datasets, said["complete"] is True, files)
+        datasets = tuple(data_set(name).acronym for name in record["datasets"])
+        return cls(record["commit"], datasets, record["complete"] is True, files)
 
 
 def default_folder() -> Path:

@@ -9,7 +9,7 @@ from pbclient.report.terminal import Grid, Part
 def parts(report: Report) -> list[Part]:
     """The counts of each data set, and what is wrong."""
     counts = {
-        found.dataset: [found.rows, found.kept, found.published, found.frames] for found in report.datasets
+        count.dataset: [count.rows, count.kept, count.published, count.frames] for count in report.datasets
     }
     several = len(counts) > 1
     if several:
