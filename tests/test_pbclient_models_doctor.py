@@ -22,6 +22,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from loopback_faults import Fault, LoopbackServer, LoopbackThread
 
 from pbclient.cli.app import main
 from pbclient.errors import InputError
@@ -31,7 +32,6 @@ from pbclient.models.findings import to_json
 from pbclient.models.trials import AT_ONCE, MAX_TOKENS, Picture, first_difference
 from providers import ConnectionFailed
 from providers.llama.engine import LlamaCpp
-from providers.loopback.server import Fault, LoopbackServer, LoopbackThread
 from providers.types import Usage
 
 KEY = "sk-fake-5f0c7a91e2d34b68"

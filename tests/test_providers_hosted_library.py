@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from loopback_faults import LoopbackServer
 
 from providers.hosted.library import Clients, _reach_directly, load, unlogged
-from providers.loopback.server import LoopbackServer
 
 ROOT = str(Path(__file__).parents[1])
 
 PROGRAM = """
 import asyncio, gc, logging, os, sys
 from contextlib import suppress
-sys.path.insert(0, {root!r})
+sys.path[:0] = [{root!r}, {root!r} + '/tests']
+from loopback_faults import Fault, LoopbackServer
 from providers import EncodedImage, Hosted, Message, ProviderError, Request
-from providers.loopback.server import Fault, LoopbackServer
 
 class Picture:
     identity = {{}}
@@ -89,9 +89,9 @@ def test_calls_and_faults_leave_no_trace(tmp_path: Path) -> None:
 
 FIRST_CALLS = """
 import asyncio, os, sys, threading, time, urllib.request
-sys.path.insert(0, {root!r})
+sys.path[:0] = [{root!r}, {root!r} + '/tests']
+from loopback_faults import LoopbackServer
 from providers import Hosted, Message, Request
-from providers.loopback.server import LoopbackServer
 import providers.hosted.library as quiet
 
 class Slow:

@@ -21,8 +21,7 @@ from pbclient.models.listing import BASELINES
 from pbclient.progress import Say
 from pbclient.report.summary import plain
 from pbclient.scheduler.evaluate import RunResult, evaluate
-from providers.loopback.server import LoopbackServer
-from providers.loopback.shapes import Ask
+from providers.loopback.server import Ask, LoopbackServer
 
 NEXT = """What next, with a real model:
   export OPENAI_API_KEY=...
