@@ -129,10 +129,13 @@ def _print_rewards(folder: Path, as_json: bool) -> None:
 @main.command()
 def providers() -> None:
     """What can be named after --provider, and what each needs."""
-    from pbclient.models.listing import provider_lines
+    from pbclient.models.listing import HEAD, OTHERS, provider_rows
 
-    for line in provider_lines():
-        click.echo(line)
+    rows = [HEAD, *provider_rows()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
+    click.echo(f"\n{OTHERS}")
 
 
 def _print_ending(result: RunResult) -> None:
