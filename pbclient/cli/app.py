@@ -76,7 +76,7 @@ def demo() -> None:
 @run_options
 @click.option("--release-holds", is_flag=True, help="Free the holds of calls whose end is unknown.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--debug", is_flag=True, help="Say at the end what held the event loop up.")
+@click.option("--debug", is_flag=True, help="Say which callbacks hold the event loop up for more than 50 ms.")
 def run(as_json: bool, debug: bool, **options: Any) -> None:
     """Play the episodes with a model, or continue the run in --out."""
     from pbclient.cli.live import play
