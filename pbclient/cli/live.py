@@ -38,8 +38,16 @@ def play(config: RunConfig, *, debug: bool = False) -> RunResult:
 @contextmanager
 def slow_callbacks(say: Say) -> Iterator[None]:
     """Put the running loop into asyncio's debug mode, and `say` which callbacks take longer than `SLOW`."""
+    count = 0
+
+    def tell(record: logging.LogRecord) -> None:
+        nonlocal count
+        sentence = record.getMessage()
+        count += sentence.startswith("Executing ")
+        say(sentence)
+
     loop, logger, handler = asyncio.get_running_loop(), logging.getLogger("asyncio"), logging.Handler()
-    handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = tell  # type: ignore[method-assign]
     loop.slow_callback_duration = SLOW
     loop.set_debug(True)
     logger.addHandler(handler)
@@ -48,6 +56,8 @@ def slow_callbacks(say: Say) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         loop.set_debug(False)
+        times = "once" if count == 1 else f"{count} times"
+        say(f"Event loop held up {times} for more than {1000 * SLOW:.0f} ms.")
 
 
 def attended[T](work: Work[T]) -> T:
