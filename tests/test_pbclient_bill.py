@@ -10,12 +10,12 @@ import time
 from decimal import Decimal
 
 import pytest
+from loopback_faults import Fault, LoopbackServer, LoopbackThread, full_usage
 from package_loop import ask_by_looks
 from test_pbclient_run import BOTH_WIRES, client, config, finished, lines
 
 from pbclient import Progress, RunConfig, evaluate
 from pbclient.data.samples import write_samples
-from providers.loopback.server import Fault, LoopbackServer, LoopbackThread, full_usage
 from runs import RunBusy
 
 PRICE_IN, PRICE_OUT = 1e-6, 20e-6

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from loopback_faults import LoopbackServer, LoopbackThread
 from package_loop import ask_by_looks
 
 from pbclient.cli.app import main
@@ -21,7 +22,6 @@ from pbclient.cli.live import ending
 from pbclient.option import GROUPS
 from pbclient.scheduler.evaluate import RunResult
 from providers.catalog import names as catalog
-from providers.loopback.server import LoopbackServer, LoopbackThread
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "sk-fake-5f0c7a91e2d34b68"

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loopback_faults import LoopbackServer
 from package_loop import by_conversation, heard, package_conditions, talk_by_conversation
 
 from pbclient import RunConfig, evaluate
@@ -25,7 +26,6 @@ from pbclient.episodes.random_options import ForeignOptions
 from pbclient.episodes.rules import Examples, Rules
 from pbclient.errors import InputError
 from pbclient.images.pictures import Pictures
-from providers.loopback.server import LoopbackServer
 
 BASELINE = ["run", "--provider", "baseline", "--model", "oracle"]
 NAMES = tuple(each.acronym for each in DATA_SETS)

@@ -10,10 +10,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from loopback_faults import LoopbackServer
 from package_loop import ask_by_looks, by_looks, package_loop
 
 from pbclient import RunConfig, evaluate
-from providers.loopback.server import LoopbackServer
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from loopback_faults import LoopbackServer
 
 from pbclient import RunConfig, estimate, evaluate
 from providers import Usage
-from providers.loopback.server import LoopbackServer
 
 NOTHING = {"least": 0, "expected": 0, "most": 0}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from loopback_faults import LoopbackServer, full_usage, rough_usage
 from package_loop import by_conversation, heard
 from PIL import Image
 
@@ -32,7 +33,6 @@ from pbclient.report.terminal import plain
 from pbclient.scheduler.plan import prepare
 from providers import Response, Usage
 from providers.catalog.image_tokens import bound as image_bound
-from providers.loopback.server import LoopbackServer, full_usage, rough_usage
 from runs import ConfigDiffers
 
 NOTHING = {"least": 0, "expected": 0, "most": 0}

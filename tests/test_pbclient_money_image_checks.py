@@ -12,6 +12,7 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loopback_faults import LoopbackServer
 from package_loop import heard
 from PIL import Image
 
@@ -23,7 +24,6 @@ from pbclient.money.bounds import Bounds, refuse_too_large, refuse_too_many
 from pbclient.money.prices import Price
 from providers import BadRequest, EncodedImage, Message, Request
 from providers.catalog.image_limits import MIB, NO_LIMITS, ImageLimits
-from providers.loopback.server import LoopbackServer
 
 LIMITS = ImageLimits("Somebody", images=3, image_bytes=4 * MIB, request_bytes=8 * MIB)
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from loopback_faults import Fault, LoopbackServer
 from package_oeg import HINT, package_oeg
 from PIL import Image
 
@@ -24,7 +25,6 @@ from pbclient.config import JudgeConfig
 from pbclient.errors import InputError
 from pbclient.scheduler.rejudge import rejudge
 from pbclient.scores.rescore import rescore_run
-from providers.loopback.server import Fault, LoopbackServer
 
 FORMS = (
     "{list}",

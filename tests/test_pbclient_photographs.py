@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 import skimage.data
+from loopback_faults import Ask, LoopbackServer
 from package_loop import package_loop
 from PIL import Image, ImageOps
 
 from pbclient import RunConfig, evaluate
 from pbclient.benchmark.package import STEMS, kept_ids
-from providers.loopback.server import Ask, LoopbackServer
 
 PHOTOS = Path(os.path.dirname(skimage.data.__file__))
 ORIENTATION = 0x0112

@@ -20,11 +20,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from loopback_faults import Fault, LoopbackServer, LoopbackThread
 from package_loop import ask_by_looks, by_looks, package_loop
 
 from pbclient import RunConfig, evaluate
 from pbclient.data.samples import write_samples
-from providers.loopback.server import Fault, LoopbackServer, LoopbackThread
 from runs import ConfigDiffers
 
 BOTH_WIRES = pytest.mark.parametrize("wire", ["direct", "litellm"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from loopback_faults import Ask, Fault, LoopbackServer
 from test_pbclient_open_ended import config, in_turn, lines_of
 
 from cache import Store
@@ -29,7 +30,6 @@ from pbclient.scheduler.rejudge import Rejudged, rejudge
 from pbclient.scheduler.verdict_files import Verdicts, own_judge
 from pbclient.scores.rescore import rescore_run
 from providers import Message, Request, Response
-from providers.loopback.server import Ask, Fault, LoopbackServer
 from runs import Balance, Ledger, RunBusy, RunFolder
 
 ASKS, RAMBLES = "1", "Who can say?"

@@ -15,6 +15,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loopback_faults import Ask, ErrorKind, Fault, FaultKind, LoopbackServer, OddKind
 
 from providers import (
     EncodedImage,
@@ -32,8 +33,6 @@ from providers import (
 from providers.direct import wire as direct_module
 from providers.direct.wire import Direct
 from providers.hosted.library import load
-from providers.loopback.server import Ask, Fault, FaultKind, LoopbackServer, OddKind
-from providers.loopback.shapes import ErrorKind
 from providers.types import Role
 
 KEY = "hush-0123456789"

@@ -25,6 +25,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import StreamWriter
 from hypothesis import given
 from hypothesis import strategies as st
+from loopback_faults import Ask, Fault, LoopbackServer
 from yarl import URL
 
 from providers import (
@@ -50,7 +51,6 @@ from providers.direct.anthropic import Messages
 from providers.direct.openai import ChatCompletions
 from providers.direct.pool import proxy_for
 from providers.direct.wire import Direct, NotSpokenError, speaks
-from providers.loopback.server import Ask, Fault, LoopbackServer
 from providers.replies.bodies import LONGEST, LONGEST_ERROR
 
 KEY = "hush-0123456789"
@@ -213,7 +213,6 @@ def test_neither_litellm_nor_its_parts_are_imported() -> None:
         "import asyncio, sys\n"
         "from providers import Message, Request\n"
         "from providers.direct.wire import Direct\n"
-        "from providers.loopback.shapes import read_ask\n"
         "wire = Direct.of('openai', 'm', base_url=sys.argv[1])\n"
         "wire.identity\n"
         "assert 'aiohttp' not in sys.modules\n"

@@ -9,19 +9,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from loopback_faults import Fault, FaultKind, LoopbackServer
 
 from providers import Hosted, Message, ProviderError, Request, Unusable
 from providers.hosted.library import PATCHES, VERSION, Clients, _reach_directly, check_version, load, unlogged
-from providers.loopback.server import Fault, FaultKind, LoopbackServer
 
 ROOT = str(Path(__file__).parents[1])
 
 PROGRAM = """
 import asyncio, logging, os, sys
 from contextlib import suppress
-sys.path.insert(0, {root!r})
+sys.path[:0] = [{root!r}, {root!r} + '/tests']
+from loopback_faults import Fault, LoopbackServer
 from providers import EncodedImage, Hosted, Message, ProviderError, Request
-from providers.loopback.server import Fault, LoopbackServer
 
 class Picture:
     identity = {{}}
@@ -90,9 +90,9 @@ def test_calls_and_faults_leave_no_trace(tmp_path: Path) -> None:
 
 FIRST_CALLS = """
 import asyncio, os, sys, threading, time, urllib.request
-sys.path.insert(0, {root!r})
+sys.path[:0] = [{root!r}, {root!r} + '/tests']
+from loopback_faults import LoopbackServer
 from providers import Hosted, Message, Request
-from providers.loopback.server import LoopbackServer
 import providers.hosted.library as quiet
 
 class Slow:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import pytest
+from loopback_faults import Ask, Fault, FaultKind, LoopbackServer
 
 from providers import (
     AccessDenied,
@@ -35,7 +36,6 @@ from providers import (
 )
 from providers.catalog import names as catalog
 from providers.hosted.library import load
-from providers.loopback.server import Ask, Fault, FaultKind, LoopbackServer
 
 KEY = "hush-0123456789"
 PIXELS = bytes(range(256)) * 3

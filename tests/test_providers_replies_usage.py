@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 import pytest
+from loopback_faults import Fault, LoopbackServer
 
 from providers import Message, Request, Response, Usage
 from providers.hosted.wire import Hosted
-from providers.loopback.server import Fault, LoopbackServer
 
 
 def answer(usage: Any, text: str = "B. yes") -> Response:

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from loopback_faults import LoopbackServer
 from package_loop import ask_by_looks
 
 from pbclient import RunConfig, evaluate
-from providers.loopback.server import LoopbackServer
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAVES = ("providers", "cache", "runs")

@@ -74,7 +74,7 @@ def demo() -> None:
 
 @main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--debug", is_flag=True, help="Say at the end what held the event loop up.")
+@click.option("--debug", is_flag=True, help="Say which callbacks hold the event loop up for more than 50 ms.")
 def run(as_json: bool, debug: bool, **options: Any) -> None:
     """Play the episodes with a model, or continue the run in --out."""
     from pbclient.cli.live import play
@@ -126,10 +126,13 @@ def _print_rewards(folder: Path, as_json: bool) -> None:
 @main.command()
 def providers() -> None:
     """What can be named after --provider, and what each needs."""
-    from pbclient.models.listing import provider_lines
+    from pbclient.models.listing import HEAD, OTHERS, provider_rows
 
-    for line in provider_lines():
-        click.echo(line)
+    rows = [HEAD, *provider_rows()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
+    click.echo(f"\n{OTHERS}")
 
 
 def _print_ending(result: RunResult) -> None:

@@ -1,7 +1,7 @@
 """`pbclient demo`: the main job with no key, data or network.
 
-The built-in samples, the four baselines, and one pass through real HTTP against a loopback model
-server, twice: the second pass asks nothing. What it writes lies in a temporary folder.
+The built-in samples, the four baselines, and two passes through real HTTP against a loopback model
+server: the second pass asks nothing. The runs lie in a temporary folder.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from pbclient.models.listing import BASELINES
 from pbclient.progress import Say
 from pbclient.report.summary import parts
 from pbclient.report.terminal import plain
-from pbclient.scheduler.evaluate import RunResult, evaluate
-from providers.loopback.server import LoopbackServer
-from providers.loopback.shapes import Ask
+from pbclient.scheduler.evaluate import evaluate
+from providers.loopback.server import Ask, LoopbackServer
 
 NEXT = """What next, with a real model:
   export OPENAI_API_KEY=...
@@ -43,11 +42,24 @@ async def _show(folder: Path, say: Say) -> None:
     say(f"Built-in samples: {data}\n\nFour baselines, which need no model (acc % and ps):")
     say(" " * 14 + "".join(f"{dataset.acronym:>9}" for dataset in DATA_SETS))
     for name in BASELINES:
-        say(_one_line(name, await evaluate(_baseline(name, data, folder))))
+        baseline = RunConfig(provider="baseline", model=name, data=data, out=folder / name)
+        figures: dict[str, Any] = (await evaluate(baseline)).summary["datasets"]
+        cells = (f" {row['acc']:3.0f} {row['ps']:4.1f}" for row in figures.values())
+        say(f"{name:<14}" + "".join(cells))
     say("\nThe same through LiteLLM and real HTTP, against a model server on this machine:")
     async with LoopbackServer(policy=_glance) as server:
         for number in (1, 2):
-            result = await evaluate(_loopback(server.url, data, folder, number))
+            config = RunConfig(
+                provider="openai",
+                model="glance-1",
+                base_url=server.url,
+                price="0.50,2",
+                max_cost=Decimal(1),
+                data=data,
+                cache_dir=folder / "answers",
+                out=folder / f"pass-{number}",
+            )
+            result = await evaluate(config)
             calls = result.summary["calls"]
             say(f"pass {number}: {calls['wire']} calls, {calls['hits']} hits")
     say("")
@@ -55,30 +67,8 @@ async def _show(folder: Path, say: Say) -> None:
     say(f"\n{NEXT}")
 
 
-def _baseline(name: str, data: Path, folder: Path) -> RunConfig:
-    return RunConfig(provider="baseline", model=name, data=data, out=folder / name)
-
-
-def _loopback(url: str, data: Path, folder: Path, number: int) -> RunConfig:
-    return RunConfig(
-        provider="openai",
-        model="glance-1",
-        base_url=url,
-        price="0.50,2",
-        max_cost=Decimal(1),
-        data=data,
-        cache_dir=folder / "answers",
-        out=folder / f"pass-{number}",
-    )
-
-
 def _glance(ask: Ask) -> str:
     """A model of sorts: always gives the same option for the same question and picture."""
     options = re.findall(r"^([A-Z]\. .+)$", ask.text, flags=re.MULTILINE)
-    seen = hashlib.sha256(ask.text.encode() + b"".join(data for _, data in ask.images)).digest()
-    return str(options[seen[0] % len(options)])
-
-
-def _one_line(name: str, result: RunResult) -> str:
-    figures: dict[str, Any] = result.summary["datasets"]
-    return f"{name:<14}" + "".join(f" {row['acc']:3.0f} {row['ps']:4.1f}" for row in figures.values())
+    digest = hashlib.sha256(ask.text.encode() + b"".join(data for _, data in ask.images)).digest()
+    return str(options[digest[0] % len(options)])

@@ -25,14 +25,14 @@ def doctor(as_json: bool, **options: Any) -> None:
     from pbclient.models.findings import Finding, to_json
 
     config = DoctorConfig(**options)
-    found: list[Finding] = []
+    findings: list[Finding] = []
 
     def tell(finding: Finding) -> None:
-        found.append(finding)
+        findings.append(finding)
         if not as_json:
             click.echo(str(finding))
 
     asyncio.run(examine(config, tell, time.perf_counter, lambda line: click.echo(line, err=True)))
     if as_json:
-        click.echo(json.dumps(to_json(found), indent=2))
-    sys.exit(0 if all(each.good for each in found) else 4)
+        click.echo(json.dumps(to_json(findings), indent=2))
+    sys.exit(0 if all(finding.good for finding in findings) else 4)

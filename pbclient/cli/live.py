@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import shlex
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 
-from pbclient.cli.stalls import watching
 from pbclient.config import RunConfig
-from pbclient.progress import Progress
+from pbclient.progress import Progress, Say
 from pbclient.report.panel import panel, plain
 from pbclient.scheduler.evaluate import RunResult, evaluate
 from pbclient.scheduler.interrupts import ECHO, Interrupts
@@ -22,18 +22,45 @@ from pbclient.scheduler.plan import OWED, UNJUDGED
 SHOWN = 3  # reasons that are worth reading at the end of a run
 # Who is named in a URL: up to its last @ before the path.
 _USER = re.compile(r"^((?:--[a-z-]*base-url=)?\s*[a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
+SLOW = 0.05  # seconds: while a callback runs no answer is taken, no panel drawn and no Ctrl-C heard
+
 
 type Work[T] = Callable[[Progress, Interrupts], Awaitable[T]]
 
 
 def play(config: RunConfig, *, debug: bool = False) -> RunResult:
-    """Run `config` before a person; with `debug` it says at the end what held the event loop up."""
+    """Run `config` before a person; with `debug` it says what holds the event loop up."""
 
     async def work(progress: Progress, interrupts: Interrupts) -> RunResult:
-        with watching(progress.say) if debug else nullcontext():
+        with slow_callbacks(progress.say) if debug else nullcontext():
             return await evaluate(config, progress=progress, interrupts=interrupts)
 
     return attended(work)
+
+
+@contextmanager
+def slow_callbacks(say: Say) -> Iterator[None]:
+    """Put the running loop into asyncio's debug mode, and `say` which callbacks take longer than `SLOW`."""
+    count = 0
+
+    def tell(record: logging.LogRecord) -> None:
+        nonlocal count
+        sentence = record.getMessage()
+        count += sentence.startswith("Executing ")
+        say(sentence)
+
+    loop, logger, handler = asyncio.get_running_loop(), logging.getLogger("asyncio"), logging.Handler()
+    handler.emit = tell  # type: ignore[method-assign]
+    loop.slow_callback_duration = SLOW
+    loop.set_debug(True)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        loop.set_debug(False)
+        times = "once" if count == 1 else f"{count} times"
+        say(f"Event loop held up {times} for more than {1000 * SLOW:.0f} ms.")
 
 
 def attended[T](work: Work[T]) -> T:

@@ -1,8 +1,7 @@
 """Built-in samples: all seven data sets in the published layout, for the demo and for runs without data.
 
-Rows are made here, pictures in `pbclient/data/drawings.py`. The ids are ones that the benchmark's own filter
-keeps, and every row meets the rules of the benchmark's environments. These samples show that everything
-works; they say nothing about how proactive a model is.
+The ids are ones that the benchmark's own filter keeps, and every row meets the rules of the benchmark's
+environments. These samples show that everything works; they say nothing about how proactive a model is.
 """
 
 from __future__ import annotations
@@ -38,8 +37,6 @@ _REPAIRS = {
     "contrast": "Increase the contrast.",
     "pixels": "Increase the resolution.",
     "compression": "Undo the compression.",
-    "patches": "Remove the artifacts.",
-    "saturation": "Reduce the saturation.",
 }
 _VIEWS = ("zoom", "left", "up_right", "down", "up_left", "right", "down_left", "up", "down_right")
 _MOVES = {
@@ -53,10 +50,10 @@ _MOVES = {
 
 @dataclass(frozen=True)
 class _Task:
-    """What one sample is made from: its id, its place among its data set's samples and its own chance."""
+    """What one sample is made from: its id, its index in its data set, its look and its own chance."""
 
     number: int
-    place: int
+    index: int
     look: drawings.Look
     rng: random.Random
 
@@ -66,17 +63,27 @@ _Made = tuple[Row, Iterable[Picture]]
 
 def write_samples(folder: Path, per_dataset: int = 6) -> None:
     """Write the first `per_dataset` samples that the benchmark keeps of each data set under `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     for offset, (acronym, make) in enumerate(_MAKERS.items()):
-        _write_dataset(folder, acronym, (make(task) for task in _tasks(acronym, offset, per_dataset)))
+        path = folder / f"{STEMS[acronym]}_preprocessed.jsonl"
+        with path.open("w", encoding="utf-8", newline="\n") as rows:
+            for task in _tasks(acronym, offset, per_dataset):
+                row, pictures = make(task)
+                rows.write(json.dumps(row) + "\n")
+                for name, image in pictures:
+                    _save(folder / name, image)
 
 
 def builtin_folder(parent: Path | None = None) -> Path:
     """The folder of built-in samples under `parent` (the user's cache folder), made when it is not there."""
     parent = platformdirs.user_cache_path("pbclient") if parent is None else parent
-    folder = parent / f"samples-{_edition()}"
+    # Named after what the samples depend on: a folder made by other code is never taken for this one's.
+    sources = b"".join(Path(source).read_bytes() for source in (__file__, drawings.__file__))
+    digest = hashlib.sha256(sources + metadata.version("proactivebench").encode()).hexdigest()
+    folder = parent / f"samples-{metadata.version('pbclient')}-{digest[:8]}"
     if not folder.is_dir():
         try:
-            _publish(folder)
+            _write(folder)
         except OSError as error:
             raise DataError(
                 f"The built-in samples cannot be written to {parent} ({error.strerror or error}): "
@@ -85,33 +92,48 @@ def builtin_folder(parent: Path | None = None) -> Path:
     return folder
 
 
-def _publish(folder: Path) -> None:
+def write_sample_folder(folder: Path) -> None:
+    """Write the built-in samples, all or nothing; anew where they are already, to mend what was broken.
+
+    Raises `DataError` when the folder holds anything else or cannot be written.
+    """
+    try:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise DataError(f"{folder} is not a folder: name another.")
+        if folder.is_dir() and any(folder.iterdir()) and not _is_builtin(folder):
+            raise DataError(f"{folder} is not empty and holds no built-in samples: name another folder.")
+        _write(folder.resolve())
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written ({error.strerror or error}): name a folder that can."
+        ) from error
+
+
+def _is_builtin(folder: Path) -> bool:
+    """Whether the folder holds the rows of the built-in samples."""
+    try:
+        with open_data(folder) as data, open_data(builtin_folder()) as builtin:
+            return data.digest == builtin.digest
+    except DataError:
+        return False
+
+
+def _write(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".samples-", dir=folder.parent) as beside:
         whole = Path(beside) / "whole"
         write_samples(whole)
         try:
-            whole.rename(folder)
+            whole.replace(folder)  # in place of an empty folder, too
         except OSError:
-            # Another process was first: its samples are the same as these.
+            # It holds these samples: another process was first, or some of them are to be mended.
             if not folder.is_dir():
                 raise
-
-
-def _edition() -> str:
-    """Names what the samples depend on, so that a folder made by other code is never taken for this one's."""
-    sources = b"".join(Path(source).read_bytes() for source in (__file__, drawings.__file__))
-    digest = hashlib.sha256(sources + metadata.version("proactivebench").encode()).hexdigest()
-    return f"{metadata.version('pbclient')}-{digest[:8]}"
-
-
-def _write_dataset(folder: Path, acronym: str, samples: Iterator[_Made]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{STEMS[acronym]}_preprocessed.jsonl").open("w", encoding="utf-8", newline="\n") as rows:
-        for row, pictures in samples:
-            rows.write(json.dumps(row) + "\n")
-            for path, image in pictures:
-                _save(folder / path, image)
+            for path in whole.rglob("*"):
+                if path.is_file():
+                    target = folder / path.relative_to(whole)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    path.replace(target)
 
 
 def _save(path: Path, image: Image.Image) -> None:
@@ -125,9 +147,9 @@ def _save(path: Path, image: Image.Image) -> None:
 def _tasks(acronym: str, offset: int, per_dataset: int) -> Iterator[_Task]:
     numbers = sorted(kept_ids(acronym))[:per_dataset]
     subjects = islice(cycle(drawings.SUBJECTS), offset, None)
-    for place, (number, subject) in enumerate(zip(numbers, subjects, strict=False)):
+    for index, (number, subject) in enumerate(zip(numbers, subjects, strict=False)):
         rng = random.Random(f"{acronym} {number}")
-        yield _Task(number, place, drawings.look(subject, rng), rng)
+        yield _Task(number, index, drawings.look(subject, rng), rng)
 
 
 def _row(task: _Task, prompt: str, suggestions: Iterable[str], template: str, images: int) -> Row:
@@ -136,8 +158,8 @@ def _row(task: _Task, prompt: str, suggestions: Iterable[str], template: str, im
     task.rng.shuffle(options)
     answer = _named(task.look.subject)
     others = [_named(subject) for subject in drawings.SUBJECTS if subject != task.look.subject]
-    categories = task.rng.sample(others, 2 + task.place % 2)
-    categories.insert(task.place % (len(categories) + 1), answer)
+    categories = task.rng.sample(others, 2 + task.index % 2)
+    categories.insert(task.index % (len(categories) + 1), answer)
     return {
         "id": task.number,
         "image_template": template,
@@ -174,45 +196,43 @@ def _vsod(task: _Task) -> _Made:
     template = f"vsod/clip-{task.number}/{{image}}.jpg"
     waits = (_REWIND, "Wait for the person to walk on.")
     row = _row(task, "What stands on the table behind the person?", waits, template, 12)
-    first = 5 + task.place % 3
+    first = 5 + task.index % 3
     images = (drawings.behind_passer(task.look, (frame - first) * 19) for frame in range(12))
     return row | {"first_image": first, "strong_occlusions": True}, _numbered(template, images, 4)
 
 
 def _mvpn(task: _Task) -> _Made:
     """Views of a box of which only the last shows the marked side."""
-    views = sorted(task.rng.sample(range(24), 3 + task.place % 3))
+    views = sorted(task.rng.sample(range(24), 3 + task.index % 3))
     template = f"mvp-n/box-{task.number}/{{informative}}/{{image}}.jpg"
     turns = ("Rotate the object.", "Show it from a different angle.")
     row = _row(task, "What is painted on the marked side of the box?", turns, template, len(views))
-    extra = {"first_image": views[0], "reference_image": views[-1], "valid_images": views}
-    return row | extra, _box_views(task, template, views)
-
-
-def _box_views(task: _Task, template: str, views: list[int]) -> Iterator[Picture]:
+    row |= {"first_image": views[0], "reference_image": views[-1], "valid_images": views}
+    pictures = []
     for view in views:
-        shown = view == views[-1]
-        yaw = task.rng.uniform(-24, 24) if shown else 100 + view * 160 / 24
-        path = template.format(informative=int(shown), image=str(view).zfill(4))
-        yield path, drawings.turned_box(task.look, yaw)
+        informative = view == views[-1]
+        yaw = task.rng.uniform(-24, 24) if informative else 100 + view * 160 / 24
+        path = template.format(informative=int(informative), image=str(view).zfill(4))
+        pictures.append((path, drawings.turned_box(task.look, yaw)))
+    return row, pictures
 
 
 def _inc(task: _Task) -> _Made:
     """One fault at five levels, shown from the worst; one repair among the suggested ones is right."""
-    fault = drawings.FAULTS[task.place % len(drawings.FAULTS)]
+    fault = list(_REPAIRS)[task.index % len(_REPAIRS)]
+    repair, levels = _REPAIRS[fault], range(1, drawings.LEVELS + 1)
     template = f"in-c/{fault}/{task.number}/level-{{level}}.jpg"
-    wrong = task.rng.sample([repair for repair in _REPAIRS.values() if repair != _REPAIRS[fault]], 3)
-    row = _row(task, "What does this picture show?", (_REPAIRS[fault], *wrong), template, drawings.LEVELS)
-    extra = {"first_image": drawings.LEVELS, "reference_image": 1, "quality_answer": _REPAIRS[fault]}
-    levels = range(1, drawings.LEVELS + 1)
-    return row | extra, (
+    wrong = task.rng.sample([other for other in _REPAIRS.values() if other != repair], 3)
+    row = _row(task, "What does this picture show?", (repair, *wrong), template, len(levels))
+    row |= {"first_image": levels[-1], "reference_image": levels[0], "quality_answer": repair}
+    return row, (
         (template.format(level=level), drawings.degraded(task.look, fault, level)) for level in levels
     )
 
 
 def _qd(task: _Task) -> _Made:
     """A pen sketch that gains strokes."""
-    images = 7 + task.place % 3
+    images = 7 + task.index % 3
     template = f"qd/{task.look.subject}/{task.number}-{{image}}.png"
     row = _row(task, "What is being drawn here?", ("Add more strokes to the drawing.",), template, images)
     sketches = (drawings.sketched(task.look, (frame + 1) / images) for frame in range(images))
@@ -221,64 +241,50 @@ def _qd(task: _Task) -> _Made:
 
 def _cit(task: _Task) -> _Made:
     """The subject comes out of a crate while the film runs."""
-    step, shown = 2 + task.place % 2, 5 + task.place % 3
+    step, shown = 2 + task.index % 2, 5 + task.index % 3
     images = step * shown
     template = f"cit/film-{task.number}/frame{{image}}.jpg"
     waits = (_REWIND, "Wait for the object to appear.")
     row = _row(task, "What comes out of the crate?", waits, template, images)
-    extra = {"first_image": task.place % step, "reference_image": images - 1}
+    row |= {"first_image": task.index % step, "reference_image": images - 1}
+    row |= {"step_size": step, "max_steps": shown}
     frames = (drawings.rising(task.look, frame / (images - 1)) for frame in range(images))
-    return row | extra | {"step_size": step, "max_steps": shown}, _numbered(template, frames)
+    return row, _numbered(template, frames)
 
 
 def _coco(task: _Task) -> _Made:
     """A wide view of which the camera sees too small a part, or a part beside the subject."""
-    view = _VIEWS[task.place % len(_VIEWS)]
-    path = f"coco/view-{task.number}.jpg"
-    moves = [_MOVES[move] for move in view.split("_")]
-    row = _row(task, "Which object is the main one in this scene?", moves, path, 1)
-    extra = _zoom(3 + task.place % 3) if view == "zoom" else _pan(view, 3 + task.place % 3)
-    at = (_side(view, "left", "right"), _side(view, "up", "down"))
-    image = drawings.landscape(task.look, at, 116 if view == "zoom" else 78)
-    return row | {"direction": view} | extra, [(path, image)]
-
-
-def _side(view: str, near: str, far: str) -> float:
-    return 0.2 if near in view else 0.8 if far in view else 0.5
-
-
-def _zoom(granularity: int) -> Row:
-    """Here the benchmark takes the crop's width and height for what they say."""
-    width, height = drawings.LANDSCAPE
-    across, down = 20, 14
-    crop = {"left": (width - across) // 2, "top": (height - down) // 2, "width": across, "height": down}
-    steps = granularity + 1
-    return {
-        "granularity": granularity,
-        "horizontal_step": crop["left"] // steps,
-        "vertical_step": crop["top"] // steps,
-        "crop": crop,
-    }
-
-
-def _pan(view: str, granularity: int) -> Row:
-    """Here the benchmark takes the crop's width and height for its right and its lower edge."""
-    width, height = drawings.LANDSCAPE
+    view, granularity = _VIEWS[task.index % len(_VIEWS)], 3 + task.index % 3
     moves = view.split("_")
-    # What is seen grows from a strip on the far side of the subject, by as much with each move.
-    strips = {
-        "left": ("left", width - 24),
-        "right": ("width", 24),
-        "up": ("top", height - 18),
-        "down": ("height", 18),
-    }
-    whole = {"left": 0, "top": 0, "width": width, "height": height}
-    return {
-        "granularity": granularity,
-        "horizontal_step": (width - 24) // granularity if {"left", "right"}.intersection(moves) else 0,
-        "vertical_step": (height - 18) // granularity if {"up", "down"}.intersection(moves) else 0,
-        "crop": whole | dict(strips[move] for move in moves),
-    }
+    width, height = drawings.LANDSCAPE
+    if view == "zoom":
+        # Here the benchmark takes the crop's width and height for what they say.
+        across, down = 20, 14
+        crop = {"left": (width - across) // 2, "top": (height - down) // 2, "width": across, "height": down}
+        steps = crop["left"] // (granularity + 1), crop["top"] // (granularity + 1)
+    else:
+        # Here it takes them for its right and its lower edge. What is seen grows from a strip on the far side
+        # of the subject, by as much with each move.
+        strips = {
+            "left": ("left", width - 24),
+            "right": ("width", 24),
+            "up": ("top", height - 18),
+            "down": ("height", 18),
+        }
+        crop = {"left": 0, "top": 0, "width": width, "height": height}
+        crop |= dict(strips[move] for move in moves)
+        steps = (
+            (width - 24) // granularity if {"left", "right"}.intersection(moves) else 0,
+            (height - 18) // granularity if {"up", "down"}.intersection(moves) else 0,
+        )
+    x = 0.2 if "left" in moves else 0.8 if "right" in moves else 0.5
+    y = 0.2 if "up" in moves else 0.8 if "down" in moves else 0.5
+    path = f"coco/view-{task.number}.jpg"
+    suggestions = [_MOVES[move] for move in moves]
+    row = _row(task, "Which object is the main one in this scene?", suggestions, path, 1)
+    row |= {"direction": view, "granularity": granularity, "crop": crop}
+    row |= {"horizontal_step": steps[0], "vertical_step": steps[1]}
+    return row, [(path, drawings.landscape(task.look, (x, y), 116 if view == "zoom" else 78))]
 
 
 _MAKERS: dict[str, Callable[[_Task], _Made]] = {
@@ -290,44 +296,3 @@ _MAKERS: dict[str, Callable[[_Task], _Made]] = {
     "CIT": _cit,
     "COCO": _coco,
 }
-
-
-def write_sample_folder(folder: Path) -> None:
-    """Write the built-in samples, all or nothing; anew where they are already, to mend what was broken.
-
-    Raises `DataError` when the folder holds anything else or cannot be written.
-    """
-    try:
-        if os.path.lexists(folder) and not folder.is_dir():
-            raise DataError(f"{folder} is not a folder: name another.")
-        if folder.is_dir() and any(folder.iterdir()) and not _ours(folder):
-            raise DataError(f"{folder} is not empty and holds no built-in samples: name another folder.")
-        _write(folder.resolve())
-    except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written ({error.strerror or error}): name a folder that can."
-        ) from error
-
-
-def _ours(folder: Path) -> bool:
-    """Whether the folder holds the rows of the built-in samples."""
-    try:
-        with open_data(folder) as found, open_data(builtin_folder()) as builtin:
-            return found.digest == builtin.digest
-    except DataError:
-        return False
-
-
-def _write(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".samples-", dir=folder.parent) as beside:
-        whole = Path(beside) / "whole"
-        write_samples(whole)
-        if not folder.exists() or not any(folder.iterdir()):
-            whole.replace(folder)
-            return
-        for path in whole.rglob("*"):
-            if path.is_file():
-                target = folder / path.relative_to(whole)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)

@@ -1,8 +1,6 @@
-"""Whether a model can be run from here, found out before a run: `pbclient doctor`.
+"""Find out before a run whether a model can be run from here: `pbclient doctor`.
 
 An engine on this machine is started, tried out and ended; a provider that costs money is asked nothing.
-What is looked at, and how, is in `installed`, `trials` and `hosted_check`; what it means for a figure is
-for a run to say.
 """
 
 from __future__ import annotations
@@ -13,40 +11,17 @@ from dataclasses import dataclass
 from pbclient.errors import InputError
 from pbclient.models.engines import LOCAL, EngineOptions, Local, engine, refuse_other_engines
 from pbclient.models.findings import Finding, Tell
-from pbclient.models.hosted_check import check, place
+from pbclient.models.hosted_check import check
 from pbclient.models.installed import engine_parts, gib, machine
-from pbclient.models.listing import provider_lines
 from pbclient.models.trials import Clock, try_out
 from pbclient.option import check as check_options
 from pbclient.option import option
 from pbclient.progress import Say
-from providers import Json
+from providers import Json, ProviderError
 from providers.catalog.names import HOSTED
 
 _BASELINE = "baseline"
 _PATIENCE = 1800.0  # seconds for an answer: a slow machine is not a broken one
-
-# What a report says of a model in its engine, and what the engine calls it.
-_OF_LLAMACPP = {
-    "engine": "engine",
-    "architecture": "model",
-    "quantization": "quantization",
-    "weights_bytes": "size",
-    "free_bytes": "free",
-    "slots": "slots",
-    "ctx": "ctx",
-}
-_OF_TRANSFORMERS = {
-    "engine": "engine",
-    "architecture": "model",
-    "device": "device",
-    "dtype": "dtype",
-    "attention": "attention",
-    "weights_bytes": "weights bytes",
-    "free_bytes": "free bytes",
-    "batch": "batch",
-    "context": "context",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,31 +65,32 @@ async def examine(config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> N
     `InputError`, and the `ProviderError` of an engine that cannot be run or a question that fails.
     """
     if config.provider is None:
-        _everything(tell)
+        tell(machine())
+        for name in LOCAL:
+            parts = engine_parts(name, EngineOptions())
+            # Nobody needs every engine.
+            tell(Finding(parts.name, parts.value, parts.says))
+        tell(_keys())
     elif config.provider in LOCAL:
-        await _local(config.provider, config, tell, clock, say)
+        await _examine_local(config.provider, config, tell, clock, say)
     else:
-        await _hosted(config.provider, config, tell, clock, say)
+        await _examine_hosted(config.provider, config, tell, clock, say)
 
 
-def _everything(tell: Tell) -> None:
-    tell(machine())
-    for provider in LOCAL:
-        found = engine_parts(provider, EngineOptions())
-        # Nobody needs every engine.
-        tell(Finding(found.name, found.value, found.says))
-    tell(_providers())
+def _keys() -> Finding:
+    """Which keys are set."""
+    value: dict[str, Json] = {}
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for entry in HOSTED:
+        is_set = entry.key(os.environ) is not None
+        value[entry.name] = {"variables": list(entry.key_variables), "set": is_set}
+        if entry.key_variables:
+            names[is_set].append(entry.name)
+    keys = f"key set: {', '.join(names[True]) or 'none'}\nno key: {', '.join(names[False]) or 'none'}"
+    return Finding("providers", value, f"{keys}\n`pbclient providers` says what each needs")
 
 
-def _providers() -> Finding:
-    keys: dict[str, Json] = {
-        entry.name: {"variables": list(entry.key_variables), "set": entry.key(os.environ) is not None}
-        for entry in HOSTED
-    }
-    return Finding("providers", keys, "\n".join(provider_lines()))
-
-
-async def _local(provider: str, config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> None:
+async def _examine_local(provider: str, config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> None:
     if config.model is None:
         parts = engine_parts(provider, config)
         tell(machine())
@@ -126,29 +102,41 @@ async def _local(provider: str, config: DoctorConfig, tell: Tell, clock: Clock, 
         tell(machine())
         tell(engine_parts(provider, config))
         await local.start()
-        tell(await _running(local))
+        tell(await _loaded(local))
         await try_out(local, tell, clock, say)
 
 
-async def _running(local: Local) -> Finding:
+async def _loaded(local: Local) -> Finding:
     """The engine with the model in it; memory in bytes."""
     from providers.llama.engine import LlamaCpp
 
+    value: dict[str, Json] = {"name": local.name}
     if isinstance(local, LlamaCpp):
-        facts, names = local.describe(), _OF_LLAMACPP
+        facts = local.describe()
+        value |= {name: facts[name] for name in ("engine", "quantization", "slots", "ctx")}
+        value |= {"weights_bytes": facts["size"], "free_bytes": facts["free"]}
         how = f"{facts['quantization']}; slots: {facts['slots']} of {facts['ctx']:,} tokens"
     else:
-        facts, names = dict(await local.facts()), _OF_TRANSFORMERS
+        facts = dict(await local.facts())
+        value |= {
+            name: facts[name] for name in ("engine", "device", "dtype", "attention", "batch", "context")
+        }
+        value |= {"weights_bytes": facts["weights bytes"], "free_bytes": facts["free bytes"]}
         how = f"{facts['dtype']}; batch: {facts['batch']}, context: {facts['context']} tokens"
-    value: dict[str, Json] = {name: facts[given] for name, given in names.items()}
+    value["architecture"] = facts["model"]
     free = value["free_bytes"]
     left = f"; {gib(free)} left free" if isinstance(free, int) else ""
-    return Finding("model", {"name": local.name, **value}, f"{local.name}: {facts['model']}, {how}{left}")
+    return Finding("model", value, f"{local.name}: {facts['model']}, {how}{left}")
 
 
-async def _hosted(provider: str, config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> None:
-    where = place(provider, config.model, config.base_url)
-    found = await check(where, config.price, tell)
-    if found is not None:
-        async with found:
-            await try_out(found, tell, clock, say)
+async def _examine_hosted(provider: str, config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> None:
+    findings, wire = check(provider, config.model, config.base_url, config.price)
+    for finding in findings:
+        tell(finding)
+    if wire is None:
+        return
+    try:
+        async with wire:
+            await try_out(wire, tell, clock, say)
+    except ProviderError as error:
+        tell(Finding("answers", False, str(error), good=False))

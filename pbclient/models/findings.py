@@ -1,8 +1,8 @@
-"""What a check found: for people a line, for programs a value. Who looks is other modules' business."""
+"""What a check shows: for people a line, for programs a value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from providers import Json
@@ -32,8 +32,7 @@ class Finding:
 type Tell = Callable[[Finding], None]
 
 
-def to_json(found: Iterable[Finding]) -> dict[str, Json]:
-    """Everything by its name; `problems` are the words of what is not good."""
-    found = list(found)
-    problems: list[Json] = [each.says for each in found if not each.good]
-    return {**{each.name: each.value for each in found}, "problems": problems}
+def to_json(findings: Sequence[Finding]) -> dict[str, Json]:
+    """The values by name, and as `problems` the words of what is not good."""
+    problems: list[Json] = [finding.says for finding in findings if not finding.good]
+    return {**{finding.name: finding.value for finding in findings}, "problems": problems}

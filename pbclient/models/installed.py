@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from pbclient.models.engines import LLAMACPP, TRANSFORMERS, EngineOptions
@@ -31,15 +31,17 @@ class _Part:
             return f"{self.name}: {self.missing}"
         return f"{self.name} {self.version}" + (f" at {self.path}" if self.path else "")
 
-    def to_json(self) -> Json:
-        return {"name": self.name, "version": self.version, "path": self.path, "missing": self.missing}
-
 
 def machine() -> Finding:
     """Processors that may be used, and memory that is free, in bytes."""
     free = free_memory()
     value: Json = {"processors": processors(), "free_bytes": free}
     return Finding("machine", value, f"{processors()} processors, {gib(free)} free")
+
+
+def gib(count: int | None) -> str:
+    """Bytes as people say them."""
+    return "unknown" if count is None else f"{count / 2**30:.1f} GiB"
 
 
 def engine_parts(provider: str, options: EngineOptions) -> Finding:
@@ -55,64 +57,53 @@ def _llamacpp(named: str | None) -> Finding:
     if named == LIBRARY:
         return _finding(LLAMACPP, [library], [str(library)], library.version is not None, {"devices": None})
     server, devices = _server(named)
-    parts = [server, library]
-    lines = [*map(str, parts)]
+    lines = [str(server), str(library)]
     runs_on: Json = None
     if server.version is not None:  # the library tells nobody which devices it will use
-        runs_on = [{"name": each.name, "title": each.title, "free_bytes": each.free} for each in devices]
-        lines.append(_would_run_on(devices))
-    return _finding(LLAMACPP, parts, lines, any(each.version for each in parts), {"devices": runs_on})
+        runs_on = [
+            {"name": device.name, "title": device.title, "free_bytes": device.free} for device in devices
+        ]
+        titles = ", ".join(f"{device.title} ({gib(device.free)} free)" for device in devices)
+        lines.append(f"would run on {titles or 'the processors: it sees no other device'}")
+    good = server.version is not None or library.version is not None
+    return _finding(LLAMACPP, [server, library], lines, good, {"devices": runs_on})
 
 
 def _server(named: str | None) -> tuple[_Part, Sequence[Device]]:
     name = "llama-server"
     try:
-        found = find_engine(named)
+        engine = find_engine(named)
     except Unusable as error:
         if named:
             raise
         return _Part(name, None, missing=str(error)), ()
-    if found.binary is None:
+    if engine.binary is None:
         return _Part(name, None, missing=_MISSING.format(name)), ()
-    return _Part(name, found.version, str(found.binary)), found.devices()
+    return _Part(name, engine.version, str(engine.binary)), engine.devices()
 
 
 def _transformers(options: EngineOptions) -> Finding:
     setting = choose(options.device, options.dtype, options.attention)
     parts = [_package(name, TRANSFORMERS) for name in NEEDED]
+    present = ", ".join(str(part) for part in parts if part.version)
+    absent = ", ".join(part.name for part in parts if not part.version)
+    lines = [present] if present else []
+    if absent:
+        lines.append(f"{absent}: {_MISSING.format(TRANSFORMERS)}")
+    lines.append(f"would run on {setting}")
     runs_on: dict[str, Json] = {
         "device": setting.device,
         "dtype": setting.dtype,
         "attention": setting.attention,
     }
-    lines = [*_together(parts), f"would run on {setting}"]
-    return _finding(TRANSFORMERS, parts, lines, all(each.version for each in parts), runs_on)
-
-
-def _together(parts: Sequence[_Part]) -> Iterator[str]:
-    present = ", ".join(str(each) for each in parts if each.version)
-    absent = ", ".join(each.name for each in parts if not each.version)
-    if present:
-        yield present
-    if absent:
-        yield f"{absent}: {_MISSING.format(TRANSFORMERS)}"
+    return _finding(TRANSFORMERS, parts, lines, not absent, runs_on)
 
 
 def _finding(
     provider: str, parts: Sequence[_Part], lines: Sequence[str], good: bool, more: dict[str, Json]
 ) -> Finding:
-    value: dict[str, Json] = {"installed": [each.to_json() for each in parts], **more}
+    value: dict[str, Json] = {"installed": [asdict(part) for part in parts], **more}
     return Finding(provider, value, "\n".join(lines), good)
-
-
-def _would_run_on(devices: Sequence[Device]) -> str:
-    named = ", ".join(f"{each.title} ({gib(each.free)} free)" for each in devices)
-    return f"would run on {named or 'the processors: it sees no other device'}"
-
-
-def gib(count: int | None) -> str:
-    """Bytes as people say them."""
-    return "unknown" if count is None else f"{count / 2**30:.1f} GiB"
 
 
 def _package(name: str, extra: str) -> _Part:

@@ -1,14 +1,13 @@
-"""A model tried out: whether it sees, how fast it answers, whether batching changes what it says.
+"""Try a model out: whether it sees, how fast it answers, whether batching changes what it says.
 
-Every answer is measured and none is scored: whether a model is any good is for a run to say. Who is
-asked, and whether that is free, is the caller's business.
+Every answer is measured and none is scored.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -56,19 +55,20 @@ async def try_out(provider: Provider, tell: Tell, clock: Clock, say: Say) -> Non
     `clock` gives seconds. Raises the `ProviderError` of the first question that fails.
     """
     say("Asking about two pictures.")
-    seen = await look(provider)
-    tell(seen)
-    pictures = seen.good
-    first, others = _tasks(0, pictures), _tasks(1, pictures)
+    sees = await look(provider)
+    tell(sees)
+    first, others = _tasks(0, sees.good), _tasks(1, sees.good)
     say(f"Asking {AT_ONCE} questions, one after the other.")
-    alone = await _timed(_one_by_one(provider, first), clock)
+    begun = clock()
+    alone = _Timed([await provider.complete(request) for request in first], clock() - begun)
     # Others in between: an engine keeps the prompts it has read, and would skip reading the first again,
     # which would flatter its speed and hide where reading in company makes a difference.
     say(f"Asking {AT_ONCE} others at once, and then the first again at once.")
-    together = await _timed(_at_once(provider, others), clock)
+    begun = clock()
+    together = _Timed(await _at_once(provider, others), clock() - begun)
     again = await _at_once(provider, first)
     tell(_speed(alone, together))
-    tell(_determinism([each.text for each in alone.answers], [each.text for each in again]))
+    tell(_determinism([answer.text for answer in alone.answers], [answer.text for answer in again]))
 
 
 async def look(provider: Provider) -> Finding:
@@ -80,48 +80,44 @@ async def look(provider: Provider) -> Finding:
         ]
     except ImagesUnsupported as error:
         return sight(BLIND, str(error))
-    counted = _tokens_of_a_picture(plain, red)
-    verdict, evidence = _judge(red.text, blue.text, again.text, counted)
-    return sight(verdict, evidence, counted, {"red": red.text, "blue": blue.text, "red_again": again.text})
+    picture_tokens = None
+    if plain.usage is not None and red.usage is not None:
+        picture_tokens = red.usage.input_tokens - plain.usage.input_tokens
+    verdict, evidence = _verdict(red.text, blue.text, again.text, picture_tokens)
+    answers = {"red": red.text, "blue": blue.text, "red_again": again.text}
+    return sight(verdict, evidence, picture_tokens, answers)
 
 
-def _judge(red: str, blue: str, again: str, counted: int | None) -> tuple[str, str]:
+def _verdict(red: str, blue: str, again: str, picture_tokens: int | None) -> tuple[str, str]:
     """The verdict, and what it rests on."""
-    if _names(red, "red", "blue") and _names(blue, "blue", "red"):
+
+    def names(answer: str, colour: str, other: str) -> bool:
+        words = set(re.findall(r"[a-z]+", answer.lower()))
+        return colour in words and other not in words
+
+    if names(red, "red", "blue") and names(blue, "blue", "red"):
         return SEES, "it names red and blue"
     if red != again:
         return UNKNOWN, f"it answers the same question differently: {_short(red)}, then {_short(again)}"
     if red != blue:
         quoted = f"red {_short(red)}, blue {_short(blue)}"
         return SEES, f"its answer depends on the picture, though it does not name the colours: {quoted}"
-    if counted is not None and counted <= 0:
+    if picture_tokens is not None and picture_tokens <= 0:
         return BLIND, f"a picture adds no tokens to the question, and red and blue are both {_short(red)}"
     return UNKNOWN, f"red and blue are both {_short(red)}"
 
 
-def _names(answer: str, colour: str, other: str) -> bool:
-    words = set(re.findall(r"[a-z]+", answer.lower()))
-    return colour in words and other not in words
-
-
-def _tokens_of_a_picture(plain: Response, seen: Response) -> int | None:
-    """As the engine counts them; None where it counts nothing."""
-    if plain.usage is None or seen.usage is None:
-        return None
-    return seen.usage.input_tokens - plain.usage.input_tokens
-
-
 def sight(
-    verdict: str, evidence: str, counted: int | None = None, answers: Mapping[str, str] | None = None
+    verdict: str, evidence: str, picture_tokens: int | None = None, answers: Mapping[str, str] | None = None
 ) -> Finding:
-    """What is known of its eyes, and what that rests on; `counted` is the tokens of a picture."""
+    """Whether it sees, and what that rests on."""
     value: Json = {
         "verdict": verdict,
         "evidence": evidence,
-        "picture_tokens": counted,
+        "picture_tokens": picture_tokens,
         "answers": dict(answers or {}),
     }
-    added = "" if counted is None else f"\na picture adds {counted} tokens to its question"
+    added = "" if picture_tokens is None else f"\na picture adds {picture_tokens} tokens to its question"
     return Finding("sees_images", value, f"{verdict}: {evidence}{added}", good=verdict != BLIND)
 
 
@@ -135,7 +131,7 @@ class _Timed:
     @property
     def tokens(self) -> int | None:
         """Output tokens; None where any answer comes without a count."""
-        counts = [each.usage.output_tokens for each in self.answers if each.usage]
+        counts = [answer.usage.output_tokens for answer in self.answers if answer.usage]
         return sum(counts) if len(counts) == len(self.answers) else None
 
     @property
@@ -143,48 +139,47 @@ class _Timed:
         """Output tokens a second."""
         return self.tokens / self.seconds if self.tokens and self.seconds > 0 else None
 
-    def to_json(self) -> dict[str, Json]:
-        return {
-            "requests": len(self.answers),
-            "output_tokens": self.tokens,
-            "seconds": self.seconds,
-            "tokens_per_second": self.rate,
-        }
-
 
 def _speed(alone: _Timed, together: _Timed) -> Finding:
-    value: Json = {"max_tokens": MAX_TOKENS, "alone": alone.to_json(), "together": together.to_json()}
+    value: dict[str, Json] = {"max_tokens": MAX_TOKENS}
+    for name, timed in (("alone", alone), ("together", together)):
+        value[name] = {
+            "requests": len(timed.answers),
+            "output_tokens": timed.tokens,
+            "seconds": timed.seconds,
+            "tokens_per_second": timed.rate,
+        }
     if alone.rate is None or together.rate is None:
-        said = f"{alone.seconds:.2f} s for {AT_ONCE} answers alone, {together.seconds:.2f} s at once"
-        return Finding("speed", value, f"{said}; it does not count their tokens")
-    said = (
+        sentence = f"{alone.seconds:.2f} s for {AT_ONCE} answers alone, {together.seconds:.2f} s at once"
+        return Finding("speed", value, f"{sentence}; it does not count their tokens")
+    sentence = (
         f"alone {alone.rate:,.1f} tokens/s, {AT_ONCE} at once {together.rate:,.1f} tokens/s "
         f"({together.rate / alone.rate:.1f} times)\nanswers of at most {MAX_TOKENS} tokens, the reading of "
         "their questions included"
     )
-    return Finding("speed", value, said)
+    return Finding("speed", value, sentence)
 
 
 def _determinism(alone: Sequence[str], together: Sequence[str]) -> Finding:
     """How many answers differ, and from which character on, counted from 0 for programs."""
     pairs = enumerate(zip(alone, together, strict=True), 1)
     places = [
-        (number, first_difference(one, other), one, other) for number, (one, other) in pairs if one != other
+        (first_difference(one, other), number, one, other) for number, (one, other) in pairs if one != other
     ]
     value: Json = {
         "requests": len(alone),
         "different": len(places),
-        "places": [{"request": number, "character": place} for number, place, _, _ in places],
+        "places": [{"request": number, "character": place} for place, number, _, _ in places],
     }
     what = f"the same {len(alone)} questions at temperature 0, alone and at once:"
     if not places:
         return Finding("determinism", value, f"{what} every answer is the same")
-    number, place, one, other = min(places, key=lambda each: each[1])
-    said = (
+    place, number, one, other = min(places)
+    sentence = (
         f"{what} {len(places)} answers differ, answer {number} from character {place + 1} on:\n"
         f"alone {_short(one[place:])}, at once {_short(other[place:])}"
     )
-    return Finding("determinism", value, said)
+    return Finding("determinism", value, sentence)
 
 
 def first_difference(one: str, other: str) -> int:
@@ -193,37 +188,21 @@ def first_difference(one: str, other: str) -> int:
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-async def _timed(asking: Awaitable[Sequence[Response]], clock: Clock) -> _Timed:
-    begun = clock()
-    answers = await asking
-    return _Timed(answers, clock() - begun)
-
-
-async def _one_by_one(provider: Provider, requests: Sequence[Request]) -> list[Response]:
-    return [await provider.complete(request) for request in requests]
-
-
 async def _at_once(provider: Provider, requests: Sequence[Request]) -> list[Response]:
     # All are waited for, so that none is left on its way when one fails.
-    found = await asyncio.gather(*map(provider.complete, requests), return_exceptions=True)
-    answers: list[Response] = []
-    for each in found:
-        if isinstance(each, BaseException):
-            raise each
-        answers.append(each)
-    return answers
+    calls = [asyncio.ensure_future(provider.complete(request)) for request in requests]
+    await asyncio.gather(*calls, return_exceptions=True)
+    return [call.result() for call in calls]
 
 
 def _tasks(group: int, pictures: bool) -> list[Request]:
-    return [_task(group, number, pictures) for number in range(AT_ONCE)]
-
-
-def _task(group: int, number: int, pictures: bool) -> Request:
     """Groups share sizes and lengths, so that they cost the same, and neither a text nor a picture."""
-    text = _TASK.format(number=AT_ONCE * group + number + 10)
-    if not pictures:
-        return _request(text)
-    return _request(Picture(_COLOURS[(number + group) % AT_ONCE], _SIZE + _STEP * number), text)
+    requests = []
+    for number in range(AT_ONCE):
+        text = _TASK.format(number=AT_ONCE * group + number + 10)
+        picture = Picture(_COLOURS[(number + group) % AT_ONCE], _SIZE + _STEP * number)
+        requests.append(_request(picture, text) if pictures else _request(text))
+    return requests
 
 
 def _request(*parts: Part) -> Request:

@@ -1,1 +1,1 @@
-"""A model server on this machine's loopback, for the demo and for tests."""
+"""A model server on this machine, for the demo and the documentation."""

@@ -1,6 +1,6 @@
 """How three vendors write a question, an answer and an error on the wire.
 
-What the loopback server needs of the formats of OpenAI (chat completions), Anthropic
+What the loopback server of the tests needs of the formats of OpenAI (chat completions), Anthropic
 (messages) and Google (generateContent): enough for text and images, and nothing of
 streaming, tools or audio.
 """
