@@ -1,19 +1,27 @@
 """A model server with a provider's manners: token buckets, log-normal latency, 429 with the vendors' headers.
 
 For measuring how near a client comes to a rate limit, and how often it is refused. `Account` is the
-bookkeeping alone, on any clock; `serve` puts it behind HTTP, in OpenAI's shape.
+bookkeeping alone, on any clock; `limited` puts it behind HTTP, in OpenAI's shape.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import multiprocessing
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from typing import Any
+
+try:
+    from lean_server import ANSWER
+except ImportError:  # as a test imports it
+    from benchmarks.lean_server import ANSWER
 
 
 @dataclass
@@ -132,3 +140,62 @@ class Account:
         if wait is not None and self.headers:
             words["retry-after"] = str(math.ceil(wait))
         return words
+
+
+@contextmanager
+def limited(**account: Any) -> Iterator[str]:
+    """The base URL of a server with such an `Account`, in a process of its own, for as long as the block."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, account), daemon=True)
+    process.start()
+    theirs.close()  # a server that cannot start must not be waited for
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}/v1"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(pipe: Connection, options: dict[str, Any]) -> None:
+    asyncio.run(_forever(pipe, Account(**options)))
+
+
+async def _forever(pipe: Connection, account: Account) -> None:
+    from aiohttp import web
+
+    prompt = account.tokens - ANSWER["usage"]["completion_tokens"]
+    usage = {**ANSWER["usage"], "prompt_tokens": prompt, "total_tokens": account.tokens}
+    (choice,) = ANSWER["choices"]
+    answer = {
+        **ANSWER,
+        "choices": [{**choice, "message": {**choice["message"], "content": "A"}}],
+        "usage": usage,
+    }
+
+    async def complete(request: web.Request) -> web.Response:
+        await request.read()
+        wait = account.admit()
+        if wait is not None:
+            error = {"message": "Rate limit reached.", "type": "requests", "code": "rate_limit_exceeded"}
+            return web.json_response({"error": error}, status=429, headers=account.said(wait))
+        headers = account.said()
+        async with account.serving():
+            await asyncio.sleep(account.seconds())
+        account.answered.append(time.monotonic())
+        return web.json_response(answer, headers=headers)
+
+    async def told(request: web.Request) -> web.Response:
+        """When answers were given and calls refused, in seconds since the first answer could have come."""
+        moments = {"answered": account.answered, "refused": account.refused}
+        return web.json_response({**moments, "most_in_flight": account.most_in_flight})
+
+    app = web.Application(client_max_size=64 * 2**20)
+    app.router.add_post("/v1/chat/completions", complete)
+    app.router.add_get("/v1/told", told)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=8192)
+    await site.start()
+    pipe.send(runner.addresses[0][1])
+    await asyncio.Event().wait()
