@@ -1,6 +1,6 @@
 """An Inspect AI evaluation, run by `inspect_peer.py` in the environment that it makes.
 
-    python inspect_task.py URL WARM_UP FOLDER CONCURRENCY
+    python inspect_task.py URL WARM_UP FOLDER CONCURRENCY     (0: its own default)
 
 One sample is one picture of a folder, one question, one `generate` with its cache on, and one scorer.
 It evaluates a hundred samples of WARM_UP, then those of FOLDER, then those again out of the cache, and
@@ -48,8 +48,8 @@ def spent(url: str, asked: list[Sample], concurrency: int, logs: str) -> tuple[f
         log_images=False,
         log_realtime=False,
         log_model_api=False,
-        max_connections=concurrency,
-        max_samples=concurrency,
+        max_connections=concurrency or None,
+        max_samples=concurrency or None,
         max_tokens=64,
         temperature=0.0,
     )

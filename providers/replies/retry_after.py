@@ -71,7 +71,7 @@ def _resets(headers: Mapping[str, str], now: float) -> Iterator[float]:
 def _reset(value: str, now: float) -> float | None:
     number = _number(value)
     if number is None:
-        return _duration(value) if value[:1].isdigit() and "T" not in value else _ahead(_rfc3339(value), now)
+        return duration(value) if value[:1].isdigit() and "T" not in value else _ahead(_rfc3339(value), now)
     if number >= _EPOCH_MILLISECONDS:
         return _ahead(number / 1000, now)
     return _ahead(number, now) if number >= _EPOCH else number
@@ -85,7 +85,8 @@ def _number(value: str) -> float | None:
     return number if math.isfinite(number) and number >= 0 else None
 
 
-def _duration(value: str) -> float | None:
+def duration(value: str) -> float | None:
+    """Seconds of a text like `6m0s` or `120ms`; None for anything else."""
     found = _DURATION.fullmatch(value)
     if not found or not any(found.groups()):
         return None
