@@ -11,20 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import Self
 
-from providers.errors import AttemptTimedOut, BadRequest, ProviderError, Unusable
+from providers.errors import AttemptTimedOut, ProviderError, Unusable
 from providers.hf import batch as transformers_batch
 from providers.hf import model as transformers_model
-from providers.hf.device import choose
+from providers.hf.batch import Row
 from providers.hf.folder import find, folder_digest, settings
 from providers.hf.gatherer import WAIT, Gatherer
-from providers.hf.model import Loaded
-from providers.hf.options import Options, read_options
-from providers.hf.row import Prompt, Row
-from providers.types import EncodedImage, Json, Request, Response
+from providers.hf.model import Loaded, choose
+from providers.hf.sampler import read_options
+from providers.types import Json, Request, Response
 from providers.weights import Digests, FileDigest
 
 # As many as one device is likely to take; memory that is full makes it less.
@@ -131,8 +129,8 @@ class LocalTransformers:
             loaded = self._loaded
             if loaded is None or self._closed:
                 raise Unusable(f"{self.name} was closed.")
-            prompt = await loop.run_in_executor(self._helpers, _prompt, loaded, request, images, options)
-            row = Row(prompt, options.completed(loaded.model.generation_config), began)
+            render = transformers_batch.render
+            row = await loop.run_in_executor(self._helpers, render, loaded, request, images, options, began)
             del loaded  # a request that waits keeps no model in memory
             self._owner.put(row)
         try:
@@ -145,9 +143,8 @@ class LocalTransformers:
 
     async def facts(self) -> Mapping[str, Json]:
         """What `doctor` says of engine, device and memory; after `aclose` as it was at the end."""
-        loaded, owner = self._loaded, self._owner
-        if loaded is not None and owner is not None and not self._closed:
-            self._facts = await asyncio.wrap_future(owner.call(lambda: _measured(loaded, owner)))
+        if self._owner is not None and self._loaded is not None and not self._closed:
+            await asyncio.wrap_future(self._owner.call(self._measure))
         return self._facts or {"engine": self._engine, "device": self.setting.device}
 
     async def aclose(self) -> None:
@@ -169,32 +166,18 @@ class LocalTransformers:
     # What follows runs in the owner's thread.
 
     def _load(self) -> None:
-        self._loaded = transformers_model.load(self.folder, self.name, self.setting, self._say)
+        self._loaded = transformers_model.load(self.folder, self.name, self.config, self.setting, self._say)
 
     def _run(self, rows: Sequence[Row]) -> None:
         loaded, owner = self._loaded, self._owner
-        if loaded is not None and owner is not None:
-            transformers_batch.run(loaded, rows, lambda: owner.closing)
+        assert loaded is not None and owner is not None
+        transformers_batch.run(loaded, rows, lambda: owner.closing)
+
+    def _measure(self) -> None:
+        if self._loaded is not None and self._owner is not None:
+            self._facts = {**transformers_model.facts(self._loaded), "batch": self._owner.most}
 
     def _release(self) -> None:
-        loaded, owner = self._loaded, self._owner
-        if loaded is not None and owner is not None:
-            self._facts = _measured(loaded, owner)
-        del loaded
+        self._measure()
         self._loaded = None
         transformers_model.free()
-
-
-def _measured(loaded: Loaded, owner: Gatherer) -> Mapping[str, Json]:
-    return {**transformers_model.facts(loaded), "batch": owner.most}
-
-
-def _prompt(loaded: Loaded, request: Request, images: Sequence[EncodedImage], options: Options) -> Prompt:
-    from PIL import Image
-
-    try:
-        # As the benchmark's own loop hands them to a processor.
-        decoded = [Image.open(BytesIO(image.data)).convert("RGB") for image in images]
-    except (OSError, ValueError, SyntaxError) as error:
-        raise BadRequest(f"An image of the request cannot be decoded: {error}.") from None
-    return transformers_batch.render(loaded, request.messages, decoded, options.template)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from providers.errors import Unusable
-from providers.hf.row import Row
+from providers.hf.batch import OutOfMemory, Row
 
 WAIT = 0.005  # s
 _GAPS = 10  # so many of them at most before a batch begins
@@ -24,10 +24,6 @@ _GAPS = 10  # so many of them at most before a batch begins
 SPREAD = 2
 SLACK = 256
 _CLOSED = "The model was closed."
-
-
-class OutOfMemory(Exception):
-    """A batch did not fit into the device's memory; what it took there has been freed."""
 
 
 class Gatherer:

@@ -1,14 +1,20 @@
-"""Load a model folder into memory through transformers, and tell what it can do.
+"""Choose device and precision, load a model folder into memory through transformers, tell what it can do.
+
+A cache key holds the precision, so it is chosen without torch, whose import takes seconds: what the driver
+says is believed, and whether torch can really use the device shows when the model is loaded.
 
 Vision models through `AutoModelForImageTextToText` and `AutoProcessor`, text models through
 `AutoModelForCausalLM` and `AutoTokenizer`. Code that a model brings along is never run. Everything here
-is called by the thread that owns the device.
+after `choose` is called by the thread that owns the device.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import platform
+import re
 import resource
 import sys
 from collections.abc import Callable, Mapping
@@ -18,17 +24,74 @@ from pathlib import Path
 from typing import Any
 
 from providers.errors import Unusable
-from providers.hf.device import ATTENTION, Setting
-from providers.hf.folder import settings, weight_bytes
+from providers.hf.folder import weight_bytes
 from providers.hf.sampler import Vocabulary
 from providers.host_memory import forget_peak, free_memory, peak_memory
 from providers.replies.error_text import one_line
 from providers.types import Json
 
+DTYPES = ("float32", "bfloat16", "float16")
+ATTENTION = "sdpa"  # as in the benchmark's own loop
 NEEDED = ("torch", "transformers", "accelerate")
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_BFLOAT16_FROM = (8, 0)  # compute capability: Ampere
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 _GB = 1e9
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`device` as torch names it, `dtype` the precision of weights and arithmetic."""
+
+    device: str
+    dtype: str
+    attention: str
+
+    def __str__(self) -> str:
+        return f"{self.device}, {self.dtype}, {self.attention} attention"
+
+
+def choose(device: str | None = None, dtype: str | None = None, attention: str | None = None) -> Setting:
+    """What was asked for, and for the rest what suits this machine. Raises `Unusable`."""
+    if device is not None and not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
+        raise Unusable(f"There is no device {device!r}: give cpu, cuda, cuda:1 (or another number) or mps.")
+    if dtype is not None and dtype not in DTYPES:
+        raise Unusable(f"There is no precision {dtype!r}: give {', '.join(DTYPES)}.")
+    if device is None and sys.platform == "darwin" and platform.machine() == "arm64":
+        device = "mps"
+    elif device is None:
+        device = "cuda" if cuda_capability() and not _without_cuda() else "cpu"
+    if dtype is None and device == "cpu":
+        dtype = "float32"  # the only one that every processor computes fast and alike
+    elif dtype is None:
+        capability = None if device == "mps" else cuda_capability(int(device.partition(":")[2] or 0))
+        dtype = "float16" if capability and capability < _BFLOAT16_FROM else "bfloat16"
+    return Setting(device, dtype, attention or ATTENTION)
+
+
+def cuda_capability(number: int = 0) -> tuple[int, int] | None:
+    """The compute capability of a CUDA device, from the driver; None where there is no such device."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1" if sys.platform != "win32" else "nvcuda.dll")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    known = (
+        driver.cuInit(0) == 0
+        and driver.cuDeviceGet(ctypes.byref(device), number) == 0
+        and driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, device) == 0
+        and driver.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device) == 0
+    )
+    return (major.value, minor.value) if known else None
+
+
+def _without_cuda() -> bool:
+    """Whether torch is installed, built for the processor alone."""
+    try:
+        return version("torch").endswith("+cpu")
+    except PackageNotFoundError:
+        return False
 
 
 @dataclass
@@ -58,10 +121,10 @@ def engine() -> str:
     return f"transformers {installed['transformers']} / torch {installed['torch']}"
 
 
-def load(folder: Path, name: str, setting: Setting, say: Callable[[str], None]) -> Loaded:
-    """Seconds to minutes. Raises `Unusable` or `ModelNotFound`: one sentence that says what is wrong."""
-    engine()
-    config = settings(folder)
+def load(
+    folder: Path, name: str, config: Mapping[str, Any], setting: Setting, say: Callable[[str], None]
+) -> Loaded:
+    """Seconds to minutes. Raises `Unusable`: one sentence that says what is wrong."""
     # Threads of OpenMP that spin while they wait take the processors from the event loop.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
@@ -70,7 +133,7 @@ def load(folder: Path, name: str, setting: Setting, say: Callable[[str], None]) 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         device_map = _device_map(_need(folder, config, setting), name, setting)
-        reset_peak(setting.device)
+        _forget_peak(setting.device)
         say(f"Loading {name} ({setting}).")
         return _loaded(folder, name, setting, device_map)
     except Unusable:
@@ -195,7 +258,7 @@ def free_bytes(device: str) -> int | None:
     return free_memory()
 
 
-def reset_peak(device: str) -> None:
+def _forget_peak(device: str) -> None:
     """Start the measurement of `peak_bytes` over, where the system can."""
     import torch
 
