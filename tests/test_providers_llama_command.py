@@ -9,9 +9,8 @@ import pytest
 
 from providers import Unusable
 from providers.llama.binary import Engine
-from providers.llama.command import command, read_overrides
 from providers.llama.gguf import Header
-from providers.llama.settings import Files, Settings
+from providers.llama.settings import Files, Settings, command, read_overrides
 
 MODEL = Header(Path("a model.gguf"), 1, {})
 EYES = Header(Path("mmproj.gguf"), 1, {"general.architecture": "clip"})

@@ -149,9 +149,7 @@ def render(
     writer = loaded.processor or loaded.tokenizer
     try:
         text = str(
-            writer.apply_chat_template(
-                chat, tokenize=False, add_generation_prompt=True, **options.template
-            )
+            writer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, **options.template)
         )
     except Exception as error:  # a template may raise anything, in its own words
         reason = one_line(str(error))

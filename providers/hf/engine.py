@@ -170,7 +170,8 @@ class LocalTransformers:
 
     def _run(self, rows: Sequence[Row]) -> None:
         loaded, owner = self._loaded, self._owner
-        assert loaded is not None and owner is not None
+        assert loaded is not None
+        assert owner is not None
         transformers_batch.run(loaded, rows, lambda: owner.closing)
 
     def _measure(self) -> None:

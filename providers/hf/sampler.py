@@ -78,7 +78,7 @@ def read_options(params: Mapping[str, Json]) -> Options:
     return Options(**read)
 
 
-def _number(least: float, most: float, *, whole: bool = False, above: bool = False) -> Callable[[Json], float]:
+def _number(least: float, most: float, whole: bool = False, above: bool = False) -> Callable[[Json], float]:
     """A reader of numbers from `least`, or `above` it, to `most`."""
 
     def read(value: Json) -> float:

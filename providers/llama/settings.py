@@ -1,20 +1,25 @@
-"""Choose slots, context and threads of an engine for a model, from what is free on this machine.
+"""Choose slots, context and threads of an engine for a model, and write the command line that starts it.
 
-None of it changes an answer, only how many are worked on at once and how long they may be, so none
-of it is part of a key. A file that the engine cannot take is refused here before anything starts.
+None of what is chosen changes an answer, only how many are worked on at once and how long they may be, so
+none of it is part of a key. A file that the engine cannot take is refused here before anything starts.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from providers.errors import ImagesUnsupported, Unusable
 from providers.host_memory import free_memory, processors
-from providers.llama.binary import Device
+from providers.llama.binary import Device, Engine
 from providers.llama.gguf import Header, read_header
+from providers.llama.process import HOST
+from providers.types import Json
 
 _SLOTS = 8  # what the benchmark's short answers fill well; more slots take more memory than they save time
 _CONTEXT = 8192  # tokens: a question, few-shot examples and pictures of a few thousand tokens
@@ -22,6 +27,13 @@ _UNKNOWN_CONTEXT = 4096
 _LEAST_CONTEXT = 256  # llama.cpp rounds up to it
 _RESERVE = 1 << 30  # bytes for what is computed on the way
 _GIB = float(1 << 30)
+_WORKER = str(Path(__file__).with_name("worker.py"))
+_READERS: Mapping[str, Callable[[str], Json]] = {
+    "int": int,
+    "float": float,
+    "bool": {"true": True, "false": False}.__getitem__,
+    "str": str,
+}
 
 
 @dataclass(frozen=True)
@@ -40,10 +52,6 @@ class Files:
 
     model: Header
     projector: Header | None
-
-    @property
-    def sees(self) -> bool:
-        return self.projector is not None and self.projector.sees
 
     @property
     def size(self) -> int:
@@ -104,3 +112,51 @@ def _room(files: Files, devices: Sequence[Device], gpu_layers: int | None) -> in
         return None if host is None else max(0, host - _RESERVE)
     on_devices = sum(device.free for device in devices) - files.size - _RESERVE
     return max(on_devices, (host or 0) - _RESERVE)
+
+
+def read_overrides(given: Sequence[str]) -> dict[str, Json]:
+    """`KEY=TYPE:VALUE` as llama-server's --override-kv takes it. Raises `Unusable` for anything else."""
+    overrides: dict[str, Json] = {}
+    for text in given:
+        match = re.fullmatch("([^=,]+)=(int|float|bool|str):([^,]*)", text)
+        try:
+            key, kind, value = match.groups() if match else ("", "", "")
+            overrides[key] = _READERS[kind](value)
+        except (KeyError, ValueError):
+            raise Unusable(
+                f"--override-kv {text}: it looks like tokenizer.ggml.pre=str:gpt-2, "
+                "with int, float, bool or str."
+            ) from None
+    return overrides
+
+
+def command(
+    engine: Engine, files: Files, settings: Settings, overrides: Sequence[str], port: int
+) -> list[str]:
+    """What runs the engine at this port."""
+    mmproj = str(files.projector.path) if files.projector else None
+    if engine.binary is None:
+        settings_of_worker = {
+            "model": str(files.model.path),
+            "mmproj": mmproj,
+            "ctx": settings.ctx,
+            "gpu_layers": settings.gpu_layers,
+            "threads": settings.threads,
+            "overrides": read_overrides(overrides) or None,
+            "port": port,
+        }
+        # Without -P the worker would find this package's types.py in place of Python's.
+        return [sys.executable, "-P", _WORKER, json.dumps(settings_of_worker)]
+    options = {
+        "-m": files.model.path,
+        "-np": settings.slots,
+        "-c": settings.slots * settings.ctx,  # that of all slots together
+        "--mmproj": mmproj,
+        "-ngl": settings.gpu_layers,
+        "-t": settings.threads,
+        "--override-kv": ",".join(overrides) or None,
+        "--host": HOST,
+        "--port": port,
+    }
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    return [str(engine.binary), *(text for option in given.items() for text in option)]
