@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from providers import Unusable
 from providers.hf.batch import OutOfMemory
-from providers.hf.gatherer import SLACK, Gatherer
+from providers.hf.engine import SLACK, Gatherer
 
 LONG = 60.0  # s: a wait that only company ends
 

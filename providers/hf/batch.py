@@ -118,13 +118,7 @@ class Row:
             self.future.set_exception(error)
 
 
-def render(
-    loaded: Loaded,
-    request: Request,
-    images: Sequence[EncodedImage],
-    options: Options,
-    began: Callable[[], None],
-) -> Row:
+def render(loaded: Loaded, request: Request, images: Sequence[EncodedImage], options: Options) -> Row:
     """The request as a row; `images` are those of its messages in their order.
 
     Raises `ImagesUnsupported`, or `BadRequest` for an image or messages that cannot be read.
@@ -157,7 +151,7 @@ def render(
     # As transformers itself does it: most templates write the first token, and two of them are one too many.
     first = loaded.tokenizer.bos_token
     special = loaded.sees and not (first is not None and text.startswith(first))
-    return Row(text, decoded, special, options.completed(loaded.model.generation_config), began)
+    return Row(text, decoded, special, options.completed(loaded.model.generation_config))
 
 
 def run(loaded: Loaded, rows: Sequence[Row], closing: Callable[[], bool]) -> None:
@@ -196,13 +190,32 @@ def _run(loaded: Loaded, rows: Sequence[Row], closing: Callable[[], bool]) -> No
         pad_token_id=loaded.tokenizer.pad_token_id or 0,
         eos_token_id=list(loaded.vocabulary.ends) or None,
     )
-    steering = _Steering(loaded, rows, closing)
+    samplers = [
+        Sampler(row.options, row.read, loaded.vocabulary) if row.options.steered else None for row in rows
+    ]
+
+    def choose(ids: Any, scores: Any) -> Any:
+        """The scores with which the greedy choice is each row's own."""
+        for index, (row, sampler) in enumerate(zip(rows, samplers, strict=True)):
+            if sampler is None or row.over:
+                continue
+            try:
+                scores[index] = sampler(scores[index], row.ids)
+            except BadRequest as error:
+                row.fail(error)
+        return scores
+
+    def stop(ids: Any, scores: Any) -> Any:
+        """Which rows are over."""
+        for row, token in zip(rows, ids[:, -1].tolist(), strict=True):
+            if not row.over:
+                row.take(token, loaded.vocabulary)
+        ending = closing()
+        return ids.new_tensor([ending or row.over for row in rows], dtype=bool)
+
     with torch.inference_mode():
         loaded.model.generate(
-            **inputs,
-            generation_config=settings,
-            logits_processor=[steering.choose],
-            stopping_criteria=[steering.stop],
+            **inputs, generation_config=settings, logits_processor=[choose], stopping_criteria=[stop]
         )
 
 
@@ -246,37 +259,3 @@ def _inputs(loaded: Loaded, rows: Sequence[Row]) -> Any:
         **options,
     )
     return read.to(loaded.model.device, loaded.model.dtype)
-
-
-class _Steering:
-    """What `generate` calls at each step: rows choose their tokens, and are told which they got."""
-
-    def __init__(self, loaded: Loaded, rows: Sequence[Row], closing: Callable[[], bool]) -> None:
-        self._rows = rows
-        self._vocabulary = loaded.vocabulary
-        self._closing = closing
-        self._samplers = {
-            index: Sampler(row.options, row.read, loaded.vocabulary)
-            for index, row in enumerate(rows)
-            if row.options.steered
-        }
-
-    def choose(self, ids: Any, scores: Any) -> Any:
-        """The scores with which the greedy choice is each row's own."""
-        for index, sampler in self._samplers.items():
-            row = self._rows[index]
-            if row.over:
-                continue
-            try:
-                scores[index] = sampler(scores[index], row.ids)
-            except BadRequest as error:
-                row.fail(error)
-        return scores
-
-    def stop(self, ids: Any, scores: Any) -> Any:
-        """Which rows are over."""
-        for row, token in zip(self._rows, ids[:, -1].tolist(), strict=True):
-            if not row.over:
-                row.take(token, self._vocabulary)
-        closing = self._closing()
-        return ids.new_tensor([closing or row.over for row in self._rows], dtype=bool)

@@ -18,6 +18,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -61,7 +62,9 @@ def choose(device: str | None = None, dtype: str | None = None, attention: str |
     if device is None and sys.platform == "darwin" and platform.machine() == "arm64":
         device = "mps"
     elif device is None:
-        device = "cuda" if cuda_capability() and not _without_cuda() else "cpu"
+        with suppress(PackageNotFoundError):  # torch may be built for the processor alone
+            device = "cpu" if version("torch").endswith("+cpu") else None
+        device = device or ("cuda" if cuda_capability() else "cpu")
     if dtype is None and device == "cpu":
         dtype = "float32"  # the only one that every processor computes fast and alike
     elif dtype is None:
@@ -84,14 +87,6 @@ def cuda_capability(number: int = 0) -> tuple[int, int] | None:
         and driver.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device) == 0
     )
     return (major.value, minor.value) if known else None
-
-
-def _without_cuda() -> bool:
-    """Whether torch is installed, built for the processor alone."""
-    try:
-        return version("torch").endswith("+cpu")
-    except PackageNotFoundError:
-        return False
 
 
 @dataclass
@@ -132,8 +127,12 @@ def load(
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        device_map = _device_map(_need(folder, config, setting), name, setting)
-        _forget_peak(setting.device)
+        need = float(weight_bytes(folder))
+        if "quantization_config" not in config:
+            stored = config.get("dtype") or config.get("torch_dtype") or "float32"
+            need *= _BYTES[setting.dtype] / _BYTES.get(str(stored), 4)
+        device_map = _device_map(need, name, setting)
+        forget_peak()
         say(f"Loading {name} ({setting}).")
         return _loaded(folder, name, setting, device_map)
     except Unusable:
@@ -183,27 +182,13 @@ def _loaded(folder: Path, name: str, setting: Setting, device_map: Any) -> Loade
     ends = tokenizer.eos_token_id if ends is None else ends
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     text = config.get_text_config()
-    return Loaded(
-        name,
-        model.eval(),
-        processor,
-        tokenizer,
-        setting,
-        context=getattr(text, "max_position_embeddings", None),
-        vocabulary=Vocabulary(tokenizer, text.vocab_size, ends),
-    )
-
-
-def _need(folder: Path, config: Mapping[str, Any], setting: Setting) -> float:
-    """About how many bytes the weights take in memory."""
-    stored = config.get("dtype") or config.get("torch_dtype") or "float32"
-    if "quantization_config" in config:
-        return weight_bytes(folder)
-    return weight_bytes(folder) * _BYTES[setting.dtype] / _BYTES.get(str(stored), 4)
+    context = getattr(text, "max_position_embeddings", None)
+    vocabulary = Vocabulary(tokenizer, text.vocab_size, ends)
+    return Loaded(name, model.eval(), processor, tokenizer, setting, context, vocabulary)
 
 
 def _device_map(need: float, name: str, setting: Setting) -> Any:
-    """Where the weights go: one device, or spread over all CUDA devices. Raises `Unusable`."""
+    """Where `need` bytes of weights go: one device, or spread over all CUDA devices. Raises `Unusable`."""
     import torch
 
     device = setting.device
@@ -213,6 +198,8 @@ def _device_map(need: float, name: str, setting: Setting) -> Any:
             raise Unusable(
                 f"The device {device} cannot be used: torch {torch.__version__} sees {count} of them."
             )
+        for number in range(count):
+            torch.cuda.reset_peak_memory_stats(number)
     if device == "mps" and not torch.backends.mps.is_available():
         raise Unusable(f"The device mps cannot be used by torch {torch.__version__}.")
     spare = free_bytes(device)
@@ -233,9 +220,8 @@ def _too_large(name: str, setting: Setting) -> str:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether this is how torch says on some device that its memory is full."""
-    return isinstance(error, RuntimeError | MemoryError) and (
-        isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
-    )
+    said = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+    return said or isinstance(error, MemoryError)
 
 
 def free() -> None:
@@ -258,34 +244,17 @@ def free_bytes(device: str) -> int | None:
     return free_memory()
 
 
-def _forget_peak(device: str) -> None:
-    """Start the measurement of `peak_bytes` over, where the system can."""
-    import torch
-
-    if device.startswith("cuda"):
-        for number in range(torch.cuda.device_count()):
-            torch.cuda.reset_peak_memory_stats(number)
-    else:
-        forget_peak()
-
-
-def peak_bytes(device: str) -> int:
-    """The most memory in use since `reset_peak`: of the CUDA devices, else of this process."""
-    import torch
-
-    if device.startswith("cuda"):
-        return sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
-    # Elsewhere than on Linux it is the most since the process began.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak_memory(os.getpid()) or (peak if sys.platform == "darwin" else peak * 1024)
-
-
 def facts(loaded: Loaded) -> dict[str, Json]:
-    """What `doctor` says of the engine and the model."""
+    """What `doctor` says of the engine and the model; the peak is that since loading began, if known."""
     import torch
 
     setting = loaded.setting
     cuda = setting.device.startswith("cuda")
+    if cuda:
+        peak = sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
+    else:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = peak_memory(os.getpid()) or (most if sys.platform == "darwin" else most * 1024)
     return {
         "engine": engine(),
         "device": torch.cuda.get_device_name(setting.device) if cuda else setting.device,
@@ -296,5 +265,5 @@ def facts(loaded: Loaded) -> dict[str, Json]:
         "context": loaded.context,
         "weights bytes": int(loaded.model.get_memory_footprint()),
         "free bytes": free_bytes(setting.device),
-        "peak bytes": peak_bytes(setting.device),
+        "peak bytes": peak,
     }

@@ -127,24 +127,24 @@ _READERS: Mapping[str, tuple[str, Callable[[Json], Any], str]] = {
 }
 
 
+@dataclass
 class Vocabulary:
     """The texts of a tokenizer's tokens; `ends` are those that end an answer."""
 
-    def __init__(self, tokenizer: Any, size: int, ends: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
-        self._size = size
-        self.ends = tuple(ends)
+    tokenizer: Any
+    size: int
+    ends: Sequence[int]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of these tokens, without special ones."""
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     @cached_property
     def _of_verdicts(self) -> list[int]:
         # Looked up once, for the first verdict: it decodes every token.
-        length = min(self._size, len(self._tokenizer))
-        texts = self._tokenizer.batch_decode([[token] for token in range(length)])
-        special = set(self._tokenizer.all_special_ids)
+        length = min(self.size, len(self.tokenizer))
+        texts = self.tokenizer.batch_decode([[token] for token in range(length)])
+        special = set(self.tokenizer.all_special_ids)
         return [
             token
             for token, text in enumerate(texts)
@@ -152,10 +152,7 @@ class Vocabulary:
         ]
 
     def verdict_tokens(self, count: int, ids: Sequence[int]) -> list[int]:
-        """The tokens that may follow `ids` in a verdict of `count` zeros and ones, such as `0,1`.
-
-        Raises `BadRequest` when there is none.
-        """
+        """The tokens that may follow `ids` in a verdict of `count` zeros and ones, or `BadRequest`."""
         text, length = self.decode(ids), 2 * count - 1
         allowed = list(self.ends) if len(text) == length else []
         for token in self._of_verdicts:
@@ -181,10 +178,7 @@ class Sampler:
         self._random: Any = None
 
     def __call__(self, scores: Any, ids: Sequence[int]) -> Any:
-        """The scores of the vocabulary, one dimension of float32, after the tokens `ids` of the answer.
-
-        Raises `BadRequest` when no token may come next.
-        """
+        """The scores of the vocabulary, one dimension of float32, after the tokens `ids` of the answer."""
         options = self._options
         penalty = options.repetition_penalty or 1.0
         if penalty != 1:

@@ -15,7 +15,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
@@ -25,10 +25,18 @@ from providers.catalog.target import Asked
 from providers.direct.openai import ChatCompletions
 from providers.errors import BadRequest, ConnectionFailed, ContextExceeded, ImagesUnsupported, ProviderError
 from providers.host_memory import children, free_memory, peak_memory, processors
-from providers.llama.binary import Device, environment, find_engine
 from providers.llama.gguf import Header, shards
-from providers.llama.process import Child, start
-from providers.llama.settings import Settings, command, open_files, read_overrides, settle
+from providers.llama.launch import (
+    Device,
+    Settings,
+    command,
+    environment,
+    find_engine,
+    open_files,
+    read_overrides,
+    settle,
+)
+from providers.llama.process import Child, Say, start
 from providers.replies.answers import visible
 from providers.replies.bodies import LONGEST_ERROR, BodyError, parse
 from providers.replies.refusals import no_answer, refused
@@ -42,8 +50,6 @@ LOADING = 1800.0  # seconds: a hundred gigabytes from a slow disk
 _DYING = 5.0  # seconds between a broken connection and the end of the process behind it
 _SHAPE = ChatCompletions("any")
 
-type Say = Callable[[str], None]
-
 
 class LlamaCpp:
     """One model. Making it reads headers and finds an engine; nothing is started.
@@ -54,9 +60,8 @@ class LlamaCpp:
     `KEY=TYPE:VALUE` for keys of the file. `timeout` is the wall-clock deadline of a call in seconds,
     from when the engine takes it up. `digest` digests a file. `say` hears of choices, progress and deaths.
 
-    Raises `Unusable` in one sentence for what cannot be run: a missing or damaged file, a projector for
-    another model, no engine. Close it with `aclose`, or use it as an async context manager, in the loop
-    in which it was used.
+    Raises `Unusable` in one sentence for what cannot be run. Close it with `aclose`, or use it as an async
+    context manager, in the loop in which it was used.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class LlamaCpp:
         timeout: float = 600.0,
     ) -> None:
         self.files = open_files(model, mmproj)
+        self.name = model.name
         self.engine = find_engine(server)
         self.timeout = timeout
         read_overrides(overrides)
@@ -86,18 +92,9 @@ class LlamaCpp:
         self._running: tuple[Child, Pool] | None = None
         self._died = False
 
-    @property
-    def name(self) -> str:
-        """The model's file name, which is what people call it."""
-        return self.files.model.path.name
-
     @cached_property
     def identity(self) -> Mapping[str, Json]:
-        """What a cache key says of it. Reads the weights, the first time: seconds for each gigabyte.
-
-        The names and places of the files are not in it, nor what only changes how fast it answers or
-        how long a prompt may be.
-        """
+        """What a cache key says of it, without names and places of files. At first it reads the weights."""
         model, projector = self.files.model, self.files.projector
         template = model.chat_template
         return {
@@ -131,9 +128,24 @@ class LlamaCpp:
     def _devices(self) -> tuple[Device, ...]:
         return self.engine.devices()
 
-    async def start(self) -> None:
-        """Start the engine now, so that the first call need not. Raises `Unusable` when it cannot be."""
-        await self._ready()
+    async def start(self) -> tuple[Child, Pool]:
+        """The running engine and the connections to it: started if it is not, and once more if it died.
+
+        Raises `Unusable` when it cannot be. The first call does it where nobody has.
+        """
+        async with self._starting:
+            if self._running is not None and not self._running[0].alive:
+                child, pool = self._running
+                end = f"{child.how_it_ended}: {child.last_words.rstrip('.')}."
+                if self._died:
+                    raise child.why(f"died twice, and is not started again: this time it {end}")
+                self._say(f"llama.cpp {end} It is started again.")
+                self._died, self._running = True, None
+                await pool.close()
+                await child.aclose()
+            if self._running is None:
+                self._running = await self._launch()
+            return self._running
 
     @property
     def child(self) -> Child | None:
@@ -154,9 +166,8 @@ class LlamaCpp:
             # deadline passes in a long queue.
             self._calls = asyncio.Semaphore(2 * settings.slots)
         async with self._calls:
-            content = await _SHAPE.body(self.name, request)  # what cannot be said starts no engine
-            child, pool = await self._ready()
-            arrived = await pool.post(partial(_ready_made, content), asked, self.timeout)
+            child, pool = await self.start()
+            arrived = await pool.post(partial(_SHAPE.body, self.name, request), asked, self.timeout)
         if isinstance(arrived, ProviderError):
             if isinstance(arrived, ConnectionFailed) and await child.ended(_DYING):
                 raise ConnectionFailed(f"llama.cpp {child.how_it_ended} while it answered.")
@@ -186,11 +197,7 @@ class LlamaCpp:
         await self.aclose()
 
     def memory(self) -> tuple[int | None, int | None]:
-        """The most bytes of this machine's memory that the engine has held, and what it took of its devices'.
-
-        None where it cannot be seen, or where there is nothing to see. The devices are asked, which takes
-        a moment.
-        """
+        """The most bytes of this machine's memory that it has held, and what it took of its devices'."""
         if self.child is None:
             return None, None
         peaks = [peak_memory(pid) for pid in children(self.child.pid)]
@@ -215,22 +222,6 @@ class LlamaCpp:
         known = "settings" in self.__dict__
         return self.settings if known else await asyncio.to_thread(lambda: self.settings)
 
-    async def _ready(self) -> tuple[Child, Pool]:
-        """The running engine and the connections to it: started if it is not, and once more if it died."""
-        async with self._starting:
-            if self._running is not None and not self._running[0].alive:
-                child, pool = self._running
-                end = f"{child.how_it_ended}: {child.last_words.rstrip('.')}."
-                if self._died:
-                    raise child.why(f"died twice, and is not started again: this time it {end}")
-                self._say(f"llama.cpp {end} It is started again.")
-                self._died, self._running = True, None
-                await pool.close()
-                await child.aclose()
-            if self._running is None:
-                self._running = await self._launch()
-            return self._running
-
     async def _launch(self) -> tuple[Child, Pool]:
         from providers.direct.pool import Pool
 
@@ -244,10 +235,6 @@ class LlamaCpp:
         child = await start(line, environment(os.environ), self.name, self._say, LOADING)
         # It closes what was idle for a while: a connection for each call never finds a closed one.
         return child, Pool(f"{child.url}/v1/chat/completions", {**child.headers, "Connection": "close"})
-
-
-async def _ready_made(content: bytes) -> bytes:
-    return content
 
 
 def read_error(status: int, headers: Mapping[str, str], text: str, asked: Asked) -> ProviderError:
@@ -277,10 +264,14 @@ def read_answer(answer: Mapping[str, Any], who: str, params: Mapping[str, Json],
 
     `ctx` is the context of one slot in tokens.
     """
-    silent = _is_silent(answer)
+    try:
+        choice = answer["choices"][0]
+        said = (choice["message"].get("content") or "").strip()
+        silent = choice["finish_reason"] == "stop" and not said and answer["usage"]["completion_tokens"] > 0
+    except (LookupError, TypeError, AttributeError):
+        silent = False
     if silent:
         # Words in place of nothing, which answers of this shape must have.
-        choice = answer["choices"][0]
         answer = {**answer, "choices": [{**choice, "message": {**choice["message"], "content": "(nothing)"}}]}
     response = _SHAPE.read(answer, who)
     usage, most = response.usage, params.get("max_tokens")
@@ -290,14 +281,3 @@ def read_answer(answer: Mapping[str, Any], who: str, params: Mapping[str, Json],
         )
     # A llama-server keeps thoughts apart from the answer, the library does not.
     return response._replace(text="" if silent else visible(response.text), cost=0.0)
-
-
-def _is_silent(answer: Mapping[str, Any]) -> bool:
-    """Whether the model ended its answer before saying anything."""
-    try:
-        choice = answer["choices"][0]
-        text = (choice["message"].get("content") or "").strip()
-        counted: int = answer["usage"]["completion_tokens"]
-    except (LookupError, TypeError, AttributeError):
-        return False
-    return choice.get("finish_reason") == "stop" and not text and counted > 0

@@ -29,7 +29,6 @@ KEY_VARIABLE = "LLAMA_API_KEY"  # not on the command line, where every user of t
 _WATCHDOG = str(Path(__file__).with_name("watchdog.py"))
 _LOG_LINES = 200
 _LONGEST_LINE = 10_000
-_PORTS_TRIED = 3
 _FIRST_LOOK, _LOOK = 0.02, 0.5  # seconds between looks at /health, doubling
 _HEARTBEAT = 15.0  # seconds of loading without a word
 # llama.cpp begins a line with `0.00.008.877 I srv    load_model: `, or some of that.
@@ -66,6 +65,7 @@ class Child:
 
     def __init__(self, process: asyncio.subprocess.Process, model: str, url: str, key: str, say: Say) -> None:
         self._process = process
+        self.pid = process.pid  # that of the watchdog, whose only child is the server
         self._model = model
         self._say: Say | None = say
         self._last_told = time.monotonic()
@@ -78,11 +78,6 @@ class Child:
     def alive(self) -> bool:
         """Whether it runs, as far as is known: who lost a connection asks `ended`."""
         return not self._end.done()
-
-    @property
-    def pid(self) -> int:
-        """The process number of the watchdog, whose only child is the server."""
-        return self._process.pid
 
     async def ended(self, within: float) -> bool:
         """Whether it ends within so many seconds."""
@@ -137,9 +132,8 @@ class Child:
         try:
             # Anybody says how he is; /props is only told to who has the key, so it is our child that answers.
             for path in ("/health", "/props"):
-                async with session.get(self.url + path) as response:
-                    if response.status != 200:
-                        return False
+                async with session.get(self.url + path, raise_for_status=True):
+                    pass
         except (aiohttp.ClientError, TimeoutError):
             return False
         return True
@@ -169,16 +163,12 @@ class Child:
 
 
 async def start(
-    command: Command,
-    environment: Mapping[str, str],
-    model: str,
-    say: Say,
-    within: float,
-    tries: int = _PORTS_TRIED,
+    command: Command, environment: Mapping[str, str], model: str, say: Say, within: float, tries: int = 3
 ) -> Child:
     """A child that answers for `model`. `command` is what to run for a port; `say` hears how loading goes.
 
-    Raises `Unusable` when it ends first, or is not ready `within` seconds.
+    Another port is tried when somebody else took it. Raises `Unusable` when it ends first, or is not ready
+    `within` seconds.
     """
     port, key = _free_port(), secrets.token_hex(16)
     process = await asyncio.create_subprocess_exec(
