@@ -9,10 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pbclient.models.engines import LLAMACPP, TRANSFORMERS, EngineOptions
 from pbclient.models.findings import Finding
 from providers import Json, Unusable
-from providers.hf.device import choose
-from providers.hf.model import NEEDED
+from providers.hf.model import NEEDED, choose
 from providers.host_memory import free_memory, processors
-from providers.llama.binary import LIBRARY, Device, find_engine
+from providers.llama.launch import LIBRARY, Device, find_engine
 
 _MISSING = "not installed: uv sync --extra {}"
 
