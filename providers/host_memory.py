@@ -18,10 +18,13 @@ def free_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -
 
 def processors(cgroup: Path = _CGROUP) -> int:
     """How many processors this process may keep busy, at least 1."""
+    usable = os.cpu_count() or 1
     with suppress(AttributeError):  # not on every system
         usable = len(os.sched_getaffinity(0))
-        return max(1, min(usable, _quota(cgroup) or usable))
-    return os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = map(int, (cgroup / "cpu.max").read_text().split())
+        usable = min(usable, round(quota / period))
+    return max(1, usable)
 
 
 def peak_memory(pid: int) -> int | None:
@@ -59,13 +62,6 @@ def _free(meminfo: Path, cgroup: Path) -> Iterator[int]:
         if limit is not None and taken is not None:
             cache = _field((cgroup / used).with_name("memory.stat"), cached) or 0
             yield max(0, limit - taken + cache)
-
-
-def _quota(cgroup: Path) -> int | None:
-    with suppress(OSError, ValueError):
-        quota, period = map(int, (cgroup / "cpu.max").read_text().split())
-        return max(1, round(quota / period))
-    return None
 
 
 def _number(path: Path) -> int | None:

@@ -11,8 +11,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers import Hosted, MalformedResponse, Message, ProviderError, RateLimited, Request
+from providers import MalformedResponse, Message, ProviderError, RateLimited, Request
 from providers.hosted.answers import mended
+from providers.hosted.wire import Hosted
 from providers.replies.bodies import LONGEST, LONGEST_ERROR, MOST_TOKENS, BodyError
 
 COUNTED = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}

@@ -54,7 +54,6 @@ TABLE: tuple[tuple[str, type[ProviderError]], ...] = (
     ("litellm.exceptions.BudgetExceededError", QuotaExhausted),
     ("litellm.exceptions.LiteLLMUnknownProvider", BadRequest),
     ("litellm.exceptions.ModelNotMappedError", BadRequest),
-    ("litellm.exceptions.MidStreamFallbackError", MalformedResponse),
     ("openai.APITimeoutError", AttemptTimedOut),
     ("openai.APIConnectionError", ConnectionFailed),
     ("openai.APIResponseValidationError", MalformedResponse),
@@ -62,14 +61,10 @@ TABLE: tuple[tuple[str, type[ProviderError]], ...] = (
     ("openai.PermissionDeniedError", AccessDenied),
     ("openai.NotFoundError", ModelNotFound),
     ("openai.RateLimitError", RateLimited),
-    ("openai.ConflictError", ServerFault),
     ("openai.BadRequestError", BadRequest),
     ("openai.UnprocessableEntityError", BadRequest),
-    ("openai.InternalServerError", ServerFault),
-    ("openai.APIStatusError", ServerFault),
     ("openai.LengthFinishReasonError", MalformedResponse),
     ("openai.ContentFilterFinishReasonError", RequestRefused),
-    ("openai.APIError", ServerFault),
     ("openai.OpenAIError", ServerFault),
 )
 

@@ -13,11 +13,9 @@ from providers.catalog.target import Asked, Target, Wire
 from providers.errors import AttemptTimedOut, ProviderError
 from providers.hosted.answers import read_answer
 from providers.hosted.errors import translate
-from providers.hosted.library import Clients, load, own_settings, reach, unlogged
+from providers.hosted.library import enter, leave, load, own_settings, reach, unlogged
 from providers.hosted.options import arguments as options
 from providers.types import Message, Request, Response
-
-_clients = Clients()
 
 
 class Hosted(Wire):
@@ -61,7 +59,7 @@ class Hosted(Wire):
         """Close the connections, unless another user of the loop still needs them."""
         if self._entered:
             self._entered = False
-            await _clients.leave()
+            await leave()
 
     async def _enter(self) -> None:
         async with self._loading:
@@ -70,7 +68,7 @@ class Hosted(Wire):
                 await asyncio.to_thread(self.load)
         if not self._entered:
             self._entered = True
-            _clients.enter()
+            enter()
         unlogged()
 
     async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:
