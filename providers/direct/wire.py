@@ -104,7 +104,7 @@ class Direct(Wire):
         try:
             if len(arrived.content) > LONGEST:
                 raise too_long()
-            body, _ = parse(arrived.content, arrived.headers)
+            body = parse(arrived.content, arrived.headers)
             return self._shape.read(body if isinstance(body, dict) else {}, asked.who)
         except BodyError as error:
             return no_answer(error, asked, time.time())

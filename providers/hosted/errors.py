@@ -42,7 +42,6 @@ from providers.replies.refusals import RedirectError, no_answer, redirected, ref
 
 # Classes of `litellm.exceptions`, most specific first; in `openai` those that it derives from.
 TABLE: tuple[tuple[str, type[ProviderError]], ...] = (
-    ("litellm.exceptions.UnsupportedParamsError", BadRequest),
     ("litellm.exceptions.ContextWindowExceededError", ContextExceeded),
     ("litellm.exceptions.ContentPolicyViolationError", RequestRefused),
     ("litellm.exceptions.RejectedRequestError", RequestRefused),
@@ -52,7 +51,6 @@ TABLE: tuple[tuple[str, type[ProviderError]], ...] = (
     ("litellm.exceptions.SensitiveDataRouteException", RequestRefused),
     ("litellm.exceptions.PaymentRequiredError", QuotaExhausted),
     ("litellm.exceptions.BudgetExceededError", QuotaExhausted),
-    ("litellm.exceptions.LiteLLMUnknownProvider", BadRequest),
     ("litellm.exceptions.ModelNotMappedError", BadRequest),
     ("openai.APITimeoutError", AttemptTimedOut),
     ("openai.APIConnectionError", ConnectionFailed),
