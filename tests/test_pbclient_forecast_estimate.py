@@ -32,7 +32,7 @@ from pbclient.report.estimate import parts
 from pbclient.report.terminal import plain
 from pbclient.scheduler.plan import prepare
 from providers import Response, Usage
-from providers.catalog.image_tokens import bound as image_bound
+from providers.catalog.tokens import image_bound
 from runs import ConfigDiffers
 
 NOTHING = {"least": 0, "expected": 0, "most": 0}

@@ -24,7 +24,7 @@ from pbclient.models.model import Model
 from pbclient.money.bounds import images_of
 from pbclient.scheduler.plan import Plan
 from providers import Message, Request
-from providers.catalog.text_tokens import TOKENS_A_MESSAGE, text_bound
+from providers.catalog.tokens import TOKENS_A_MESSAGE, text_bound
 from providers.types import EncodedImage
 
 # English text in today's tokenizers.

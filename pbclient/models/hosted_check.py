@@ -8,10 +8,11 @@ from pbclient.errors import InputError
 from pbclient.models.findings import Finding
 from pbclient.models.trials import BLIND, SEES, UNKNOWN, sight
 from pbclient.money.prices import MILLION, OWN_MACHINE, Price, describe, price_of
-from providers import Hosted, Json
+from providers import Json
 from providers.catalog import names as catalog
 from providers.catalog import prices as price_map
 from providers.direct.wire import Direct, speaks
+from providers.hosted.wire import Hosted
 
 _SIGHT = {
     True: (SEES, "the price list says so"),

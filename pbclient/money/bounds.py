@@ -15,8 +15,7 @@ from pbclient.money.amounts import picodollars_up
 from pbclient.money.prices import Price, cost, hold
 from providers import BadRequest, Message, Request, Response
 from providers.catalog.image_limits import MIB, NO_LIMITS, ImageLimits, encoded
-from providers.catalog.image_tokens import bound as image_bound
-from providers.catalog.text_tokens import TOKENS_A_MESSAGE, template_bound, text_bound
+from providers.catalog.tokens import TOKENS_A_MESSAGE, image_bound, template_bound, text_bound
 
 _FEWER = "lower --shots, leave --history out or ask another model"
 _SMALLER = "--resize makes frames smaller"

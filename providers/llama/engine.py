@@ -176,7 +176,7 @@ class LlamaCpp:
             text = arrived.content[:LONGEST_ERROR].decode(errors="replace")
             raise read_error(arrived.status, arrived.headers, text, asked)
         try:
-            body, _ = parse(arrived.content, arrived.headers)
+            body = parse(arrived.content, arrived.headers)
         except BodyError as error:
             raise no_answer(error, asked, 0.0) from None
         answer = read_answer(body, asked.who, request.params, settings.ctx)
