@@ -27,7 +27,7 @@ from pbclient.episodes.mcqa import Episode
 from pbclient.forecast.costs import Forecast, Range
 from pbclient.forecast.estimate import Estimate, Figures, Reach, estimate
 from pbclient.images.pictures import Pictures
-from pbclient.money.books import NoBooks
+from pbclient.money.books import Books
 from pbclient.report.estimate import parts
 from pbclient.report.terminal import plain
 from pbclient.scheduler.plan import prepare
@@ -85,7 +85,7 @@ def scripts(samples) -> dict[str, dict[tuple[str, str], str]]:
         with Pictures(plan.data.frames) as pictures:
             player = Scripted(baselines(0)[name], pictures)
             for sample, repeat in plan.order:
-                await Episode(sample, repeat, plan.rules, player, NoBooks()).play(plan.data.row(sample))
+                await Episode(sample, repeat, plan.rules, player, Books()).play(plan.data.row(sample))
             return player.script
 
     with prepare(config(Path("unused"), samples, limit=4), print) as plan:

@@ -26,14 +26,14 @@ def judged(
     sample: int, *answers: str, dataset: str = "QD", finish: str = "stop", **more: Any
 ) -> dict[str, Any]:
     """The line of an episode whose judge gave these answers: QD has one suggestion, then a category."""
-    read = [read_verdict(VALID, VALID, answer, dataset) for answer in answers]
-    held = [each for each in read if each.parsed and finish == "stop"]
-    figures: dict[str, Any] = dict(held[0].figures()) if held else dict.fromkeys(KEYS)
+    read = [read_verdict(VALID, answer, dataset) for answer in answers]
+    held = [figures for figures, parsed in read if parsed and finish == "stop"]
+    figures: dict[str, Any] = dict(held[0]) if held else dict.fromkeys(KEYS)
     verdict = {
         "judge": "p/m",
         "valid": [VALID, VALID],
         **figures,
-        "official": read[0].figures() if read else dict.fromkeys(KEYS, 0),
+        "official": read[0][0] if read else dict.fromkeys(KEYS, 0),
         "turns": [{"answer": answer, "finish": finish} for answer in answers],
     }
     return {

@@ -18,7 +18,7 @@ from pbclient.episodes.judge import Judge
 from pbclient.episodes.players import Player, View
 from pbclient.images.pictures import Pictures
 from pbclient.models.model import Model
-from pbclient.money.books import NoBooks
+from pbclient.money.books import Books
 from pbclient.record import calls
 from pbclient.scheduler.plan import Plan
 from providers import Json, Provider, Request, Response
@@ -65,7 +65,7 @@ class Replay:
 
     async def play(self, sample: Sample, repeat: int) -> Replayed:
         """One episode, as far as stored answers carry it."""
-        episode = self.plan.episode(sample, repeat, self.player, NoBooks(), self.judge)
+        episode = self.plan.episode(sample, repeat, self.player, Books(), self.judge)
         try:
             line = await episode.play(self.plan.row(sample))
         except _Missing as missing:
@@ -90,7 +90,7 @@ def replay(plan: Plan, model: Model) -> Iterator[Replay]:
         if plan.judge is not None:
             grammar = plan.judge.choice.grammar
             answers = _stored(plan.judge, store)
-            judge = Judge(plan.judge.title, answers, plan.judge.params, NoBooks(), grammar=grammar)
+            judge = Judge(plan.judge.title, answers, plan.judge.params, Books(), grammar=grammar)
         yield Replay(plan, player, judge)
 
 

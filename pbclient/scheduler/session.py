@@ -15,7 +15,7 @@ from pbclient.episodes.players import Player
 from pbclient.images.digests import Digests
 from pbclient.images.pictures import Pictures
 from pbclient.money.amounts import dollars
-from pbclient.money.books import Books, NoBooks, RunBooks
+from pbclient.money.books import Books
 from pbclient.progress import Progress
 from pbclient.scheduler.interrupts import Interrupts
 from pbclient.scheduler.order import Order
@@ -80,7 +80,7 @@ async def open_session(plan: Plan, folder: RunFolder, progress: Progress) -> Asy
     """What a run plays with, closed with the block."""
     if plan.model is None:
         assert plan.policy is not None
-        yield Session(BaselinePlayer(plan.policy), NoBooks(), limit=plan.limit)
+        yield Session(BaselinePlayer(plan.policy), Books(), limit=plan.limit)
         return
     async with open_stack(plan.cache_dir(folder.path), plan.limit, folder, progress) as stack:
         stack.show_money()
@@ -96,5 +96,5 @@ async def open_session(plan: Plan, folder: RunFolder, progress: Progress) -> Asy
         pictures = stack.stack.enter_context(Pictures(plan.data.frames, digests))
         player = plan.player(plan.model, stack.provider_for(plan.model, limits), pictures)
         judge = stack.judge(plan.judge, limits) if plan.judge else None
-        books = RunBooks(stack.ledger, plan.model.price)
+        books = Books(stack.ledger, plan.model.price)
         yield Session(player, books, judge, stack.breakers, stack.ledger, plan.limit)

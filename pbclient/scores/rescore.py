@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pbclient.benchmark.open_ended import read_verdict
+from pbclient.benchmark.open_ended import VERDICT_FIGURES, read_verdict
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.errors import InputError
 from pbclient.money.amounts import dollars
 from pbclient.scores import mcqa, oeg
-from pbclient.scores.checks import VERDICT_FIGURES, check, check_verdict_line, is_count, name
+from pbclient.scores.checks import check, check_verdict_line, is_count, name
 from pbclient.scores.summary import LedgerTotals, Summary, dump, mode_of, summarize
 from pbclient.scores.trajectory import trajectory_of
 from runs import Balance, Episode, Episodes, RunFolder, replace_file
@@ -97,18 +97,16 @@ def _rescore_verdict(line: Episode) -> None:
     verdict = line.get("verdict")
     if verdict is None:
         return
-    shown, parsed_with = verdict["valid"]
     first = final = None
     for turn in verdict["turns"]:
         answer = turn["answer"] if isinstance(turn.get("answer"), str) else ""
-        read = read_verdict(shown, parsed_with, answer, line["dataset"])
-        first = read if first is None else first
-        if final is None and read.parsed and turn.get("finish") == "stop":
-            final = read
-    figures = final.figures() if final is not None else dict.fromkeys(VERDICT_FIGURES)
-    _must_be(line, "its judge's answers", figures, verdict)
+        figures, parsed = read_verdict(verdict["valid"][1], answer, line["dataset"])
+        first = first or figures
+        if final is None and parsed and turn.get("finish") == "stop":
+            final = figures
+    _must_be(line, "its judge's answers", final or dict.fromkeys(VERDICT_FIGURES), verdict)
     # The package asks once, and counts what it cannot read as zeros.
-    official = first.figures() if first is not None else dict.fromkeys(VERDICT_FIGURES, 0)
+    official = first or dict.fromkeys(VERDICT_FIGURES, 0)
     _must_be(line, "its judge's first answer, as the package reads it,", official, verdict["official"])
 
 
