@@ -24,7 +24,7 @@ from pbclient.benchmark.package import multiple_choice
 from pbclient.cli.app import main
 from pbclient.episodes.baselines import baselines
 from pbclient.episodes.mcqa import Episode
-from pbclient.forecast.costs import Forecast, Range
+from pbclient.forecast.costs import Range
 from pbclient.forecast.estimate import Estimate, Figures, Reach, estimate
 from pbclient.images.pictures import Pictures
 from pbclient.money.books import Books
@@ -362,9 +362,9 @@ def test_the_command_needs_no_key_and_prints_within_80_columns(samples, tmp_path
 
 
 def test_a_full_size_table_fits_80_columns():
-    calls, cost = Range(22_671, 36_273.6, 131_028), Range(10**12, 3_456.78e12, 123_456 * 10**12)
+    calls, cost = Range(22_671, 36_273.6, 131_028), Range(1.0, 3_456.78, 123_456.0)
     reach = Reach(22_671, 10.12, 100.0)
-    whole = Figures(22_671, 0, Forecast(calls, cost), reach, reach)
+    whole = Figures(22_671, 0, calls, cost, reach, reach)
     wide = Estimate({"MVP-N": whole}, whole, limit=12_345.0, assumptions=())
     assert max(map(len, plain(parts(wide)).splitlines())) <= 80
 

@@ -34,11 +34,11 @@ ASSUMED_ACCURACY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Calls or picodollars."""
+    """Calls, picodollars or dollars."""
 
-    least: int = 0
+    least: float = 0
     expected: float = 0
-    most: int = 0
+    most: float = 0
 
     def __add__(self, other: Range) -> Range:
         return Range(self.least + other.least, self.expected + other.expected, self.most + other.most)

@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
 from pbclient.episodes.players import View
 from pbclient.forecast.assumptions import Notes, assumptions
-from pbclient.forecast.costs import ASSUMED_ACCURACY, Forecast, Forecaster, JudgeForecaster
+from pbclient.forecast.costs import ASSUMED_ACCURACY, Forecast, Forecaster, JudgeForecaster, Range
 from pbclient.forecast.history import RESULTS, read_history
 from pbclient.forecast.longest import LongestPath, Step, longest_path
 from pbclient.forecast.power import detectable, half_width
@@ -35,25 +35,26 @@ from runs import Balance, Episodes, Identity, RunFolder, identity
 class Reach:
     """How far the money goes: episodes, and what their accuracy then tells, in percentage points.
 
-    `half_width` is that of the 95 % interval; `difference` is what a comparison of two models on so
-    many samples detects. Both are None where there is nothing to tell.
+    `acc_half_width` is that of the 95 % interval; `detectable` is what a comparison of two models on
+    so many samples detects. Both are None where there is nothing to tell.
     """
 
     episodes: int
-    half_width: float | None
-    difference: float | None
+    acc_half_width: float | None
+    detectable: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of a data set, or of all: `cost` is in picodollars, `stored` episodes are answered already.
+    """Of a data set, or of all: `cost` is in dollars, `stored` episodes are answered already.
 
     `buys` is reached when calls cost what is expected, `buys_at_worst` when each costs its most.
     """
 
     episodes: int
     stored: int
-    forecast: Forecast
+    calls: Range
+    cost: Range
     buys: Reach
     buys_at_worst: Reach
 
@@ -68,20 +69,8 @@ class Estimate:
     assumptions: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it:
-
-        {"datasets": {"ROD": FIGURES, ...}, "total": FIGURES, "limit": dollars or null,
-         "assumptions": [sentence, ...]}, where FIGURES is
-        {"episodes", "stored", "calls": {"least", "expected", "most"}, "cost": {the same, in dollars},
-         "buys": {"episodes", "acc_half_width", "detectable"}, "buys_at_worst": {the same}}
-        with the last two of these in percentage points or null.
-        """
-        return {
-            "datasets": {name: _figures(figures) for name, figures in self.datasets.items()},
-            "total": _figures(self.total),
-            "limit": self.limit,
-            "assumptions": list(self.assumptions),
-        }
+        """As `--json` prints it: the fields of this and of `Figures`, by their names."""
+        return {**asdict(self), "assumptions": list(self.assumptions)}
 
 
 def estimate(config: RunConfig, results: Path = RESULTS) -> Estimate:
@@ -223,10 +212,13 @@ class _Survey:
         )
 
     def _figures(self, names: list[str]) -> Figures:
+        forecast = sum((self._forecasts[name] for name in names), Forecast())
+        calls, cost = forecast.calls, forecast.cost
         return Figures(
             episodes=sum(self._episodes[name] for name in names),
             stored=sum(self._complete[name] for name in names),
-            forecast=sum((self._forecasts[name] for name in names), Forecast()),
+            calls=Range(calls.least, round(calls.expected, 2), calls.most),
+            cost=Range(*(dollars(round(value)) for value in (cost.least, cost.expected, cost.most))),
             buys=self._reach(self._expected, names),
             buys_at_worst=self._reach(self._worst, names),
         )
@@ -244,23 +236,3 @@ class _Survey:
 
 def _points(fraction: float | None) -> float | None:
     return None if fraction is None else round(100 * fraction, 2)
-
-
-def _figures(figures: Figures) -> dict[str, Any]:
-    calls, cost = figures.forecast.calls, figures.forecast.cost
-    buys, at_worst = (
-        {"episodes": of.episodes, "acc_half_width": of.half_width, "detectable": of.difference}
-        for of in (figures.buys, figures.buys_at_worst)
-    )
-    return {
-        "episodes": figures.episodes,
-        "stored": figures.stored,
-        "calls": {"least": calls.least, "expected": round(calls.expected, 2), "most": calls.most},
-        "cost": {
-            "least": dollars(cost.least),
-            "expected": dollars(round(cost.expected)),
-            "most": dollars(cost.most),
-        },
-        "buys": buys,
-        "buys_at_worst": at_worst,
-    }
