@@ -17,12 +17,10 @@ from pbclient.money.books import Books
 from pbclient.progress import Progress
 from pbclient.scheduler.recording import Recording
 from pbclient.scores.rescore import rescore_run
-from pbclient.scores.summary import LedgerTotals
-from runs import RunFolder, identity
+from runs import Balance, RunFolder, identity
 
 OWED = frozenset({"failed", "budget"})
 # As the manifest says it: an empty ledger and no limit.
-NOTHING_SPENT = LedgerTotals(settled=0.0, held=0.0, limit=None, calls=0, retries=0)
 
 type Lives = list[list[dict[str, Any]]]
 
@@ -45,7 +43,7 @@ def live(path: Path, config: dict[str, Any], lines: list[dict[str, Any]]) -> dic
         for line in {identity(line): line for line in lines}.values():
             if identity(line) not in finished:
                 recording.append(line)
-        return recording.summarize(NOTHING_SPENT)
+        return recording.summarize(Balance(), None)
 
 
 @settings(deadline=None)  # every life writes files

@@ -14,9 +14,9 @@ from pbclient.benchmark.open_ended import read_verdict
 from pbclient.errors import InputError
 from pbclient.scores.intervals import stratified_mean, wilson
 from pbclient.scores.rescore import rescore
-from pbclient.scores.summary import LedgerTotals, dump, summarize
+from pbclient.scores.summary import dump, summarize
+from runs import Balance
 
-NOTHING_SPENT = LedgerTotals(settled=0, held=0, limit=5, calls=0, retries=0)
 OEG = {"config": {"mode": "oeg", "judge": {"provider": "p", "model": "m"}}}
 VALID = "Add more details to the drawing, A cup."
 KEYS = ("proactive_suggestion", "category_prediction", "aggregate")
@@ -58,7 +58,7 @@ def unjudged(sample: int, outcome: str = "resolved", dataset: str = "QD") -> dic
 def scored(
     episodes: list[Any], judges: dict[str, list[Any]] | None = None, **manifest: Any
 ) -> dict[str, Any]:
-    return summarize({**OEG, **manifest}, episodes, NOTHING_SPENT, judges or {})
+    return summarize({**OEG, **manifest}, episodes, Balance(), judges or {}, limit=5)
 
 
 def percent(found: tuple[float, float] | None) -> Any:

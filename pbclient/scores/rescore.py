@@ -9,10 +9,9 @@ from typing import Any
 from pbclient.benchmark.open_ended import VERDICT_FIGURES, read_verdict
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.errors import InputError
-from pbclient.money.amounts import dollars
 from pbclient.scores import mcqa, oeg
 from pbclient.scores.checks import check, check_verdict_line, is_count, name
-from pbclient.scores.summary import LedgerTotals, Summary, dump, mode_of, summarize
+from pbclient.scores.summary import Summary, dump, mode_of, summarize
 from pbclient.scores.trajectory import trajectory_of
 from runs import Balance, Episode, Episodes, RunFolder, replace_file
 
@@ -24,15 +23,13 @@ def rescore_run(path: Path) -> Summary:
     its own turns.
     """
     folder = read_run(path)
-    balance = Balance.read(folder.ledger)
-    ledger = LedgerTotals(
-        settled=dollars(balance.settled),
-        held=dollars(balance.kept + balance.held),
+    summary = summarize(
+        folder.manifest,
+        checked_episodes(folder),
+        Balance.read(folder.ledger),
+        judge_lines(folder.path),
         limit=folder.manifest["settings"].get("max_cost"),
-        calls=balance.calls,
-        retries=balance.retries,
     )
-    summary = summarize(folder.manifest, checked_episodes(folder), ledger, judge_lines(folder.path))
     replace_file(folder.summary, [dump(summary)])
     return summary
 
