@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, cast
-
-import orjson
 
 from pbclient.errors import DataError, EnvironmentFailed, InputError
 
@@ -172,26 +169,10 @@ def data_code() -> str:
 
 @cache
 def _filter_table() -> Mapping[str, frozenset[int]]:
-    table = _table_in_json(data_code()) or _table_in_python(data_code())
-    return {stem: frozenset(ids) for stem, ids in table.items()}
-
-
-def _table_in_json(code: str) -> dict[str, list[int]] | None:
-    """The table where it is a line that is JSON too, as it is shipped: reading it as Python takes 20 ms."""
-    lines = re.findall(r"^FILTER\b.*$", code, re.MULTILINE)
-    found = re.fullmatch(r"FILTER = (\{.*\})", lines[0]) if len(lines) == 1 else None
-    try:
-        table: dict[str, list[int]] | None = orjson.loads(found[1]) if found else None
-    except orjson.JSONDecodeError:
-        return None
-    return table
-
-
-def _table_in_python(code: str) -> dict[str, list[int]]:
-    for statement in ast.parse(code).body:
+    for statement in ast.parse(data_code()).body:
         if isinstance(statement, ast.Assign) and "FILTER" in map(ast.unparse, statement.targets):
             table: dict[str, list[int]] = ast.literal_eval(statement.value)
-            return table
+            return {stem: frozenset(ids) for stem, ids in table.items()}
     raise InputError("The installed proactivebench has no FILTER table: install proactivebench 0.1.1.")
 
 

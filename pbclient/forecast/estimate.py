@@ -15,14 +15,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pbclient.benchmark.open_ended import judge_messages, valid_answers
 from pbclient.benchmark.package import OEG
 from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
+from pbclient.episodes.judge import DRAWS
 from pbclient.episodes.players import View
 from pbclient.forecast.assumptions import Notes, assumptions
-from pbclient.forecast.costs import ASSUMED_ACCURACY, Forecast, Forecaster, JudgeForecaster, Range
+from pbclient.forecast.costs import ASSUMED_ACCURACY, Forecast, Forecaster, Range, forecast_verdict
 from pbclient.forecast.history import RESULTS, read_history
-from pbclient.forecast.longest import LongestPath, Step, longest_path
+from pbclient.forecast.longest import LongestPath, Step, longest_answer, longest_path
 from pbclient.forecast.power import detectable, half_width
 from pbclient.forecast.replay import Replayed, replay
 from pbclient.money.amounts import dollars
@@ -138,12 +140,10 @@ class _Survey:
         self._asked: set[str] = set()
         self._first_steps: dict[tuple[str, str], tuple[Step, ...]] = {}
         # Nobody is asked by a baseline.
-        self._forecaster = self._judge = None
+        self._forecaster = None
         if plan.model is not None:
             history = read_history(plan, results)
             self._forecaster = Forecaster(plan.model, history, open_ended=plan.config.mode == OEG)
-            if plan.judge is not None:
-                self._judge = JudgeForecaster(plan, plan.judge, plan.model)
 
     async def make(self) -> None:
         """Look at every episode."""
@@ -171,16 +171,23 @@ class _Survey:
             return Forecast()
         shared = replayed.key in self._asked
         self._asked.add(replayed.key)
+        judge = self._plan.judge
         if replayed.view is not None:
             steps = await self._steps(sample, replayed, replayed.view, ahead)
             self._notes.turns = max(self._notes.turns, replayed.turns + len(steps))
             forecast = forecaster.forecast(sample.dataset, replayed.turns, steps, shared=shared)
-            if self._judge is not None:
-                tokens, _ = forecaster.output(sample.dataset)
-                forecast += await self._judge.of_coming(sample, replayed.view, tokens)
+            if judge is not None:
+                # Another environment: each look at this one's list may change it.
+                environment = self._plan.rules.environment(sample, self._plan.row(sample))
+                valid, _ = valid_answers(environment)
+                messages = judge_messages(replayed.view.state["prompt"], valid, "")
+                answer = longest_answer(forecaster.model), forecaster.output(sample.dataset)[0]
+                # An answer that is cut off gets no verdict.
+                forecast += await forecast_verdict(judge, messages, draws=DRAWS, least=0, answer=answer)
             return forecast
-        if self._judge is not None and replayed.judged is not None and not shared:
-            return await self._judge.of_answer(replayed.judged)
+        if judge is not None and replayed.judged is not None and not shared:
+            request = replayed.judged
+            return await forecast_verdict(judge, request.messages, draws=DRAWS - request.repeat, least=1)
         return Forecast()
 
     async def _steps(

@@ -126,7 +126,7 @@ class LongestPath:
         images = images_of(Request(tuple(messages), {}))
         if self.model.price.is_free:
             return _Size(images=images)
-        most = (await self.model.bounds.weigh(messages)).tokens
+        most, _ = await self.model.bounds.weigh(messages)
         bound, probable = text_tokens(messages)
         return _Size(most, most - bound - TOKENS_A_MESSAGE * len(messages) + probable, images)
 
