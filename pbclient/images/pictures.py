@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 from pbclient.errors import DataError, FrameError
@@ -48,7 +49,7 @@ class Pictures:
         self._encoded = _Recent[_Key, EncodedImage](
             kept_bytes * 3 // 4, lambda image: len(image.data) * 7 // 3
         )
-        self._sizes: dict[str, Size] = {}
+        self._header_size = cache(self._measured)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="pictures")
         # Pillow warns of large and odd files; both are dealt with here, and `catch_warnings` is
         # not safe in threads.
@@ -96,13 +97,7 @@ class Pictures:
 
     def size(self, relative: str, transform: Transform) -> Size:
         """Width and height of what would be sent, from the file's header at most. Raises `FrameError`."""
-
-        def measure() -> Size:
-            if relative not in self._sizes:
-                self._sizes[relative] = self._measured(relative)
-            return self._sizes[relative]
-
-        recorder = Recorder(measure)
+        recorder = Recorder(lambda: self._header_size(relative))
         try:
             change = recorded(recorder, transform)
             return recorder.size if change is None else change.size
