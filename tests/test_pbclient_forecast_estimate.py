@@ -24,10 +24,10 @@ from pbclient.benchmark.package import multiple_choice
 from pbclient.cli.app import main
 from pbclient.episodes.baselines import baselines
 from pbclient.episodes.mcqa import Episode
-from pbclient.forecast.costs import Forecast, Range
+from pbclient.forecast.costs import Range
 from pbclient.forecast.estimate import Estimate, Figures, Reach, estimate
 from pbclient.images.pictures import Pictures
-from pbclient.money.books import NoBooks
+from pbclient.money.books import Books
 from pbclient.report.estimate import parts
 from pbclient.report.terminal import plain
 from pbclient.scheduler.plan import prepare
@@ -85,7 +85,7 @@ def scripts(samples) -> dict[str, dict[tuple[str, str], str]]:
         with Pictures(plan.data.frames) as pictures:
             player = Scripted(baselines(0)[name], pictures)
             for sample, repeat in plan.order:
-                await Episode(sample, repeat, plan.rules, player, NoBooks()).play(plan.data.row(sample))
+                await Episode(sample, repeat, plan.rules, player, Books()).play(plan.data.row(sample))
             return player.script
 
     with prepare(config(Path("unused"), samples, limit=4), print) as plan:
@@ -362,9 +362,9 @@ def test_the_command_needs_no_key_and_prints_within_80_columns(samples, tmp_path
 
 
 def test_a_full_size_table_fits_80_columns():
-    calls, cost = Range(22_671, 36_273.6, 131_028), Range(10**12, 3_456.78e12, 123_456 * 10**12)
+    calls, cost = Range(22_671, 36_273.6, 131_028), Range(1.0, 3_456.78, 123_456.0)
     reach = Reach(22_671, 10.12, 100.0)
-    whole = Figures(22_671, 0, Forecast(calls, cost), reach, reach)
+    whole = Figures(22_671, 0, calls, cost, reach, reach)
     wide = Estimate({"MVP-N": whole}, whole, limit=12_345.0, assumptions=())
     assert max(map(len, plain(parts(wide)).splitlines())) <= 80
 

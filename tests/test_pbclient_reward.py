@@ -17,7 +17,7 @@ from pbclient.benchmark.package import DATA_SETS, DataSet
 from pbclient.errors import InputError, PbclientError
 from pbclient.reward import proactive_reward, training_row
 from pbclient.scores.intervals import bootstrap_mean, bootstrap_ratio, stratified_mean
-from pbclient.scores.rewards import recorded_rewards, reward_lines
+from pbclient.scores.rescore import recorded_rewards, reward_lines
 
 OPTIONS, CATEGORIES = ["I cannot tell.", "Rotate it.", "Blur it."], ["A cup.", "A pen."]
 

@@ -117,7 +117,7 @@ def score(folder: Path, reward: bool, as_json: bool) -> None:
 def _print_rewards(folder: Path, as_json: bool) -> None:
     import json
 
-    from pbclient.scores.rewards import recorded_rewards, reward_lines
+    from pbclient.scores.rescore import recorded_rewards, reward_lines
 
     found = recorded_rewards(folder)
     show(json.dumps(found, indent=2) if as_json else "\n".join(reward_lines(found)))

@@ -18,8 +18,8 @@ from pbclient.episodes.baselines import suggestions
 from pbclient.episodes.players import Conversation, View
 from pbclient.episodes.rules import Rules
 from pbclient.errors import EnvironmentFailed, FrameError
+from pbclient.images.encoding import Transform, fitted
 from pbclient.images.pictures import Picture, Pictures
-from pbclient.images.transforms import Transform, fitted
 from pbclient.models.model import Model
 from pbclient.money.bounds import images_of
 from pbclient.scheduler.plan import Plan
@@ -126,7 +126,7 @@ class LongestPath:
         images = images_of(Request(tuple(messages), {}))
         if self.model.price.is_free:
             return _Size(images=images)
-        most = (await self.model.bounds.weigh(messages)).tokens
+        most, _ = await self.model.bounds.weigh(messages)
         bound, probable = text_tokens(messages)
         return _Size(most, most - bound - TOKENS_A_MESSAGE * len(messages) + probable, images)
 

@@ -6,7 +6,7 @@ Every figure comes from the estimate as it is. Scripts read the JSON instead.
 from __future__ import annotations
 
 from pbclient.forecast.estimate import Estimate
-from pbclient.money.amounts import PICODOLLARS, format_amount
+from pbclient.money.amounts import format_amount
 from pbclient.report.terminal import Grid, Part
 
 _COST = ("", "episodes", "calls least", "expected", "most", "$ least", "expected", "most")
@@ -17,8 +17,8 @@ def parts(estimate: Estimate) -> list[Part]:
     """Two tables that fit 80 columns, and the assumptions."""
     costs: list[list[str]] = []
     for name, figures in [*estimate.datasets.items(), ("total", estimate.total)]:
-        calls, cost = figures.forecast.calls, figures.forecast.cost
-        amounts = [format_amount(value / PICODOLLARS) for value in (cost.least, cost.expected, cost.most)]
+        calls, cost = figures.calls, figures.cost
+        amounts = [format_amount(value) for value in (cost.least, cost.expected, cost.most)]
         costs.append(
             [
                 name,
@@ -31,7 +31,7 @@ def parts(estimate: Estimate) -> list[Part]:
     for name, figures in [*estimate.datasets.items(), ("average", estimate.total)]:
         reached.append([name])
         for reach in (figures.buys, figures.buys_at_worst):
-            points = [reach.half_width, reach.difference]
+            points = [reach.acc_half_width, reach.detectable]
             reached[-1].append(f"{reach.episodes:,}")
             reached[-1] += ["-" if value is None else f"{value:.1f}" for value in points]
     if estimate.limit is None:

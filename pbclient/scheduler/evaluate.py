@@ -14,6 +14,7 @@ from pbclient.calls.process import room_for
 from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
 from pbclient.models.engines import peak
+from pbclient.money.amounts import dollars
 from pbclient.progress import Progress
 from pbclient.scheduler.interrupts import Interrupts
 from pbclient.scheduler.manifest import BASELINE, DEFAULTS
@@ -85,7 +86,8 @@ async def evaluate(
         async with open_session(plan, folder, progress) as session:
             with Recording(folder, progress) as recording:
                 await _play_all(Run(plan, session, recording, progress, interrupts))
-                summary = await asyncio.to_thread(recording.summarize, session.totals())
+                limit = None if plan.limit is None else dollars(plan.limit)
+                summary = await asyncio.to_thread(recording.summarize, session.ledger, limit)
         result = RunResult(
             folder.path,
             summary,

@@ -8,7 +8,7 @@ itself is the second phase and finds every answer there. A kill between the two 
 from __future__ import annotations
 
 from pbclient.models.engines import peak
-from pbclient.money.books import NoBooks
+from pbclient.money.books import Books
 from pbclient.scheduler.session import Owed, Run
 
 
@@ -21,7 +21,7 @@ async def answer_first(run: Run, owed: list[Owed]) -> list[Owed]:
 
     async def answer(owed: Owed) -> None:
         sample, repeat = owed
-        played = await plan.episode(sample, repeat, run.session.player, NoBooks()).play(plan.row(sample))
+        played = await plan.episode(sample, repeat, run.session.player, Books()).play(plan.row(sample))
         if played["outcome"] == "failed":
             # It has no answer, and asking again would need the model's memory again.
             run.recording.append(played)

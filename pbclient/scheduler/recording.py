@@ -11,8 +11,8 @@ from typing import Any, Self
 from pbclient.money.books import Books
 from pbclient.progress import Progress
 from pbclient.scores.rescore import judge_lines
-from pbclient.scores.summary import LedgerTotals, Tally, dump
-from runs import Episode, Episodes, Identity, RunFolder, replace_file
+from pbclient.scores.summary import Tally, dump
+from runs import Balance, Episode, Episodes, Identity, RunFolder, replace_file
 
 
 class Recording:
@@ -42,9 +42,9 @@ class Recording:
         self._episodes.append(episode)
         self._count(episode)
 
-    def summarize(self, ledger: LedgerTotals) -> dict[str, Any]:
+    def summarize(self, ledger: Balance, limit: float | None) -> dict[str, Any]:
         """Write summary.json, and return what is in it."""
-        summary = self._tally.summary(ledger)
+        summary = self._tally.summary(ledger, limit)
         replace_file(self._folder.summary, [dump(summary)])
         return summary
 
