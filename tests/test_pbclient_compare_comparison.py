@@ -16,7 +16,7 @@ from recorded_run import Line, answer, choice, record, unresolved
 
 from pbclient import RunConfig, run
 from pbclient.benchmark.paper import table
-from pbclient.cli.compare import compare as command
+from pbclient.cli.app import compare as command
 from pbclient.compare.comparison import compare
 from pbclient.compare.paired import MCNEMAR, SIGN_FLIP, holm, mcnemar, tango
 from pbclient.errors import InputError
