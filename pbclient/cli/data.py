@@ -39,13 +39,13 @@ def download(folder: Path | None, datasets: tuple[str, ...], revision: str | Non
     """
     from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from pbclient.data.download import Download
+    from pbclient.data.download import download as fetched
     from pbclient.data.home import default_folder
 
     target = folder or default_folder()
     try:
         with _bars(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as watch:
-            record = Download(target, datasets, revision).run(watch)
+            record = fetched(target, datasets, revision, watch)
     except KeyboardInterrupt:
         click.echo("Stopped: the same command goes on from here.", err=True)
         sys.exit(130)
