@@ -28,7 +28,7 @@ from pbclient.forecast.costs import Range
 from pbclient.forecast.estimate import Estimate, Figures, Reach, estimate
 from pbclient.images.pictures import Pictures
 from pbclient.money.books import Books
-from pbclient.report.estimate import parts
+from pbclient.report.tables import of_estimate
 from pbclient.report.terminal import plain
 from pbclient.scheduler.plan import prepare
 from providers import Response, Usage
@@ -366,7 +366,7 @@ def test_a_full_size_table_fits_80_columns():
     reach = Reach(22_671, 10.12, 100.0)
     whole = Figures(22_671, 0, calls, cost, reach, reach)
     wide = Estimate({"MVP-N": whole}, whole, limit=12_345.0, assumptions=())
-    assert max(map(len, plain(parts(wide)).splitlines())) <= 80
+    assert max(map(len, plain(of_estimate(wide)).splitlines())) <= 80
 
 
 def test_the_command_gives_json(samples, tmp_path, monkeypatch):

@@ -159,25 +159,6 @@ def recorded_rewards(path: Path) -> Summary:
     }
 
 
-def reward_lines(rewards: Summary) -> list[str]:
-    """The same as lines for people."""
-    rows = [("data set", "episodes", "turns", "reward a turn [95 % CI]", "reward an episode [95 % CI]")]
-    datasets = rewards["datasets"]
-    totals = {key: sum(of[key] for of in datasets.values()) for key in ("episodes", "turns")}
-    for dataset, of in [*datasets.items(), ("average", {**totals, **rewards["average"]})]:
-        shown = (_shown(of, "per_turn"), _shown(of, "per_episode"))
-        rows.append((dataset, str(of["episodes"]), str(of["turns"]), *shown))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-
-
-def _shown(figures: Mapping[str, Any], name: str) -> str:
-    if figures[name] is None:
-        return "-"
-    low, high = figures[f"{name}_ci"]
-    return f"{figures[name]:.3f} [{low:.3f}, {high:.3f}]"
-
-
 def _figures(tally: mcqa.Tally) -> Named:
     """The mean over the turns of a data set, and the mean over its episodes of their sums."""
     pairs: Counter[tuple[int, int]] = Counter()  # quarters and turns of an episode
