@@ -223,7 +223,7 @@ def test_a_judge_that_fails_is_counted_and_repaired_without_touching_the_rest(
     assert failed
     assert first.exit_code == 4
     assert second.exit_code == 0
-    assert second.asked == failed
+    assert second.planned == failed
     assert calls <= failed
     after = (tmp_path / "run" / "episodes.jsonl").read_bytes().splitlines()
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]

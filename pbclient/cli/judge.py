@@ -26,7 +26,8 @@ def judge(folder: Path, as_json: bool, **options: Any) -> None:
         lambda progress, interrupts: rejudge(folder, config, progress=progress, interrupts=interrupts)
     )
     print_summary(result.summary, as_json)
-    click.echo(f"{result.judge} judged {result.judged} of {result.asked} answers.", err=True)
+    judged = result.outcomes.get("resolved", 0)
+    click.echo(f"{result.judge} judged {judged} of {result.planned} answers.", err=True)
     for line in unresolved(result.reasons):
         click.echo(line, err=True)
     if result.unusable is not None:

@@ -26,8 +26,7 @@ from pbclient.forecast.longest import LongestPath, Step, longest_path
 from pbclient.forecast.power import detectable, half_width
 from pbclient.forecast.replay import Replayed, replay
 from pbclient.money.amounts import dollars
-from pbclient.scheduler.manifest import DEFAULTS
-from pbclient.scheduler.plan import Plan, prepare
+from pbclient.scheduler.plan import DEFAULTS, Plan, prepare
 from runs import Balance, Episodes, Identity, RunFolder, identity
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -14,15 +15,16 @@ from pbclient.calls.process import room_for
 from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
 from pbclient.models.engines import peak
+from pbclient.money.books import NoBooks
 from pbclient.progress import Progress
-from pbclient.scheduler.interrupts import Interrupts
-from pbclient.scheduler.manifest import BASELINE, DEFAULTS
 from pbclient.scheduler.order import Order
-from pbclient.scheduler.phases import answer_first
-from pbclient.scheduler.plan import Plan, prepare
+from pbclient.scheduler.plan import BASELINE, DEFAULTS, Plan, prepare
 from pbclient.scheduler.recording import Recording
-from pbclient.scheduler.session import Owed, Run, open_session
+from pbclient.scheduler.session import Session, open_session
+from pbclient.scheduler.workers import Interrupts, work
 from runs import RunFolder
+
+type Owed = tuple[Sample, int]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ async def evaluate(
         folder = stack.enter_context(RunFolder.start(plan.out, plan.manifest, DEFAULTS))
         async with open_session(plan, folder, progress) as session:
             with Recording(folder, progress) as recording:
-                await _play_all(Run(plan, session, recording, progress, interrupts))
+                await _Run(plan, session, recording, progress, interrupts).play()
                 summary = await asyncio.to_thread(recording.summarize, session.totals())
         result = RunResult(
             folder.path,
@@ -100,30 +102,77 @@ async def evaluate(
         return result
 
 
-async def _play_all(run: Run) -> None:
-    plan, progress, session = run.plan, run.progress, run.session
-    progress.plan(plan.counts)
-    finished = await asyncio.to_thread(run.recording.resume, plan.owed, session.books)
-    owed: Order[Sample] | list[Owed] = plan.order
-    if finished:
-        owed = [
-            (sample, repeat)
-            for sample, repeat in plan.order
-            if (sample.dataset, sample.id, repeat) not in finished
-        ]
-    if plan.in_phases and owed:
-        owed = await answer_first(run, list(owed))
+@dataclass(frozen=True)
+class _Run:
+    """A run while its episodes are played."""
 
-    async def play(owed: Owed) -> None:
-        sample, repeat = owed
-        with progress.activity(f"{sample.dataset} {sample.id}"):
-            episode = plan.episode(sample, repeat, session.player, session.books, session.judge)
-            played = await episode.play(plan.row(sample))
-        run.recording.append(played)
+    plan: Plan
+    session: Session
+    recording: Recording
+    progress: Progress
+    interrupts: Interrupts
 
-    await run.work(owed, play)
-    if plan.judge and plan.judge.local and (memory := await peak(plan.judge.local)):
-        progress.say(memory)
+    async def play(self) -> None:
+        """Play every episode that is not finished."""
+        plan, progress, session = self.plan, self.progress, self.session
+        progress.plan(plan.counts)
+        finished = await asyncio.to_thread(self.recording.resume, plan.owed, session.books)
+        owed: Order[Sample] | list[Owed] = plan.order
+        if finished:
+            owed = [
+                (sample, repeat)
+                for sample, repeat in plan.order
+                if (sample.dataset, sample.id, repeat) not in finished
+            ]
+        if plan.in_phases and owed:
+            owed = await self._answer_first(list(owed))
+
+        async def play(owed: Owed) -> None:
+            sample, repeat = owed
+            with progress.activity(f"{sample.dataset} {sample.id}"):
+                episode = plan.episode(sample, repeat, session.player, session.books, session.judge)
+                played = await episode.play(plan.row(sample))
+            self.recording.append(played)
+
+        await self._work(owed, play)
+        if plan.judge and plan.judge.local and (memory := await peak(plan.judge.local)):
+            progress.say(memory)
+
+    async def _answer_first(self, owed: list[Owed]) -> list[Owed]:
+        """Ask the model for every owed answer and free its memory; returns what is left for the judge.
+
+        Where both run on this machine, holding both would need the memory of both. This phase fills the
+        cache with answers and records only what ended without one; the second finds every answer there.
+        A kill between the two loses nothing.
+        """
+        plan, progress = self.plan, self.progress
+        assert plan.model is not None
+        assert plan.model.local is not None
+        left: list[Owed] = []
+
+        async def answer(owed: Owed) -> None:
+            sample, repeat = owed
+            played = await plan.episode(sample, repeat, self.session.player, NoBooks()).play(plan.row(sample))
+            if played["outcome"] == "failed":
+                # It has no answer, and asking again would need the model's memory again.
+                self.recording.append(played)
+            else:
+                left.append(owed)
+            progress.stage = f"{len(left)} answers"
+
+        progress.say(f"Phase 1 of 2: {len(owed)} answers by {plan.model.title}, then the judge.")
+        await self._work(owed, answer)
+        progress.stage = ""
+        memory = await peak(plan.model.local)
+        await plan.model.local.aclose()
+        if self.session.unusable is None:
+            progress.say(f"Phase 2 of 2: {len(left)} verdicts. {memory}".rstrip())
+        return left
+
+    async def _work(self, owed: Order[Sample] | list[Owed], do: Callable[[Owed], Awaitable[None]]) -> None:
+        """`do` each of what is owed, as many at once as the run may, until no call can succeed."""
+        workers = min(self.plan.config.concurrency, len(owed))
+        await work(owed, workers, do, until=lambda: self.session.unusable, interrupts=self.interrupts)
 
 
 def _came_to_nothing(plan: Plan, folder: RunFolder, result: RunResult) -> bool:

@@ -67,11 +67,3 @@ def order_of(config: RunConfig, data: DataFolder) -> Order[Sample]:
         return seeded(data.samples, seed=config.seed, limit=config.limit, repeat=config.repeat)
     chosen = {name: subset(samples, config.limit) for name, samples in data.samples.items()}
     return seeded(chosen, seed=config.seed, limit=None, repeat=config.repeat)
-
-
-def counts_of(data: DataFolder, order: Order[Sample]) -> dict[str, int]:
-    """How many episodes each data set will have."""
-    counts = dict.fromkeys(data.samples, 0)
-    for sample in order.samples:
-        counts[sample.dataset] += order.repeat
-    return counts

@@ -1,23 +1,26 @@
-"""Plan a run: resolve every default and check every input, before anything is asked.
+"""Plan a run and describe it in run.json: every default resolved, every input checked, nothing asked.
 
 Whatever the user has to mend is found before a run folder is made or a byte is sent.
 """
 
 from __future__ import annotations
 
+import platform
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pbclient.benchmark.package import OEG
+from pbclient.benchmark.package import MCQA, OEG
 from pbclient.calls.cached import default_cache_dir
 from pbclient.config import RunConfig
-from pbclient.data.filters import read_filter
+from pbclient.data.filters import Filter, read_filter
 from pbclient.data.folder import DataFolder, Sample, open_data
 from pbclient.data.home import data_folder
 from pbclient.episodes.baselines import baselines
@@ -32,10 +35,15 @@ from pbclient.images.pictures import Pictures
 from pbclient.models.model import Model, resolve
 from pbclient.money.amounts import format_dollars, picodollars_down
 from pbclient.money.books import Books
+from pbclient.money.prices import Price, describe
 from pbclient.progress import Say
-from pbclient.scheduler.manifest import BASELINE, manifest_of
-from pbclient.scheduler.order import Order, counts_of, order_of
+from pbclient.scheduler.order import Order, order_of
 from providers import Provider
+
+BASELINE = "baseline"
+# What earlier versions played with, whose run.json does not know these options.
+DEFAULTS = {"mode": MCQA, **Rules().recorded}
+_SETTINGS = ("wire", "concurrency", "rpm", "tpm", "timeout", "offline", "no_cache")
 
 # A later life of the run asks the model again: something outside the question went wrong.
 OWED = frozenset({"failed", "budget"})
@@ -128,8 +136,9 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
         order = order_of(config, data)
         foreign = ForeignOptions.of(data, config.seed) if rules.random_options else None
         out = config.out or _new_folder(config, model)
-        manifest = manifest_of(config, model, judge, data, keep, foreign)
-        manifest["planned"] = counts_of(data, order)
+        manifest = _manifest(config, model, judge, data, keep, foreign)
+        samples = Counter(sample.dataset for sample in order.samples)
+        manifest["planned"] = {name: samples[name] * order.repeat for name in data.samples}
         if any(asked is not None and not asked.price.is_free for asked in (model, judge)):
             if config.max_cost is None:
                 say("Limit: none (--max-cost none): the run may cost whatever it costs.")
@@ -137,6 +146,51 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
                 limit = format_dollars(picodollars_down(config.max_cost))
                 say(f"Limit: {limit} for the whole run (--max-cost changes it).")
         yield Plan(config, policy, model, judge, data, order, rules, foreign, out, manifest)
+
+
+def _manifest(
+    config: RunConfig,
+    model: Model | None,
+    judge: Model | None,
+    data: DataFolder,
+    keep: Filter,
+    foreign: ForeignOptions | None,
+) -> dict[str, Any]:
+    """What run.json holds: `config` defines the run, `settings` may change when it is continued."""
+    baseline = {"provider": BASELINE, "model": config.model or "random", "endpoint": None}
+    return {
+        "schema": 1,
+        "id": secrets.token_hex(8),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": {
+            "benchmark": f"proactivebench {version('proactivebench')}",
+            **(model.described if model else {**baseline, "params": {}}),
+            "mode": config.mode,
+            "judge": judge.described if judge else None,
+            "datasets": list(data.samples),
+            "filter": keep.recorded,
+            **config.rules.recorded,
+            "foreign_options": foreign.digest if foreign else None,
+            "limit": config.limit,
+            "seed": config.seed,
+            "repeat": config.repeat,
+        },
+        "data": data.described,
+        "settings": {
+            "max_cost": None if config.max_cost is None else float(config.max_cost),
+            "model": model.name if model else None,
+            "judge": judge.name if judge else None,
+            **{name: getattr(config, name) for name in _SETTINGS},
+        },
+        "prices": describe(model.price if model else Price.free()),
+        # What `pbclient judge` has said of a judge of its own stays when the run goes on.
+        **({"judge_prices": describe(judge.price)} if judge else {}),
+        "dropped": {},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("pbclient", "proactivebench", "litellm", "pillow")},
+        },
+    }
 
 
 def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None, Model | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,45 +26,24 @@ from pbclient.models.model import Model, resolve
 from pbclient.money.amounts import picodollars_down
 from pbclient.money.prices import stated_in
 from pbclient.progress import Progress
-from pbclient.scheduler.interrupts import Interrupts
+from pbclient.scheduler.evaluate import RunResult
 from pbclient.scheduler.verdict_files import Owed, Verdicts, beside, own_judge
-from pbclient.scheduler.workers import work
+from pbclient.scheduler.workers import Interrupts, work
 from pbclient.scores.rescore import read_run, rescore_run
 from runs import Identity, RunFolder
 
 
 @dataclass(frozen=True)
-class Rejudged:
-    """What became of it: the run's new summary, and how many answers this judge was put and judged.
+class Rejudged(RunResult):
+    """How judging ended: `planned` answers were put to `judge`, and `verdicts` counts how each ended."""
 
-    `unusable` is why no further call could succeed, `reasons` why answers have no verdict, the
-    commonest first.
-    """
-
-    folder: Path
-    judge: str
-    summary: dict[str, Any]
-    asked: int
-    outcomes: Mapping[str, int]
-    interrupted: bool = False
-    unusable: str | None = None
-    reasons: tuple[tuple[str, int], ...] = ()
+    judge: str = ""
+    verdicts: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def judged(self) -> int:
-        """How many answers it gave a verdict on."""
-        return self.outcomes.get("resolved", 0)
-
-    @property
-    def exit_code(self) -> int:
-        """0 all judged, 2 nothing could be asked, 3 out of budget, 4 some not judged, 130 interrupted."""
-        if self.interrupted:
-            return 130
-        if self.unusable is not None:
-            return 4 if self.judged else 2
-        if self.outcomes.get("budget"):
-            return 3
-        return 0 if self.judged == self.asked else 4
+    def outcomes(self) -> dict[str, int]:
+        """How many answers ended how: `resolved` with a verdict."""
+        return dict(self.verdicts)
 
 
 async def rejudge(
@@ -82,16 +61,10 @@ async def rejudge(
         judged, unusable = await _judge_all(verdicts, owed, config, progress, interrupts)
         verdicts.write(judged)
         summary = rescore_run(path)
-    return Rejudged(
-        path,
-        model.title,
-        summary,
-        len(owed),
-        Counter(verdict.outcome for verdict in judged.values()),
-        interrupts.count > 0,
-        unusable,
-        tuple(progress.reasons.most_common()),
-    )
+    reasons = tuple(progress.reasons.most_common())
+    outcomes = Counter(verdict.outcome for verdict in judged.values())
+    stopped = interrupts.count > 0
+    return Rejudged(path, summary, stopped, unusable, len(owed), reasons, model.title, outcomes)
 
 
 def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress) -> Model:

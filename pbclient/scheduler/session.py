@@ -1,14 +1,13 @@
-"""A run while it goes on: its player, judge and books, where it is recorded, and its workers."""
+"""What a run plays with while it goes on: its player, judge and books."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from pbclient.calls.breaker import Breaker
 from pbclient.calls.stack import Limits, open_stack
-from pbclient.data.folder import Sample
 from pbclient.episodes.baselines import BaselinePlayer
 from pbclient.episodes.judge import Judge
 from pbclient.episodes.players import Player
@@ -17,16 +16,10 @@ from pbclient.images.pictures import Pictures
 from pbclient.money.amounts import dollars
 from pbclient.money.books import Books, NoBooks, RunBooks
 from pbclient.progress import Progress
-from pbclient.scheduler.interrupts import Interrupts
-from pbclient.scheduler.order import Order
 from pbclient.scheduler.plan import Plan
-from pbclient.scheduler.recording import Recording
-from pbclient.scheduler.workers import work
 from pbclient.scores.summary import LedgerTotals
 from providers import Unusable
 from runs import Ledger, RunFolder
-
-type Owed = tuple[Sample, int]
 
 
 @dataclass
@@ -57,22 +50,6 @@ class Session:
             calls=self.ledger.calls,
             retries=self.ledger.retries,
         )
-
-
-@dataclass(frozen=True)
-class Run:
-    """All that those need who play the episodes of a run."""
-
-    plan: Plan
-    session: Session
-    recording: Recording
-    progress: Progress
-    interrupts: Interrupts
-
-    async def work(self, owed: Order[Sample] | list[Owed], do: Callable[[Owed], Awaitable[None]]) -> None:
-        """`do` each of what is owed, as many at once as the run may, until no call can succeed."""
-        workers = min(self.plan.config.concurrency, len(owed))
-        await work(owed, workers, do, until=lambda: self.session.unusable, interrupts=self.interrupts)
 
 
 @asynccontextmanager
