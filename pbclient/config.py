@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.episodes.rules import Rules
 from pbclient.errors import InputError
-from pbclient.models.choice import DIRECT, LITELLM, Choice, judge_named
+from pbclient.models.choice import DIRECT, LITELLM, Choice, judge_named, refuse_own_options
 from pbclient.models.engines import EngineOptions, refuse_other_engines
-from pbclient.models.sampling import refuse_own_options
 from pbclient.option import REQUIRED, Rule, check, flag, like, number, one_of, option, options, whole
 
 if TYPE_CHECKING:

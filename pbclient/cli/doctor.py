@@ -22,7 +22,7 @@ def doctor(as_json: bool, **options: Any) -> None:
     import time
 
     from pbclient.models.doctor import DoctorConfig, examine
-    from pbclient.models.findings import Finding, to_json
+    from pbclient.models.trials import Finding, to_json
 
     config = DoctorConfig(**options)
     findings: list[Finding] = []

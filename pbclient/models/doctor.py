@@ -10,17 +10,23 @@ from dataclasses import dataclass
 
 from pbclient.errors import InputError
 from pbclient.models.engines import LOCAL, EngineOptions, Local, engine, refuse_other_engines
-from pbclient.models.findings import Finding, Tell
-from pbclient.models.hosted_check import check
 from pbclient.models.installed import engine_parts, gib, machine
-from pbclient.models.trials import Clock, try_out
+from pbclient.models.trials import BLIND, SEES, UNKNOWN, Clock, Finding, Tell, sight, try_out
+from pbclient.money.prices import MILLION, OWN_MACHINE, Price, describe, price_of
 from pbclient.option import check as check_options
 from pbclient.option import option
 from pbclient.progress import Say
-from providers import Json, ProviderError
-from providers.catalog.names import HOSTED
+from providers import Hosted, Json, ProviderError
+from providers.catalog import names as catalog
+from providers.catalog import prices as price_map
+from providers.catalog.target import Target
+from providers.direct.wire import Direct, speaks
 
-_BASELINE = "baseline"
+_SIGHT = {
+    True: (SEES, "the price list says so"),
+    False: (BLIND, "the price list says so: name a vision model"),
+    None: (UNKNOWN, "the price list does not say"),
+}
 _PATIENCE = 1800.0  # seconds for an answer: a slow machine is not a broken one
 
 
@@ -49,7 +55,7 @@ class DoctorConfig(EngineOptions):
         for flag, value in given.items():
             if value is not None and self.provider is None:
                 raise InputError(f"{flag} needs --provider: whose is it?")
-        if self.provider == _BASELINE:
+        if self.provider == "baseline":
             raise InputError("baseline needs nothing and is always ready: name another --provider.")
         if self.provider in LOCAL and self.base_url is not None:
             raise InputError(
@@ -78,10 +84,9 @@ async def examine(config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> N
 
 
 def _keys() -> Finding:
-    """Which keys are set."""
     value: dict[str, Json] = {}
     names: dict[bool, list[str]] = {True: [], False: []}
-    for entry in HOSTED:
+    for entry in catalog.HOSTED:
         is_set = entry.key(os.environ) is not None
         value[entry.name] = {"variables": list(entry.key_variables), "set": is_set}
         if entry.key_variables:
@@ -110,33 +115,80 @@ async def _loaded(local: Local) -> Finding:
     """The engine with the model in it; memory in bytes."""
     from providers.llama.engine import LlamaCpp
 
-    value: dict[str, Json] = {"name": local.name}
+    names: tuple[str, ...]
     if isinstance(local, LlamaCpp):
-        facts = local.describe()
-        value |= {name: facts[name] for name in ("engine", "quantization", "slots", "ctx")}
-        value |= {"weights_bytes": facts["size"], "free_bytes": facts["free"]}
+        facts, weights, left = local.describe(), "size", "free"
+        names = ("engine", "quantization", "slots", "ctx")
         how = f"{facts['quantization']}; slots: {facts['slots']} of {facts['ctx']:,} tokens"
     else:
-        facts = dict(await local.facts())
-        value |= {
-            name: facts[name] for name in ("engine", "device", "dtype", "attention", "batch", "context")
-        }
-        value |= {"weights_bytes": facts["weights bytes"], "free_bytes": facts["free bytes"]}
+        facts, weights, left = dict(await local.facts()), "weights bytes", "free bytes"
+        names = ("engine", "device", "dtype", "attention", "batch", "context")
         how = f"{facts['dtype']}; batch: {facts['batch']}, context: {facts['context']} tokens"
-    value["architecture"] = facts["model"]
-    free = value["free_bytes"]
-    left = f"; {gib(free)} left free" if isinstance(free, int) else ""
-    return Finding("model", value, f"{local.name}: {facts['model']}, {how}{left}")
+    free = facts[left]
+    value = {"name": local.name, **{name: facts[name] for name in names}, "weights_bytes": facts[weights]}
+    value |= {"free_bytes": free, "architecture": facts["model"]}
+    memory = f"; {gib(free)} left free" if isinstance(free, int) else ""
+    return Finding("model", value, f"{local.name}: {facts['model']}, {how}{memory}")
 
 
 async def _examine_hosted(provider: str, config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> None:
-    findings, wire = check(provider, config.model, config.base_url, config.price)
-    for finding in findings:
-        tell(finding)
-    if wire is None:
-        return
+    """Key, price and sight of a hosted model; the user's own server, at a price of 0, is tried out."""
     try:
-        async with wire:
-            await try_out(wire, tell, clock, say)
-    except ProviderError as error:
-        tell(Finding("answers", False, str(error), good=False))
+        entry = catalog.lookup(provider)
+        name = config.model or entry.default_model
+        target = Target.of(provider, name or "", config.base_url)
+    except LookupError as error:
+        raise InputError(str(error)) from None
+    except ValueError as error:
+        raise InputError(f"--base-url: {error}") from None
+    own_server = target.endpoint is not None or provider in OWN_MACHINE
+    if provider in catalog.KEYLESS and not own_server:
+        raise InputError(f"{provider} is a server of your own: name it with --base-url.")
+    if name is None:
+        raise InputError(f"{provider} has no default model: name one with --model.")
+    price, cost = _price(provider, name, target.endpoint, config.price)
+    for finding in (Finding("model", name, name), _key(entry, own_server), cost):
+        tell(finding)
+    if own_server and price is not None and price.is_free:
+        try:
+            # LiteLLM costs processor time that would be taken for the server's.
+            async with Direct(target) if speaks(provider) else Hosted(target) as wire:
+                await try_out(wire, tell, clock, say)
+        except ProviderError as error:
+            tell(Finding("answers", False, str(error), good=False))
+        return
+    if own_server and price is None:
+        reason = "it might cost money: --price 0,0 says that it is free, and tries it out"
+    else:
+        command = f"pbclient run --provider {provider} --limit 1 --max-cost 0.10"
+        reason = f"it costs money: `{command}` asks it a little"
+    tell(sight(*_SIGHT[price_map.supports_vision(provider, name)]))
+    tell(Finding("asked", False, f"nothing, since {reason}"))
+
+
+def _key(entry: catalog.HostedProvider, own_server: bool) -> Finding:
+    is_set = entry.key(os.environ) is not None
+    is_needed = bool(entry.key_variables) and not own_server
+    value: Json = {"variables": list(entry.key_variables), "set": is_set}
+    if is_set:
+        sentence = "set; not checked, which would be a call"
+    elif is_needed:
+        sentence = f"not set: set the environment variable {' or '.join(entry.key_variables)}"
+    else:
+        sentence = "none is set; a server of your own may need none" if own_server else entry.note
+    return Finding("key", value, sentence, good=is_set or not is_needed)
+
+
+def _price(
+    provider: str, model: str, endpoint: str | None, stated: str | None
+) -> tuple[Price | None, Finding]:
+    try:
+        price = price_of(provider, model, base_url=endpoint, stated=stated)
+    except InputError as error:
+        if stated is not None:
+            raise
+        # A run refuses a model of unknown price.
+        return None, Finding("price", None, str(error), good=False)
+    first = price.tiers[0]
+    cost = f"${first.input / MILLION:g} in, ${first.output / MILLION:g} out per million tokens"
+    return price, Finding("price", describe(price), "free" if price.is_free else f"{cost} ({price.source})")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from pbclient.models.engines import LLAMACPP, TRANSFORMERS, EngineOptions
-from pbclient.models.findings import Finding
+from pbclient.models.trials import Finding
 from providers import Json, Unusable
 from providers.hf.device import choose
 from providers.hf.model import NEEDED
@@ -54,56 +54,45 @@ def engine_parts(provider: str, options: EngineOptions) -> Finding:
 
 def _llamacpp(named: str | None) -> Finding:
     library = _package("llama-cpp-python", LLAMACPP)
-    if named == LIBRARY:
-        return _finding(LLAMACPP, [library], [str(library)], library.version is not None, {"devices": None})
-    server, devices = _server(named)
-    lines = [str(server), str(library)]
+    parts, lines = [library], [str(library)]
     runs_on: Json = None
-    if server.version is not None:  # the library tells nobody which devices it will use
-        runs_on = [
-            {"name": device.name, "title": device.title, "free_bytes": device.free} for device in devices
-        ]
-        titles = ", ".join(f"{device.title} ({gib(device.free)} free)" for device in devices)
-        lines.append(f"would run on {titles or 'the processors: it sees no other device'}")
-    good = server.version is not None or library.version is not None
-    return _finding(LLAMACPP, [server, library], lines, good, {"devices": runs_on})
+    if named != LIBRARY:
+        server, devices = _server(named)
+        parts, lines = [server, library], [str(server), str(library)]
+        if server.version is not None:  # the library tells nobody which devices it will use
+            runs_on = [
+                {"name": device.name, "title": device.title, "free_bytes": device.free} for device in devices
+            ]
+            titles = ", ".join(f"{device.title} ({gib(device.free)} free)" for device in devices)
+            lines.append(f"would run on {titles or 'the processors: it sees no other device'}")
+    good = any(part.version is not None for part in parts)
+    value: Json = {"installed": [asdict(part) for part in parts], "devices": runs_on}
+    return Finding(LLAMACPP, value, "\n".join(lines), good)
 
 
 def _server(named: str | None) -> tuple[_Part, Sequence[Device]]:
     name = "llama-server"
+    missing = _MISSING.format(name)
     try:
         engine = find_engine(named)
+        if engine.binary is not None:
+            return _Part(name, engine.version, str(engine.binary)), engine.devices()
     except Unusable as error:
         if named:
             raise
-        return _Part(name, None, missing=str(error)), ()
-    if engine.binary is None:
-        return _Part(name, None, missing=_MISSING.format(name)), ()
-    return _Part(name, engine.version, str(engine.binary)), engine.devices()
+        missing = str(error)
+    return _Part(name, None, missing=missing), ()
 
 
 def _transformers(options: EngineOptions) -> Finding:
     setting = choose(options.device, options.dtype, options.attention)
     parts = [_package(name, TRANSFORMERS) for name in NEEDED]
-    present = ", ".join(str(part) for part in parts if part.version)
-    absent = ", ".join(part.name for part in parts if not part.version)
-    lines = [present] if present else []
-    if absent:
+    lines = [", ".join(str(part) for part in parts if part.version)]
+    if absent := ", ".join(part.name for part in parts if not part.version):
         lines.append(f"{absent}: {_MISSING.format(TRANSFORMERS)}")
     lines.append(f"would run on {setting}")
-    runs_on: dict[str, Json] = {
-        "device": setting.device,
-        "dtype": setting.dtype,
-        "attention": setting.attention,
-    }
-    return _finding(TRANSFORMERS, parts, lines, not absent, runs_on)
-
-
-def _finding(
-    provider: str, parts: Sequence[_Part], lines: Sequence[str], good: bool, more: dict[str, Json]
-) -> Finding:
-    value: dict[str, Json] = {"installed": [asdict(part) for part in parts], **more}
-    return Finding(provider, value, "\n".join(lines), good)
+    value = {"installed": [asdict(part) for part in parts], **asdict(setting)}
+    return Finding(TRANSFORMERS, value, "\n".join(filter(None, lines)), not absent)
 
 
 def _package(name: str, extra: str) -> _Part:
