@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pbclient.data.folder import open_data
 from pbclient.episodes.baselines import BaselinePlayer, baselines
-from pbclient.episodes.mcqa import Episode
+from pbclient.episodes.episode import Episode
 from pbclient.episodes.players import View
 from pbclient.episodes.rules import Rules
 from pbclient.errors import FrameError

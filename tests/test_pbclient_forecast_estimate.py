@@ -23,7 +23,7 @@ from pbclient import RunConfig, evaluate
 from pbclient.benchmark.package import multiple_choice
 from pbclient.cli.app import main
 from pbclient.episodes.baselines import baselines
-from pbclient.episodes.mcqa import Episode
+from pbclient.episodes.episode import Episode
 from pbclient.forecast.costs import Forecast, Range
 from pbclient.forecast.estimate import Estimate, Figures, Reach, estimate
 from pbclient.images.pictures import Pictures

@@ -25,8 +25,7 @@ from pbclient.models.choice import DIRECT, judge_named
 from pbclient.models.model import resolve
 from pbclient.money.prices import describe as described
 from pbclient.money.prices import price_of, stated_in
-from pbclient.scheduler.rejudge import Rejudged, rejudge
-from pbclient.scheduler.verdict_files import Verdicts, own_judge
+from pbclient.scheduler.rejudge import Rejudged, Verdicts, own_judge, rejudge
 from pbclient.scheduler.workers import Interrupts
 from pbclient.scores.rescore import rescore_run
 from providers import Message, Request, Response
@@ -78,7 +77,12 @@ def asking(folder: Path, data: Path, server: Server, **options) -> RunConfig:
 def judging(folder: Path, server: Server | None = None, name: str = "judge", **options) -> JudgeConfig:
     """The run's own judge, or with a server one that is named."""
     named = {"provider": "openai", "model": name, "base_url": server.url, "price": "3,4"} if server else {}
-    return JudgeConfig(**{**named, "cache_dir": folder / "answers", **options})
+    return judge_config(**{**named, "cache_dir": folder / "answers", **options})
+
+
+def judge_config(**options) -> JudgeConfig:
+    judge = {"provider", "model", "base_url", "price", "max_tokens", "grammar"}
+    return JudgeConfig(**{f"judge_{name}" if name in judge else name: options[name] for name in options})
 
 
 def bytes_of(folder: Path) -> bytes:
@@ -345,7 +349,7 @@ def test_what_the_user_stated_is_remembered_and_nothing_else():
 )
 def test_values_that_cannot_be_are_refused(options, words):
     with pytest.raises(InputError, match=words):
-        JudgeConfig(**options)
+        judge_config(**options)
 
 
 def changed(**fields) -> Callable[[dict], None]:

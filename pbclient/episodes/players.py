@@ -63,15 +63,15 @@ class Conversation:
     question: Question
     limits: ImageLimits = NO_LIMITS
 
-    async def told(self, past: Iterable[Exchange], images: int) -> list[Message]:
+    async def before(self, past: Iterable[Exchange], images: int) -> list[Message]:
         """The exchanges before a question, in a request of so many images."""
         messages: list[Message] = []
         for exchange in past:
-            messages.append(await self.asked(exchange.state, images))
+            messages.append(await self.message(exchange.state, images))
             messages.append(Message("assistant", (exchange.answer,)))
         return messages
 
-    async def asked(self, state: State, images: int) -> Message:
+    async def message(self, state: State, images: int) -> Message:
         """The question about a state, in a request of so many images. Raises `FrameError`."""
         edge = self.limits.longest_edge(images)
         picture = await self.pictures.open(state["image_path"], state["transform"], edge)
@@ -89,14 +89,14 @@ class ModelPlayer:
     async def answer(self, view: View) -> Response:
         images = view.images
         refuse_too_many(self.conversation.limits, images)
-        past = await self.conversation.told(view.past, images)
-        asked = await self.conversation.asked(view.state, images)
-        return await self.provider.complete(Request((*past, asked), self.params, view.repeat, view.turn))
+        past = await self.conversation.before(view.past, images)
+        question = await self.conversation.message(view.state, images)
+        return await self.provider.complete(Request((*past, question), self.params, view.repeat, view.turn))
 
 
 def choice_question(rules: Rules) -> Question:
     """The multiple-choice question of a state."""
-    short = rules.short_answer
+    short = not rules.cot  # "the option and nothing else" would defy an example that reasons
     return lambda state: multiple_choice(state["prompt"], state["options"], short_answer=short)
 
 

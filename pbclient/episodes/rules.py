@@ -65,11 +65,6 @@ class Rules:
         options = ["random-options"] if self.random_options else []
         return (*flags, *shots, *options)
 
-    @property
-    def short_answer(self) -> bool:
-        """Whether the question asks for an option and nothing else: an example that reasons would defy it."""
-        return not self.cot
-
     def environment(self, sample: Sample, row: Mapping[str, Any]) -> Environment:
         """The environment of one episode. Raises `EnvironmentFailed` on a row that it does not take."""
         make = environment_class(sample.dataset)
@@ -92,11 +87,9 @@ class Rules:
 
     def evaluate(self, environment: Environment, sample: Sample, repeat: int, answer: str) -> None:
         """Give the environment an answer; where it then draws at random, the draw is this turn's own."""
-        if not self.random_options:
-            return guarded(lambda: environment.evaluate_generated_answer(answer))
         where = f"{self.seed}/{sample.dataset}/{sample.id}/{repeat}/{environment.num_turns}"
-        with _seeded(where):
-            return guarded(lambda: environment.evaluate_generated_answer(answer))
+        with _seeded(where) if self.random_options else nullcontext():
+            guarded(lambda: environment.evaluate_generated_answer(answer))
 
     def example(self, sample: Sample, row: Mapping[str, Any], asked: Sample) -> list[Exchange]:
         """An episode of `sample` as the package shows it before the question about `asked`."""
@@ -162,8 +155,6 @@ class Examples:
 
     def of(self, asked: Sample) -> list[tuple[Sample, list[Exchange]]]:
         """`rules.shots` samples with their exchanges; the same for every repeat."""
-        if not self.rules.shots:
-            return []
         rng = random.Random(f"{self.rules.seed}/{asked.dataset}/{asked.id}/examples")
         others = [sample for sample in self.data.samples[asked.dataset] if sample.id != asked.id]
         drawn = rng.sample(others, self.rules.shots)

@@ -16,7 +16,7 @@ from typing import Any
 
 from pbclient.benchmark.package import OEG
 from pbclient.data.folder import Sample
-from pbclient.episodes.oeg import open_state
+from pbclient.episodes.episode import open_state
 from pbclient.scheduler.plan import BASELINE, Plan
 from runs import Episode, Episodes, NotARun, RunError, RunFolder
 

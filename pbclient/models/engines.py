@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbclient.errors import InputError
-from pbclient.option import flag, option, whole
+from pbclient.option import flag, like, option, whole
 
 if TYPE_CHECKING:
     from pbclient.progress import Say
@@ -51,6 +51,11 @@ class EngineOptions:
     batch: int | None = option(
         None, "transformers: most requests in one batch; by default by device.", group="speed", rule=whole()
     )
+
+    @property
+    def engine(self) -> EngineOptions:
+        """These options alone, of a configuration that has others too."""
+        return like(EngineOptions, self)
 
 
 def options_of(provider: str, options: EngineOptions) -> dict[str, object]:

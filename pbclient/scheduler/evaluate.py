@@ -8,21 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cache import Store
 from pbclient.calls.process import room_for
 from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
 from pbclient.models.engines import peak
-from pbclient.money.books import NoBooks
+from pbclient.money.books import Books, NoBooks
 from pbclient.progress import Progress
 from pbclient.scheduler.order import Order
 from pbclient.scheduler.plan import BASELINE, DEFAULTS, Plan, prepare
-from pbclient.scheduler.recording import Recording
 from pbclient.scheduler.session import Session, open_session
 from pbclient.scheduler.workers import Interrupts, work
-from runs import RunFolder
+from pbclient.scores.rescore import judge_lines
+from pbclient.scores.summary import LedgerTotals, Tally, dump
+from runs import Episode, Episodes, Identity, RunFolder, replace_file
 
 type Owed = tuple[Sample, int]
 
@@ -96,10 +97,61 @@ async def evaluate(
             len(plan.order),
             tuple(progress.reasons.most_common()),
         )
-        if session.unusable is not None and _came_to_nothing(plan, folder, result):
+        local = any(model is not None and model.local is not None for model in (plan.model, plan.judge))
+        asked = any(summary["calls"].values()) or result.outcomes.get("resolved")
+        if session.unusable and local and not (folder.continued or asked or result.interrupted):
+            # An engine on this machine that cannot be run is bad input, which leaves no run folder behind.
             folder.discard()
             raise session.unusable
         return result
+
+
+class Recording:
+    """Record each finished episode: on disk, in the progress and in the summary.
+
+    All three at once, so that a run ends without reading again what it has just written. `resume` comes
+    before all else and reads once what earlier lives of the run have written.
+    """
+
+    def __init__(self, folder: RunFolder, progress: Progress) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._episodes = Episodes(folder.episodes)
+        self._tally = Tally(folder.manifest)
+
+    def resume(self, retry: frozenset[str], books: Books) -> set[Identity]:
+        """Book and count what is finished; its identities are returned. Outcomes in `retry` are not.
+
+        Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.
+        """
+
+        def take(episode: Episode) -> None:
+            self._count(episode)
+            books.recorded(episode)
+
+        self._tally.compare(judge_lines(self._folder.path))
+        return self._episodes.keep(retry, take)
+
+    def append(self, episode: Episode) -> None:
+        """Keep an episode that has just been played; once this returns, no kill can lose it."""
+        self._episodes.append(episode)
+        self._count(episode)
+
+    def summarize(self, ledger: LedgerTotals) -> dict[str, Any]:
+        """Write summary.json, and return what is in it."""
+        summary = self._tally.summary(ledger)
+        replace_file(self._folder.summary, [dump(summary)])
+        return summary
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._episodes.close()
+
+    def _count(self, episode: Episode) -> None:
+        self._tally.add(episode)
+        self._progress.count(episode)
 
 
 @dataclass(frozen=True)
@@ -173,13 +225,6 @@ class _Run:
         """`do` each of what is owed, as many at once as the run may, until no call can succeed."""
         workers = min(self.plan.config.concurrency, len(owed))
         await work(owed, workers, do, until=lambda: self.session.unusable, interrupts=self.interrupts)
-
-
-def _came_to_nothing(plan: Plan, folder: RunFolder, result: RunResult) -> bool:
-    """Whether an engine on this machine could not be run: bad input, which leaves no run folder behind."""
-    local = any(model is not None and model.local is not None for model in (plan.model, plan.judge))
-    asked = any(result.summary["calls"].values()) or result.outcomes.get("resolved")
-    return local and not (folder.continued or asked or result.interrupted)
 
 
 def run(config: RunConfig, *, progress: Progress | None = None) -> RunResult:

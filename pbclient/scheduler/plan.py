@@ -24,9 +24,8 @@ from pbclient.data.filters import Filter, read_filter
 from pbclient.data.folder import DataFolder, Sample, open_data
 from pbclient.data.home import data_folder
 from pbclient.episodes.baselines import baselines
+from pbclient.episodes.episode import Episode, OpenEpisode
 from pbclient.episodes.judge import Judge
-from pbclient.episodes.mcqa import Episode
-from pbclient.episodes.oeg import OpenEpisode
 from pbclient.episodes.players import Conversation, ModelPlayer, Player, View, choice_question, open_question
 from pbclient.episodes.random_options import ForeignOptions
 from pbclient.episodes.rules import Examples, Rules, refuse_combinations
@@ -101,7 +100,7 @@ class Plan:
     ) -> Episode | OpenEpisode:
         """An episode of this run, ready to be played."""
         if self.config.mode == OEG:
-            return OpenEpisode(sample, repeat, self.rules, player, books, judge)
+            return OpenEpisode(sample, repeat, self.rules, player, books, judge=judge)
         examples = Examples(self.rules, self.data) if self.rules.shots else None
         return Episode(sample, repeat, self.rules, player, books, examples)
 
