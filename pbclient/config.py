@@ -37,10 +37,7 @@ class CallLimits:
     rpm: int | None = option(None, "Most requests a minute.", group="speed", rule=whole())
     tpm: int | None = option(None, "Most tokens a minute.", group="speed", rule=whole())
     timeout: float = option(
-        300.0,
-        "Seconds for one attempt.",
-        group="speed",
-        rule=number("a positive number of seconds", above=0),
+        300.0, "Seconds for one attempt.", group="speed", rule=number("a positive number of seconds", above=0)
     )
 
 
@@ -113,10 +110,7 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
         group="what",
     )
     limit: int | None = option(
-        None,
-        "Samples per data set; all by default, in oeg the benchmark's 100.",
-        group="what",
-        rule=whole(),
+        None, "Samples per data set; all by default, in oeg the benchmark's 100.", group="what", rule=whole()
     )
     seed: int = option(0, "Seed of the order of episodes.", group="what", rule=whole(None))
     repeat: int = option(1, "How often each episode is played.", group="what", rule=whole())
@@ -142,10 +136,7 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
         rule=Rule("none (a judge is named with --judge-provider)", "none".__eq__, ("none",)),
     )
     max_cost: Decimal | None = option(
-        DEFAULT_MAX_COST,
-        "Dollars that the whole run may cost, or none.",
-        group="money",
-        rule=_DOLLARS,
+        DEFAULT_MAX_COST, "Dollars that the whole run may cost, or none.", group="money", rule=_DOLLARS
     )
     price: str | None = option(
         None, "IN,OUT in dollars per million tokens, for a model of unknown price.", group="money"
