@@ -397,7 +397,7 @@ def test_without_a_provider_everything_is_listed_and_nothing_is_wrong(monkeypatc
 
 
 def test_what_is_not_installed_is_said_with_the_command_that_installs_it(monkeypatch, tmp_path):
-    import pbclient.models.installed as installed
+    import pbclient.models.doctor as installed
 
     def missing(package):
         raise installed.PackageNotFoundError(package)

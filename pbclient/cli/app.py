@@ -126,7 +126,7 @@ def _print_rewards(folder: Path, as_json: bool) -> None:
 @main.command()
 def providers() -> None:
     """What can be named after --provider, and what each needs."""
-    from pbclient.models.listing import HEAD, OTHERS, provider_rows
+    from pbclient.models.doctor import HEAD, OTHERS, provider_rows
 
     rows = [HEAD, *provider_rows()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pbclient.benchmark.package import guarded
 from pbclient.episodes.players import View
-from pbclient.models.listing import BASELINES
+from pbclient.models.choice import BASELINES
 from providers import Response
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from providers import Json
 
 LITELLM, DIRECT = "litellm", "direct"
+BASELINES = ("random", "always-ask", "always-abstain", "oracle")
 
 # Each of these has a flag of its own.
 FLAGS = {

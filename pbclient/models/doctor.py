@@ -1,27 +1,46 @@
-"""Find out before a run whether a model can be run from here: `pbclient doctor`.
+"""Find out before a run what can be run from here: `pbclient doctor`, and the list of `pbclient providers`.
 
 An engine on this machine is started, tried out and ended; a provider that costs money is asked nothing.
+What is installed is found out without loading it.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from pbclient.errors import InputError
-from pbclient.models.engines import LOCAL, EngineOptions, Local, engine, refuse_other_engines
-from pbclient.models.installed import engine_parts, gib, machine
+from pbclient.models.choice import BASELINES
+from pbclient.models.engines import (
+    LLAMACPP,
+    LOCAL,
+    TRANSFORMERS,
+    EngineOptions,
+    Local,
+    engine,
+    refuse_other_engines,
+)
 from pbclient.models.trials import BLIND, SEES, UNKNOWN, Clock, Finding, Tell, sight, try_out
 from pbclient.money.prices import MILLION, OWN_MACHINE, Price, describe, price_of
 from pbclient.option import check as check_options
 from pbclient.option import option
 from pbclient.progress import Say
-from providers import Hosted, Json, ProviderError
+from providers import Hosted, Json, ProviderError, Unusable
 from providers.catalog import names as catalog
 from providers.catalog import prices as price_map
 from providers.catalog.target import Target
 from providers.direct.wire import Direct, speaks
+from providers.hf.device import choose
+from providers.hf.model import NEEDED
+from providers.host_memory import free_memory, processors
+from providers.llama.binary import LIBRARY, Device, find_engine
 
+HEAD = ("provider", "ready", "needs", "default model")
+OTHERS = """Any other name that LiteLLM knows is taken too, with the variable <NAME>_API_KEY and --model.
+Any OpenAI-compatible server: --provider openai --base-url URL --model NAME --price IN,OUT"""
+_MISSING = "not installed: uv sync --extra {}"
 _SIGHT = {
     True: (SEES, "the price list says so"),
     False: (BLIND, "the price list says so: name a vision model"),
@@ -71,9 +90,9 @@ async def examine(config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> N
     `InputError`, and the `ProviderError` of an engine that cannot be run or a question that fails.
     """
     if config.provider is None:
-        tell(machine())
+        tell(_machine())
         for name in LOCAL:
-            parts = engine_parts(name, EngineOptions())
+            parts = _engine_parts(name, EngineOptions())
             # Nobody needs every engine.
             tell(Finding(parts.name, parts.value, parts.says))
         tell(_keys())
@@ -97,15 +116,15 @@ def _keys() -> Finding:
 
 async def _examine_local(provider: str, config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> None:
     if config.model is None:
-        parts = engine_parts(provider, config)
-        tell(machine())
+        parts = _engine_parts(provider, config)
+        tell(_machine())
         tell(parts)
         tell(Finding("asked", False, "nothing: name a model with --model to have it tried out"))
         return
     # Made first: for a file that is missing there is one sentence, and no half of a report.
     async with engine(provider, config.model, config, _PATIENCE, say) as local:
-        tell(machine())
-        tell(engine_parts(provider, config))
+        tell(_machine())
+        tell(_engine_parts(provider, config))
         await local.start()
         tell(await _loaded(local))
         await try_out(local, tell, clock, say)
@@ -127,7 +146,7 @@ async def _loaded(local: Local) -> Finding:
     free = facts[left]
     value = {"name": local.name, **{name: facts[name] for name in names}, "weights_bytes": facts[weights]}
     value |= {"free_bytes": free, "architecture": facts["model"]}
-    memory = f"; {gib(free)} left free" if isinstance(free, int) else ""
+    memory = f"; {_gib(free)} left free" if isinstance(free, int) else ""
     return Finding("model", value, f"{local.name}: {facts['model']}, {how}{memory}")
 
 
@@ -192,3 +211,99 @@ def _price(
     first = price.tiers[0]
     cost = f"${first.input / MILLION:g} in, ${first.output / MILLION:g} out per million tokens"
     return price, Finding("price", describe(price), "free" if price.is_free else f"{cost} ({price.source})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Something that an engine needs. Without a `version` it is `missing`: why, and what to do."""
+
+    name: str
+    version: str | None
+    path: str | None = None
+    missing: str | None = None
+
+    def __str__(self) -> str:
+        if self.version is None:
+            return f"{self.name}: {self.missing}"
+        return f"{self.name} {self.version}" + (f" at {self.path}" if self.path else "")
+
+
+def _machine() -> Finding:
+    """Processors that may be used, and memory that is free, in bytes."""
+    free = free_memory()
+    value: Json = {"processors": processors(), "free_bytes": free}
+    return Finding("machine", value, f"{processors()} processors, {_gib(free)} free")
+
+
+def _gib(count: int | None) -> str:
+    """Bytes as people say them."""
+    return "unknown" if count is None else f"{count / 2**30:.1f} GiB"
+
+
+def _engine_parts(provider: str, options: EngineOptions) -> Finding:
+    """What is there of one engine and where it would run. Good when it can be started.
+
+    Raises `Unusable` for options that name what is not there.
+    """
+    return _llamacpp(options.llama_server) if provider == LLAMACPP else _transformers(options)
+
+
+def _llamacpp(named: str | None) -> Finding:
+    library = _package("llama-cpp-python", LLAMACPP)
+    parts, lines = [library], [str(library)]
+    runs_on: Json = None
+    if named != LIBRARY:
+        server, devices = _server(named)
+        parts, lines = [server, library], [str(server), str(library)]
+        if server.version is not None:  # the library tells nobody which devices it will use
+            runs_on = [
+                {"name": device.name, "title": device.title, "free_bytes": device.free} for device in devices
+            ]
+            titles = ", ".join(f"{device.title} ({_gib(device.free)} free)" for device in devices)
+            lines.append(f"would run on {titles or 'the processors: it sees no other device'}")
+    good = any(part.version is not None for part in parts)
+    value: Json = {"installed": [asdict(part) for part in parts], "devices": runs_on}
+    return Finding(LLAMACPP, value, "\n".join(lines), good)
+
+
+def _server(named: str | None) -> tuple[_Part, Sequence[Device]]:
+    name = "llama-server"
+    missing = _MISSING.format(name)
+    try:
+        engine = find_engine(named)
+        if engine.binary is not None:
+            return _Part(name, engine.version, str(engine.binary)), engine.devices()
+    except Unusable as error:
+        if named:
+            raise
+        missing = str(error)
+    return _Part(name, None, missing=missing), ()
+
+
+def _transformers(options: EngineOptions) -> Finding:
+    setting = choose(options.device, options.dtype, options.attention)
+    parts = [_package(name, TRANSFORMERS) for name in NEEDED]
+    lines = [", ".join(str(part) for part in parts if part.version)]
+    if absent := ", ".join(part.name for part in parts if not part.version):
+        lines.append(f"{absent}: {_MISSING.format(TRANSFORMERS)}")
+    lines.append(f"would run on {setting}")
+    value = {"installed": [asdict(part) for part in parts], **asdict(setting)}
+    return Finding(TRANSFORMERS, value, "\n".join(filter(None, lines)), not absent)
+
+
+def _package(name: str, extra: str) -> _Part:
+    try:
+        return _Part(name, version(name))
+    except PackageNotFoundError:
+        return _Part(name, None, missing=_MISSING.format(extra))
+
+
+def provider_rows() -> list[tuple[str, ...]]:
+    """A row a provider, with a cell for each word of `HEAD`."""
+    rows: list[tuple[str, ...]] = []
+    for entry in catalog.HOSTED:
+        needs = " or ".join(entry.key_variables) or entry.note
+        ready = "yes" if entry.key(os.environ) else ("no" if entry.key_variables else "?")
+        note = f"  ({entry.note})" if entry.note and entry.key_variables else ""
+        rows.append((entry.name, ready, needs, (entry.default_model or "(name one)") + note))
+    return [*rows, ("baseline", "yes", "nothing", "random; also " + ", ".join(BASELINES[1:]))]

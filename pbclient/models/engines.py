@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pbclient.progress import Say
     from providers.hf.engine import LocalTransformers
     from providers.llama.engine import LlamaCpp
-    from providers.weights import FileDigest
 
 
 type Local = LlamaCpp | LocalTransformers
@@ -81,6 +80,12 @@ def engine(
 
     Raises `providers.Unusable` when it cannot be run.
     """
+    from platformdirs import user_cache_path
+
+    from providers.weights import Digests
+
+    # Digests of weights are remembered: files of gigabytes are read once.
+    digest = Digests(user_cache_path("pbclient") / "weights.json").of
     if provider == LLAMACPP:
         from providers.llama.engine import LlamaCpp
 
@@ -92,7 +97,7 @@ def engine(
             ctx=options.ctx,
             gpu_layers=options.gpu_layers,
             overrides=options.overrides,
-            digest=_digest(),
+            digest=digest,
             say=say,
             timeout=timeout,
         )
@@ -104,20 +109,11 @@ def engine(
         dtype=options.dtype,
         attention=options.attention,
         batch=options.batch,
-        digest=_digest(),
+        digest=digest,
         say=say,
         timeout=timeout,
         fetch=fetch,
     )
-
-
-def _digest() -> FileDigest:
-    """Digests of weights, remembered in the user's cache folder: files of gigabytes are read once."""
-    from platformdirs import user_cache_path
-
-    from providers.weights import Digests
-
-    return Digests(user_cache_path("pbclient") / "weights.json").of
 
 
 async def peak(local: Local) -> str:

@@ -17,8 +17,7 @@ from pbclient.data.folder import Sample
 from pbclient.models.engines import peak
 from pbclient.money.books import Books, NoBooks
 from pbclient.progress import Progress
-from pbclient.scheduler.order import Order
-from pbclient.scheduler.plan import BASELINE, DEFAULTS, Plan, prepare
+from pbclient.scheduler.plan import BASELINE, DEFAULTS, Order, Plan, prepare
 from pbclient.scheduler.session import Session, open_session
 from pbclient.scheduler.workers import Interrupts, work
 from pbclient.scores.rescore import judge_lines

@@ -6,10 +6,11 @@ Whatever the user has to mend is found before a run folder is made or a byte is 
 from __future__ import annotations
 
 import platform
+import random
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pbclient.benchmark.open_ended import subset
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.calls.cached import default_cache_dir
 from pbclient.config import RunConfig
@@ -36,12 +38,12 @@ from pbclient.money.amounts import format_dollars, picodollars_down
 from pbclient.money.books import Books
 from pbclient.money.prices import Price, describe
 from pbclient.progress import Say
-from pbclient.scheduler.order import Order, order_of
 from providers import Provider
 
 BASELINE = "baseline"
 # What earlier versions played with, whose run.json does not know these options.
 DEFAULTS = {"mode": MCQA, **Rules().recorded}
+MOST_EPISODES = 5_000_000  # the order of a run is kept in memory
 _SETTINGS = ("wire", "concurrency", "rpm", "tpm", "timeout", "offline", "no_cache")
 
 # A later life of the run asks the model again: something outside the question went wrong.
@@ -50,6 +52,58 @@ OWED = frozenset({"failed", "budget"})
 UNJUDGED = "judge_failed"
 
 type Policy = Callable[[View], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Order[T]:
+    """(sample, repeat number) pairs; all first repeats come before any second one.
+
+    A million of them take no more memory than the samples.
+    """
+
+    samples: tuple[T, ...]
+    repeat: int
+
+    def __len__(self) -> int:
+        return len(self.samples) * self.repeat
+
+    def __iter__(self) -> Iterator[tuple[T, int]]:
+        return ((sample, number) for number in range(self.repeat) for sample in self.samples)
+
+
+def seeded[T](samples: Mapping[str, Sequence[T]], *, seed: int, limit: int | None, repeat: int) -> Order[T]:
+    """A seeded permutation in which every prefix is a fair sample.
+
+    Each data set is shuffled on its own and its samples are spread evenly over the whole run, so a run
+    that money or a hand stops early has seen every data set in proportion to its size.
+    `limit` keeps the first so many of each data set's own shuffled order: a larger limit
+    keeps them all and adds to them.
+    """
+    placed: list[tuple[float, str, T]] = []
+    for dataset, all_samples in samples.items():
+        # A string seed is hashed by random itself with sha512: stable across processes and machines.
+        rng = random.Random(f"{seed}/{dataset}")
+        shuffled = list(all_samples)
+        rng.shuffle(shuffled)
+        chosen = shuffled[:limit]
+        for number, sample in enumerate(chosen):
+            placed.append(((number + rng.random()) / len(chosen), dataset, sample))
+    placed.sort(key=lambda item: item[:2])
+    return Order(tuple([sample for _, _, sample in placed]), repeat)
+
+
+def _order(config: RunConfig, data: DataFolder) -> Order[Sample]:
+    """The order of a run. Raises `InputError` for more episodes than are kept in memory."""
+    samples = sum(len(own[: config.limit]) for own in data.samples.values())
+    if samples * config.repeat > MOST_EPISODES:
+        raise InputError(
+            f"--repeat {config.repeat} makes {samples * config.repeat:,} episodes; "
+            f"a run takes up to {MOST_EPISODES:,}."
+        )
+    if config.mode == MCQA:
+        return seeded(data.samples, seed=config.seed, limit=config.limit, repeat=config.repeat)
+    chosen = {name: subset(samples, config.limit) for name, samples in data.samples.items()}
+    return seeded(chosen, seed=config.seed, limit=None, repeat=config.repeat)
 
 
 @dataclass(frozen=True)
@@ -132,7 +186,7 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
     keep = read_filter(config.filter)
     with open_data(folder, config.datasets or None, keep) as data:
         refuse_combinations(rules, config.mode, data.samples)
-        order = order_of(config, data)
+        order = _order(config, data)
         foreign = ForeignOptions.of(data, config.seed) if rules.random_options else None
         out = config.out or _new_folder(config, model)
         manifest = _manifest(config, model, judge, data, keep, foreign)
