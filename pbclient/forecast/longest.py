@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pbclient.benchmark.package import OEG
 from pbclient.benchmark.search import Seen, State, fork, state_of, turns_left
 from pbclient.data.folder import Sample
-from pbclient.episodes.baselines import suggestions
-from pbclient.episodes.players import Conversation, View
+from pbclient.episodes.players import Conversation, View, suggestions
 from pbclient.episodes.rules import Rules
 from pbclient.errors import EnvironmentFailed, FrameError
 from pbclient.images.pictures import Picture, Pictures

@@ -23,16 +23,9 @@ LITELLM, DIRECT = "litellm", "direct"
 BASELINES = ("random", "always-ask", "always-abstain", "oracle")
 
 # Each of these has a flag of its own.
-FLAGS = {
-    "maxtokens": "--max-tokens",
-    "maxcompletiontokens": "--max-tokens",
-    "maxoutputtokens": "--max-tokens",
-    "maxnewtokens": "--max-tokens",
-    "maxtokenstosample": "--max-tokens",
-    "numpredict": "--max-tokens",
-    "temperature": "--temperature",
-    "model": "--model",
-}
+_MOST = ("maxtokens", "maxcompletiontokens", "maxoutputtokens", "maxnewtokens", "maxtokenstosample")
+FLAGS = dict.fromkeys([*_MOST, "numpredict"], "--max-tokens")
+FLAGS |= {"temperature": "--temperature", "model": "--model"}
 # What is asked, of whom, how often, and how it comes back.
 ASKED = {"messages", "system", "systeminstruction", "cachedcontent", "contents"}
 WHO = {"models", "route", "fallbacks"}

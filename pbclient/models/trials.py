@@ -138,12 +138,8 @@ def sight(
     verdict: str, evidence: str, picture_tokens: int | None = None, answers: Mapping[str, str] | None = None
 ) -> Finding:
     """Whether it sees, and what that rests on."""
-    value: Json = {
-        "verdict": verdict,
-        "evidence": evidence,
-        "picture_tokens": picture_tokens,
-        "answers": dict(answers or {}),
-    }
+    value: dict[str, Json] = {"verdict": verdict, "evidence": evidence}
+    value |= {"picture_tokens": picture_tokens, "answers": dict(answers or {})}
     added = "" if picture_tokens is None else f"\na picture adds {picture_tokens} tokens to its question"
     return Finding("sees_images", value, f"{verdict}: {evidence}{added}", good=verdict != BLIND)
 

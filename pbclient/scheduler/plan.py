@@ -25,10 +25,17 @@ from pbclient.config import RunConfig
 from pbclient.data.filters import Filter, read_filter
 from pbclient.data.folder import DataFolder, Sample, open_data
 from pbclient.data.home import data_folder
-from pbclient.episodes.baselines import baselines
 from pbclient.episodes.episode import Episode, OpenEpisode
 from pbclient.episodes.judge import Judge
-from pbclient.episodes.players import Conversation, ModelPlayer, Player, View, choice_question, open_question
+from pbclient.episodes.players import (
+    Conversation,
+    ModelPlayer,
+    Player,
+    View,
+    baselines,
+    choice_question,
+    open_question,
+)
 from pbclient.episodes.random_options import ForeignOptions
 from pbclient.episodes.rules import Examples, Rules, refuse_combinations
 from pbclient.errors import InputError

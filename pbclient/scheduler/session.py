@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from pbclient.calls.breaker import Breaker
 from pbclient.calls.stack import Limits, open_stack
-from pbclient.episodes.baselines import BaselinePlayer
 from pbclient.episodes.judge import Judge
-from pbclient.episodes.players import Player
+from pbclient.episodes.players import BaselinePlayer, Player
 from pbclient.images.digests import Digests
 from pbclient.images.pictures import Pictures
 from pbclient.money.amounts import dollars
