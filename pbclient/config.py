@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.episodes.rules import Rules
 from pbclient.errors import InputError
-from pbclient.models.choice import DIRECT, LITELLM, Choice, judge_named
+from pbclient.models.choice import DIRECT, LITELLM, Choice, judge_named, refuse_own_options
 from pbclient.models.engines import EngineOptions, refuse_other_engines
-from pbclient.models.sampling import refuse_own_options
 from pbclient.option import REQUIRED, Rule, check, flag, like, number, one_of, option, options, whole
 
 if TYPE_CHECKING:
@@ -38,15 +37,36 @@ class CallLimits:
     rpm: int | None = option(None, "Most requests a minute.", group="speed", rule=whole())
     tpm: int | None = option(None, "Most tokens a minute.", group="speed", rule=whole())
     timeout: float = option(
-        300.0,
-        "Seconds for one attempt.",
-        group="speed",
-        rule=number("a positive number of seconds", above=0),
+        300.0, "Seconds for one attempt.", group="speed", rule=number("a positive number of seconds", above=0)
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(EngineOptions, CallLimits):
+class JudgeOptions:
+    """Who judges open-ended answers."""
+
+    judge_provider: str | None = option(
+        None, "Who judges; `pbclient judge` asks the run's own judge by default.", group="who"
+    )
+    judge_model: str | None = option(None, "The judge's name at its provider.", group="who")
+    judge_base_url: str | None = option(None, "Any server that speaks the judge's protocol.", group="who")
+    judge_max_tokens: int | None = option(
+        None, "Output limit of the judge; by default what suits it.", group="who", rule=whole()
+    )
+    judge_grammar: bool = option(
+        False, "Let a judge on this machine write nothing but a verdict: it always parses.", group="who"
+    )
+    judge_price: str | None = option(None, "IN,OUT as with --price, for the judge.", group="money")
+
+    @property
+    def judge_fields(self) -> dict[str, Any]:
+        """What is named of a judge, by the fields of `Choice`."""
+        names = ("provider", "model", "base_url", "max_tokens", "grammar", "price")
+        return {name: getattr(self, f"judge_{name}") for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(EngineOptions, CallLimits, JudgeOptions):
     """The options of `pbclient run`, named as its flags are. Raises `InputError` on values that cannot be.
 
     `limit` is in samples per data set, `max_cost` in dollars for the whole run (None lifts it),
@@ -90,10 +110,7 @@ class RunConfig(EngineOptions, CallLimits):
         group="what",
     )
     limit: int | None = option(
-        None,
-        "Samples per data set; all by default, in oeg the benchmark's 100.",
-        group="what",
-        rule=whole(),
+        None, "Samples per data set; all by default, in oeg the benchmark's 100.", group="what", rule=whole()
     )
     seed: int = option(0, "Seed of the order of episodes.", group="what", rule=whole(None))
     repeat: int = option(1, "How often each episode is played.", group="what", rule=whole())
@@ -118,29 +135,12 @@ class RunConfig(EngineOptions, CallLimits):
         group="what",
         rule=Rule("none (a judge is named with --judge-provider)", "none".__eq__, ("none",)),
     )
-    judge_provider: str | None = option(
-        None, "Who judges open-ended answers, as with --provider.", group="who"
-    )
-    judge_model: str | None = option(None, "The judge's name at its provider.", group="who")
-    judge_base_url: str | None = option(None, "Any server that speaks the judge's protocol.", group="who")
-    judge_max_tokens: int | None = option(
-        None, "Output limit of the judge; by default what suits it.", group="who", rule=whole()
-    )
-    judge_grammar: bool = option(
-        False,
-        "Let a judge on this machine write nothing but a verdict: it always parses.",
-        group="who",
-    )
     max_cost: Decimal | None = option(
-        DEFAULT_MAX_COST,
-        "Dollars that the whole run may cost, or none.",
-        group="money",
-        rule=_DOLLARS,
+        DEFAULT_MAX_COST, "Dollars that the whole run may cost, or none.", group="money", rule=_DOLLARS
     )
     price: str | None = option(
         None, "IN,OUT in dollars per million tokens, for a model of unknown price.", group="money"
     )
-    judge_price: str | None = option(None, "IN,OUT as with --price, for the judge.", group="money")
     image_tokens: int | None = option(
         None,
         "Most tokens that one image is billed for; by default the provider's published rule.",
@@ -171,11 +171,6 @@ class RunConfig(EngineOptions, CallLimits):
         return like(Rules, self, random_options=self.options == "random")
 
     @property
-    def engine(self) -> EngineOptions:
-        """The options of engines on this machine."""
-        return like(EngineOptions, self)
-
-    @property
     def model_choice(self) -> Choice:
         """The model that the options name."""
         return like(Choice, self)
@@ -185,17 +180,10 @@ class RunConfig(EngineOptions, CallLimits):
         """The judge that the options name."""
         if self.judge_provider is None:
             return None
-        return judge_named(
-            self.judge_provider,
-            model=self.judge_model,
-            base_url=self.judge_base_url,
-            max_tokens=self.judge_max_tokens,
-            price=self.judge_price,
-            grammar=self.judge_grammar,
-            # Eyes are the model's: a judge reads text.
-            engine=replace(self.engine, mmproj=None),
-            **{name: getattr(self, name) for name in ("timeout", "wire", "offline")},
-        )
+        # Eyes are the model's: a judge reads text.
+        engine = replace(self.engine, mmproj=None)
+        calls = {name: getattr(self, name) for name in ("timeout", "wire", "offline")}
+        return judge_named(**self.judge_fields, engine=engine, **calls)
 
     def _check_judge(self) -> None:
         """A judge where one is needed, and none where it would have nothing to do."""
@@ -216,28 +204,13 @@ class RunConfig(EngineOptions, CallLimits):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeConfig(EngineOptions, CallLimits):
-    """The options of `pbclient judge`. Without a `provider` the run's own judge is asked again.
+class JudgeConfig(EngineOptions, CallLimits, JudgeOptions):
+    """The options of `pbclient judge`. Without a `judge_provider` the run's own judge is asked again.
 
     `max_cost` is in dollars for the whole run, judging included; it may stay as the run has it.
     Raises `InputError` on values that cannot be.
     """
 
-    provider: str | None = option(
-        None, "Who judges; by default the run's own judge.", group="who", flag="--judge-provider"
-    )
-    model: str | None = option(None, "Its name at the provider.", group="who", flag="--judge-model")
-    base_url: str | None = option(
-        None, "Any server that speaks its protocol.", group="who", flag="--judge-base-url"
-    )
-    max_tokens: int | None = option(
-        None,
-        "Output limit; by default what suits it.",
-        group="who",
-        flag="--judge-max-tokens",
-        rule=whole(),
-    )
-    grammar: bool = option(False, "Let it write nothing but a verdict.", group="who", flag="--judge-grammar")
     only_failed: bool = option(
         False, "Only answers that this judge of the run left without a verdict.", group="what"
     )
@@ -247,9 +220,6 @@ class JudgeConfig(EngineOptions, CallLimits):
         group="money",
         rule=_DOLLARS,
     )
-    price: str | None = option(
-        None, "IN,OUT in dollars per million tokens.", group="money", flag="--judge-price"
-    )
     cache_dir: Path | None = option(
         None, "Where answers are kept; by default as the run keeps them.", group="where"
     )
@@ -257,11 +227,6 @@ class JudgeConfig(EngineOptions, CallLimits):
 
     def __post_init__(self) -> None:
         check(self)
-        if self.provider is None and (self.model or self.base_url):
+        if self.judge_provider is None and (self.judge_model or self.judge_base_url):
             raise InputError("--judge-model and --judge-base-url go with --judge-provider: name it too.")
-        refuse_other_engines(self, {self.provider or ""})
-
-    @property
-    def engine(self) -> EngineOptions:
-        """The options of engines on this machine."""
-        return like(EngineOptions, self)
+        refuse_other_engines(self, {self.judge_provider or ""})

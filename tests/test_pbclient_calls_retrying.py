@@ -262,7 +262,7 @@ def test_litellm_makes_one_attempt_a_call_though_tenacity_is_there():
     async def main() -> tuple[int, Response]:
         async with await asyncio.start_server(serve, "127.0.0.1") as server:
             port = server.sockets[0].getsockname()[1]
-            hosted = Hosted("openai", "m", base_url=f"http://127.0.0.1:{port}/v1", api_key="k")
+            hosted = Hosted.of("openai", "m", base_url=f"http://127.0.0.1:{port}/v1", api_key="k")
             with pytest.raises(ServerFault):
                 await hosted.complete(ASKED)
             alone = len(asked)

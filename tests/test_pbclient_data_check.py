@@ -22,8 +22,7 @@ from pbclient.benchmark.search import reachable_frames
 from pbclient.cli.app import main
 from pbclient.data.check import check, wrong_totals
 from pbclient.data.folder import open_data
-from pbclient.episodes.baselines import suggestions
-from pbclient.episodes.players import View
+from pbclient.episodes.players import View, suggestions
 from pbclient.errors import DataError, EnvironmentFailed
 from pbclient.report.tables import of_check
 from pbclient.report.terminal import plain

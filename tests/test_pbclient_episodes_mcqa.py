@@ -11,9 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pbclient.data.folder import open_data
-from pbclient.episodes.baselines import BaselinePlayer, baselines
-from pbclient.episodes.mcqa import Episode
-from pbclient.episodes.players import View
+from pbclient.episodes.episode import Episode
+from pbclient.episodes.players import BaselinePlayer, View, baselines
 from pbclient.episodes.rules import Rules
 from pbclient.errors import FrameError
 from pbclient.money.books import Books

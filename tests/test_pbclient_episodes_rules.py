@@ -21,7 +21,7 @@ from pbclient import RunConfig, evaluate
 from pbclient.benchmark.package import DATA_SETS, environment_class
 from pbclient.cli.app import main
 from pbclient.data.folder import open_data
-from pbclient.episodes.baselines import abstention
+from pbclient.episodes.players import abstention
 from pbclient.episodes.random_options import ForeignOptions
 from pbclient.episodes.rules import Examples, Rules
 from pbclient.errors import InputError

@@ -22,8 +22,8 @@ from PIL import Image
 from pbclient import RunConfig, evaluate
 from pbclient.benchmark.package import multiple_choice
 from pbclient.cli.app import main
-from pbclient.episodes.baselines import baselines
-from pbclient.episodes.mcqa import Episode
+from pbclient.episodes.episode import Episode
+from pbclient.episodes.players import baselines
 from pbclient.forecast.costs import Range
 from pbclient.forecast.estimate import Estimate, Figures, Reach, estimate
 from pbclient.images.pictures import Pictures

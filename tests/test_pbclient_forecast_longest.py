@@ -15,8 +15,7 @@ from PIL import Image
 
 from pbclient.benchmark.package import DATA_SETS, environment_class
 from pbclient.config import RunConfig
-from pbclient.episodes.baselines import abstention, suggestions
-from pbclient.episodes.players import ModelPlayer, View
+from pbclient.episodes.players import ModelPlayer, View, abstention, suggestions
 from pbclient.episodes.rules import WITH_EXAMPLES
 from pbclient.errors import FrameError
 from pbclient.forecast.longest import LONGEST_TOKEN, longest_path

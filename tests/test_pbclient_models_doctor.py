@@ -16,15 +16,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
-from hypothesis import strategies as st
 from loopback_faults import Fault, LoopbackServer, LoopbackThread
 
 from pbclient.cli.app import main
 from pbclient.errors import InputError
 from pbclient.models.doctor import DoctorConfig, examine
-from pbclient.models.findings import to_json
-from pbclient.models.trials import AT_ONCE, MAX_TOKENS, Picture, first_difference
+from pbclient.models.trials import AT_ONCE, MAX_TOKENS, Picture, to_json
 from providers.llama.engine import LlamaCpp
 from providers.types import Usage
 
@@ -400,7 +397,7 @@ def test_without_a_provider_everything_is_listed_and_nothing_is_wrong(monkeypatc
 
 
 def test_what_is_not_installed_is_said_with_the_command_that_installs_it(monkeypatch, tmp_path):
-    import pbclient.models.installed as installed
+    import pbclient.models.doctor as installed
 
     def missing(package):
         raise installed.PackageNotFoundError(package)
@@ -455,14 +452,6 @@ def test_bad_input_is_one_sentence(args, says):
 def test_from_python_bad_options_are_refused_before_anything_is_looked_at():
     with pytest.raises(InputError, match="--price needs --provider"):
         DoctorConfig(price="0,0")
-
-
-@given(st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
-def test_the_first_difference_is_where_the_shared_start_ends(start, one, other):
-    place = first_difference(start + one, start + other)
-    assert (start + one)[:place] == (start + other)[:place]
-    assert place >= len(start)
-    assert (start + one)[place : place + 1] != (start + other)[place : place + 1] or one == other
 
 
 def test_a_picture_is_one_colour_of_the_size_it_says():

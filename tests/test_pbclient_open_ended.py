@@ -214,7 +214,8 @@ def test_a_judge_that_fails_is_counted_and_repaired_without_touching_the_rest(
             before = (tmp_path / "run" / "episodes.jsonl").read_bytes().splitlines()
             bad, calls = False, server.calls
             second = await rejudge(
-                tmp_path / "run", JudgeConfig(only_failed=True, price="3,4", cache_dir=tmp_path / "answers")
+                tmp_path / "run",
+                JudgeConfig(only_failed=True, judge_price="3,4", cache_dir=tmp_path / "answers"),
             )
             return first, before, second, server.calls - calls
 
@@ -223,7 +224,7 @@ def test_a_judge_that_fails_is_counted_and_repaired_without_touching_the_rest(
     assert failed
     assert first.exit_code == 4
     assert second.exit_code == 0
-    assert second.asked == failed
+    assert second.planned == failed
     assert calls <= failed
     after = (tmp_path / "run" / "episodes.jsonl").read_bytes().splitlines()
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
@@ -247,10 +248,10 @@ def test_recorded_answers_are_judged_later_and_by_others_side_by_side(samples, t
             found = []
             for name in ("judge", "other", "other"):
                 options = JudgeConfig(
-                    provider="openai",
-                    model=name,
-                    base_url=server.url,
-                    price="3,4",
+                    judge_provider="openai",
+                    judge_model=name,
+                    judge_base_url=server.url,
+                    judge_price="3,4",
                     cache_dir=tmp_path / "answers",
                 )
                 found.append(await rejudge(tmp_path / "run", options))

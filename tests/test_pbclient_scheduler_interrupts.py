@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pbclient.scheduler.interrupts import ECHO, Interrupts
+from pbclient.scheduler.workers import ECHO, Interrupts
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbclient.scheduler.order import seeded
+from pbclient.scheduler.plan import seeded
 
 SAMPLES = st.dictionaries(
     st.sampled_from(["ROD", "VSOD", "MVP-N", "QD"]), st.integers(1, 60), min_size=1

@@ -15,7 +15,7 @@ from test_pbclient_scores_summary import episode
 from pbclient.errors import InputError
 from pbclient.money.books import Books
 from pbclient.progress import Progress
-from pbclient.scheduler.recording import Recording
+from pbclient.scheduler.evaluate import Recording
 from pbclient.scores.rescore import rescore_run
 from runs import Balance, RunFolder, identity
 

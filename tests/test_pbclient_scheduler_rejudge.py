@@ -25,9 +25,8 @@ from pbclient.models.choice import DIRECT, judge_named
 from pbclient.models.model import resolve
 from pbclient.money.prices import describe as described
 from pbclient.money.prices import price_of, stated_in
-from pbclient.scheduler.interrupts import Interrupts
-from pbclient.scheduler.rejudge import Rejudged, rejudge
-from pbclient.scheduler.verdict_files import Verdicts, own_judge
+from pbclient.scheduler.rejudge import Rejudged, Verdicts, own_judge, rejudge
+from pbclient.scheduler.workers import Interrupts
 from pbclient.scores.rescore import rescore_run
 from providers import Message, Request, Response
 from runs import Balance, Ledger, RunBusy, RunFolder
@@ -78,7 +77,12 @@ def asking(folder: Path, data: Path, server: Server, **options) -> RunConfig:
 def judging(folder: Path, server: Server | None = None, name: str = "judge", **options) -> JudgeConfig:
     """The run's own judge, or with a server one that is named."""
     named = {"provider": "openai", "model": name, "base_url": server.url, "price": "3,4"} if server else {}
-    return JudgeConfig(**{**named, "cache_dir": folder / "answers", **options})
+    return judge_config(**{**named, "cache_dir": folder / "answers", **options})
+
+
+def judge_config(**options) -> JudgeConfig:
+    judge = {"provider", "model", "base_url", "price", "max_tokens", "grammar"}
+    return JudgeConfig(**{f"judge_{name}" if name in judge else name: options[name] for name in options})
 
 
 def bytes_of(folder: Path) -> bytes:
@@ -97,11 +101,11 @@ def test_each_repair_makes_new_draws_and_forgets_none(samples, tmp_path):
         questions = server.asked("judge") // 2
         for draws in (4, 6):
             again = await rejudge(tmp_path / "run", judging(tmp_path, only_failed=True))
-            assert (again.asked, again.judged, again.exit_code) == (6, 0, 4)
+            assert (again.planned, again.outcomes.get("resolved", 0), again.exit_code) == (6, 0, 4)
             assert server.asked("judge") == draws * questions
         server.said = ASKS
         mended = await rejudge(tmp_path / "run", judging(tmp_path, only_failed=True))
-        assert (mended.judged, mended.exit_code) == (6, 0)
+        assert (mended.outcomes.get("resolved", 0), mended.exit_code) == (6, 0)
         assert server.asked("judge") == 7 * questions
         assert mended.summary["average"]["official"]["ps"] == 0
         assert mended.summary["average"]["ps"] == 100
@@ -150,7 +154,7 @@ def test_what_is_judged_is_never_lost(samples, tmp_path, how, only_failed):
         again = await rejudge(tmp_path / "run", judging(tmp_path, only_failed=only_failed, **options))
         code = {"wrong key": 2, "no money": 3, "hits": 0}.get(how, 4)
         assert again.exit_code == (0 if only_failed else code)
-        assert again.asked == (0 if only_failed else 6)
+        assert again.planned == (0 if only_failed else 6)
         assert bytes_of(tmp_path) == before
         assert how != "hits" or server.calls == calls
         if how != "no money":
@@ -164,7 +168,7 @@ def test_a_judge_that_never_answered_is_none_of_the_runs(samples, tmp_path):
         await evaluate(asking(tmp_path, samples, server, judge="none"))
         before = bytes_of(tmp_path)
         wrong = await rejudge(tmp_path / "run", judging(tmp_path, server, "jugde"))
-        assert (wrong.judged, wrong.exit_code) == (0, 2)
+        assert (wrong.outcomes.get("resolved", 0), wrong.exit_code) == (0, 2)
         assert "401" in wrong.unusable
         assert server.asked("jugde") == 1
         assert bytes_of(tmp_path) == before
@@ -188,14 +192,14 @@ def test_only_failed_needs_a_judge_that_may_have_failed(samples, tmp_path):
         server.said = RAMBLES
         failed = await rejudge(tmp_path / "run", judging(tmp_path, server, "other"))
         own, (file,) = bytes_of(tmp_path), (tmp_path / "run" / "judges").iterdir()
-        assert (failed.judged, failed.exit_code) == (0, 4)
+        assert (failed.outcomes.get("resolved", 0), failed.exit_code) == (0, 4)
         server.said = ASKS
         calls = server.calls
         mended = await rejudge(tmp_path / "run", judging(tmp_path, server, "other", only_failed=True))
-        assert (mended.asked, mended.judged) == (6, 6)
+        assert (mended.planned, mended.outcomes.get("resolved", 0)) == (6, 6)
         assert {len(json.loads(line)["verdict"]["turns"]) for line in file.read_text().splitlines()} == {3}
         nothing = await rejudge(tmp_path / "run", judging(tmp_path, server, "other", only_failed=True))
-        assert (nothing.asked, nothing.exit_code) == (0, 0)
+        assert (nothing.planned, nothing.exit_code) == (0, 0)
         assert server.calls <= calls + 6
         assert bytes_of(tmp_path) == own
 
@@ -232,7 +236,7 @@ def test_a_killed_first_judge_is_made_whole_by_only_failed(samples, tmp_path):
         calls = server.calls
         (tmp_path / "run" / "episodes.jsonl").write_bytes(before)
         again = await rejudge(tmp_path / "run", judging(tmp_path, only_failed=True))
-        assert (again.asked, again.judged, server.calls) == (6, 6, calls)
+        assert (again.planned, again.outcomes.get("resolved", 0), server.calls) == (6, 6, calls)
 
     with_server(work)
     # What it paid before the kill is booked as paid.
@@ -255,13 +259,13 @@ def test_interrupted_judging_keeps_what_it_has(samples, tmp_path):
         options = judging(tmp_path, server, concurrency=1)
         stopped = await rejudge(tmp_path / "run", options, interrupts=interrupts)
         assert stopped.exit_code == 130
-        assert 0 < stopped.judged < 6
+        assert 0 < stopped.outcomes.get("resolved", 0) < 6
         calls = server.asked("judge")
         whole = await rejudge(tmp_path / "run", judging(tmp_path, only_failed=True))
-        assert whole.asked == 6 - stopped.judged
+        assert whole.planned == 6 - stopped.outcomes.get("resolved", 0)
         assert whole.exit_code == 0
         # The call that was on the wire at the interrupt is not made again.
-        assert server.asked("judge") <= calls + whole.asked - 1
+        assert server.asked("judge") <= calls + whole.planned - 1
 
     with_server(work)
 
@@ -345,7 +349,7 @@ def test_what_the_user_stated_is_remembered_and_nothing_else():
 )
 def test_values_that_cannot_be_are_refused(options, words):
     with pytest.raises(InputError, match=words):
-        JudgeConfig(**options)
+        judge_config(**options)
 
 
 def changed(**fields) -> Callable[[dict], None]:
@@ -387,7 +391,8 @@ def test_a_damaged_judges_file_costs_no_money_and_no_traceback(samples, tmp_path
         whole, calls = file.read_bytes(), server.calls
         file.write_bytes(b"\x00?\n[1]\n" + whole[: len(whole) * 2 // 3])
         # What is torn or no line is judged again, out of the cache.
-        assert (await rejudge(tmp_path / "run", judging(tmp_path, server, "other"))).judged == 6
+        again = await rejudge(tmp_path / "run", judging(tmp_path, server, "other"))
+        assert again.outcomes == {"resolved": 6}
         assert server.calls == calls
         file.write_bytes(whole.replace(b'"aggregate": 1', b'"aggregate": 7', 1))
         with pytest.raises(InputError, match="damaged"):
@@ -443,13 +448,13 @@ def test_older_run_folders_are_continued_and_judged(samples, tmp_path):
 
 def test_the_ending_says_how_it_ended():
     def ended(**fields) -> Rejudged:
-        return Rejudged(Path("run"), "openai/judge", {}, **{"asked": 2, "outcomes": {}, **fields})
+        return Rejudged(Path("run"), {}, **{"planned": 2, **fields})
 
-    assert ended(outcomes={"resolved": 2}).exit_code == 0
-    assert ended(outcomes={"resolved": 1, "judge_failed": 1}).exit_code == 4
-    assert ended(outcomes={"resolved": 1, "budget": 1}).exit_code == 3
+    assert ended(verdicts={"resolved": 2}).exit_code == 0
+    assert ended(verdicts={"resolved": 1, "judge_failed": 1}).exit_code == 4
+    assert ended(verdicts={"resolved": 1, "budget": 1}).exit_code == 3
     assert ended(unusable="wrong key").exit_code == 2
-    assert ended(unusable="gone", outcomes={"resolved": 1}).exit_code == 4
+    assert ended(unusable="gone", verdicts={"resolved": 1}).exit_code == 4
     assert ended(interrupted=True, unusable="gone").exit_code == 130
 
 

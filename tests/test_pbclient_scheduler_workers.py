@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from pbclient.scheduler.interrupts import Interrupts
-from pbclient.scheduler.workers import work
+from pbclient.scheduler.workers import Interrupts, work
 
 
 def never() -> bool:

@@ -135,7 +135,8 @@ def judge(folder: Path, as_json: bool, **options: Any) -> None:
         lambda progress, interrupts: rejudge(folder, config, progress=progress, interrupts=interrupts)
     )
     print_summary(result.summary, as_json)
-    click.echo(f"{result.judge} judged {result.judged} of {result.asked} answers.", err=True)
+    judged = result.outcomes.get("resolved", 0)
+    click.echo(f"{result.judge} judged {judged} of {result.planned} answers.", err=True)
     for line in unresolved(result.reasons):
         click.echo(line, err=True)
     if result.unusable is not None:
@@ -193,7 +194,7 @@ def filter_(folders: tuple[Path, ...], threshold: str, out: Path | None, force: 
 @main.command()
 def providers() -> None:
     """What can be named after --provider, and what each needs."""
-    from pbclient.models.listing import HEAD, OTHERS, provider_rows
+    from pbclient.models.doctor import HEAD, OTHERS, provider_rows
 
     show(Grid(HEAD, provider_rows(), left=4), OTHERS)
 
@@ -209,7 +210,7 @@ def doctor(as_json: bool, **options: Any) -> None:
     import time
 
     from pbclient.models.doctor import DoctorConfig, examine
-    from pbclient.models.findings import Finding, to_json
+    from pbclient.models.trials import Finding, to_json
 
     config = DoctorConfig(**options)
     findings: list[Finding] = []

@@ -17,7 +17,7 @@ from typing import Any
 from pbclient.benchmark.package import DATA_SETS
 from pbclient.config import RunConfig
 from pbclient.data.samples import builtin_folder
-from pbclient.models.listing import BASELINES
+from pbclient.models.choice import BASELINES
 from pbclient.progress import Say
 from pbclient.report.summary import parts
 from pbclient.report.terminal import plain

@@ -16,8 +16,8 @@ from pbclient.config import RunConfig
 from pbclient.progress import Progress, Say
 from pbclient.report.panel import panel, plain
 from pbclient.scheduler.evaluate import RunResult, evaluate
-from pbclient.scheduler.interrupts import ECHO, Interrupts
 from pbclient.scheduler.plan import OWED, UNJUDGED
+from pbclient.scheduler.workers import ECHO, Interrupts
 
 SHOWN = 3  # reasons that are worth reading at the end of a run
 # Who is named in a URL: up to its last @ before the path.

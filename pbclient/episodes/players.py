@@ -1,17 +1,19 @@
-"""Answer a turn with a model behind a provider: states become messages, a player puts them.
+"""Answer a turn: a model behind a provider, or a baseline (random, always-ask, always-abstain, oracle).
 
 A player sees the environment's state and gives an answer. It drives nothing: the episode does.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from pbclient.benchmark.package import Environment, State, multiple_choice
+from pbclient.benchmark.package import Environment, State, guarded, multiple_choice
 from pbclient.episodes.rules import Exchange, Rules
 from pbclient.images.pictures import Pictures
+from pbclient.models.choice import BASELINES
 from pbclient.money.bounds import refuse_too_many
 from providers import Json, Message, Provider, Request, Response
 from providers.catalog.image_limits import NO_LIMITS, ImageLimits
@@ -63,15 +65,15 @@ class Conversation:
     question: Question
     limits: ImageLimits = NO_LIMITS
 
-    async def told(self, past: Iterable[Exchange], images: int) -> list[Message]:
+    async def before(self, past: Iterable[Exchange], images: int) -> list[Message]:
         """The exchanges before a question, in a request of so many images."""
         messages: list[Message] = []
         for exchange in past:
-            messages.append(await self.asked(exchange.state, images))
+            messages.append(await self.message(exchange.state, images))
             messages.append(Message("assistant", (exchange.answer,)))
         return messages
 
-    async def asked(self, state: State, images: int) -> Message:
+    async def message(self, state: State, images: int) -> Message:
         """The question about a state, in a request of so many images. Raises `FrameError`."""
         edge = self.limits.longest_edge(images)
         picture = await self.pictures.open(state["image_path"], state["transform"], edge)
@@ -89,17 +91,70 @@ class ModelPlayer:
     async def answer(self, view: View) -> Response:
         images = view.images
         refuse_too_many(self.conversation.limits, images)
-        past = await self.conversation.told(view.past, images)
-        asked = await self.conversation.asked(view.state, images)
-        return await self.provider.complete(Request((*past, asked), self.params, view.repeat, view.turn))
+        past = await self.conversation.before(view.past, images)
+        question = await self.conversation.message(view.state, images)
+        return await self.provider.complete(Request((*past, question), self.params, view.repeat, view.turn))
 
 
 def choice_question(rules: Rules) -> Question:
     """The multiple-choice question of a state."""
-    short = rules.short_answer
+    short = not rules.cot  # "the option and nothing else" would defy an example that reasons
     return lambda state: multiple_choice(state["prompt"], state["options"], short_answer=short)
 
 
 def open_question(state: State) -> str:
     """The question without options."""
     return state["prompt"]
+
+
+@dataclass(frozen=True)
+class BaselinePlayer:
+    """A policy that needs no model: chance levels, and the ceiling."""
+
+    policy: Callable[[View], str]
+
+    async def answer(self, view: View) -> Response:
+        return Response(guarded(lambda: self.policy(view)), "stop")
+
+
+def abstention(option: str) -> bool:
+    """Whether an option abstains, by the rule with which the environments tell suggestions from the rest."""
+    return "cannot" in option.lower() or "do not" in option.lower()
+
+
+def suggestions(view: View) -> list[str]:
+    """The proactive suggestions among the options on the screen."""
+    offered = view.state["options"]
+    return [option for option in view.environment.correct_options if option in offered]
+
+
+def always_ask(view: View) -> str:
+    """The first suggestion while there is one, then an abstention."""
+    return next(iter(suggestions(view)), None) or always_abstain(view)
+
+
+def always_abstain(view: View) -> str:
+    """An abstention; where none is offered, words that are no option."""
+    return next(filter(abstention, view.state["options"]), "I cannot tell.")
+
+
+def oracle(view: View) -> str:
+    """The right category as soon as the environment takes it, a suggestion before."""
+    _, categories = view.environment._get_correct_options_and_categories()
+    found = suggestions(view)
+    return str(categories[0]) if categories or not found else found[0]
+
+
+def randomly(seed: int) -> Callable[[View], str]:
+    """Any option, each as likely: chance level, seeded by the place in the run."""
+
+    def policy(view: View) -> str:
+        where = f"{seed}/{view.dataset}/{view.sample}/{view.repeat}/{view.turn}"
+        return str(random.Random(where).choice(view.state["options"]))
+
+    return policy
+
+
+def baselines(seed: int) -> dict[str, Callable[[View], str]]:
+    """The policies by the name that `--model` takes."""
+    return dict(zip(BASELINES, (randomly(seed), always_ask, always_abstain, oracle), strict=True))

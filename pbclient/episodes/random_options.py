@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from pbclient.data.folder import DataFolder, open_data
-from pbclient.episodes.baselines import abstention
+from pbclient.episodes.players import abstention
 from pbclient.episodes.rules import Rules
 from pbclient.errors import InputError
 
@@ -41,9 +41,13 @@ class ForeignOptions:
             sample = next(samples[0] for samples in whole.samples.values())
             # The words by which the package tells actions, the same in all of its environments.
             words = tuple(Rules().environment(sample, whole.row(sample)).action_map)
-        foreign = {name: _foreign(name, own, words) for name in data.samples}
-        for name, texts in foreign.items():
-            needed = max(_suggested(data.row(sample)) for sample in data.samples[name])
+        foreign: dict[str, tuple[str, ...]] = {}
+        for name, samples in data.samples.items():
+            acts = [word for word in words if any(word in text.lower() for text in own[name])]
+            others = set().union(*own.values()) - own[name]
+            texts = [text for text in others if not any(word in text.lower() for word in acts)]
+            foreign[name] = tuple(sorted(texts))
+            needed = max(_suggested(data.row(sample)) for sample in samples)
             if len(texts) < needed:
                 raise InputError(
                     f"--options random needs {needed} suggestions that {name} does not have, and the other "
@@ -66,9 +70,3 @@ class ForeignOptions:
 
 def _suggested(row: Mapping[str, Any]) -> int:
     return sum(not abstention(text) for text in row["options"])
-
-
-def _foreign(name: str, own: Mapping[str, set[str]], words: tuple[str, ...]) -> tuple[str, ...]:
-    acts = [word for word in words if any(word in text.lower() for text in own[name])]
-    others = set().union(*(texts for other, texts in own.items() if other != name)) - own[name]
-    return tuple(sorted(text for text in others if not any(word in text.lower() for word in acts)))

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pbclient.benchmark.package import OEG, Environment, State, environment_class, guarded
@@ -65,11 +66,6 @@ class Rules:
         options = ["random-options"] if self.random_options else []
         return (*flags, *shots, *options)
 
-    @property
-    def short_answer(self) -> bool:
-        """Whether the question asks for an option and nothing else: an example that reasons would defy it."""
-        return not self.cot
-
     def environment(self, sample: Sample, row: Mapping[str, Any]) -> Environment:
         """The environment of one episode. Raises `EnvironmentFailed` on a row that it does not take."""
         make = environment_class(sample.dataset)
@@ -92,20 +88,9 @@ class Rules:
 
     def evaluate(self, environment: Environment, sample: Sample, repeat: int, answer: str) -> None:
         """Give the environment an answer; where it then draws at random, the draw is this turn's own."""
-        if not self.random_options:
-            return guarded(lambda: environment.evaluate_generated_answer(answer))
         where = f"{self.seed}/{sample.dataset}/{sample.id}/{repeat}/{environment.num_turns}"
-        with _seeded(where):
-            return guarded(lambda: environment.evaluate_generated_answer(answer))
-
-    def example(self, sample: Sample, row: Mapping[str, Any], asked: Sample) -> list[Exchange]:
-        """An episode of `sample` as the package shows it before the question about `asked`."""
-        environment = self.environment(sample, row)
-        with _seeded(f"{self.seed}/{asked.dataset}/{asked.id}/example/{sample.id}"):
-            steps = guarded(
-                lambda: environment.get_icl_example(hint=self.hint, cot=self.cot, resize=self.resize)
-            )
-        return [Exchange(step, step["generated_answer"]) for step in steps]
+        with _seeded(where) if self.random_options else nullcontext():
+            guarded(lambda: environment.evaluate_generated_answer(answer))
 
 
 def refuse_combinations(rules: Rules, mode: str, samples: Mapping[str, Sequence[Sample]]) -> None:
@@ -140,12 +125,10 @@ def refuse_combinations(rules: Rules, mode: str, samples: Mapping[str, Sequence[
 
 
 def _refuse_in_oeg(rules: Rules) -> None:
-    reason = "belongs to multiple choice: --mode oeg asks once, without options."
-    for flag in ("history", "shots", "cot"):
-        if getattr(rules, flag):
-            raise InputError(f"--{flag} {reason}")
-    if rules.random_options:
-        raise InputError(f"--options random {reason}")
+    flags = {"history": rules.history, "shots": rules.shots, "cot": rules.cot}
+    for flag, is_set in {**flags, "options random": rules.random_options}.items():
+        if is_set:
+            raise InputError(f"--{flag} belongs to multiple choice: --mode oeg asks once, without options.")
     if rules.reference:
         # The package's parser would take the category for a suggestion.
         raise InputError(
@@ -161,13 +144,16 @@ class Examples:
     data: DataFolder
 
     def of(self, asked: Sample) -> list[tuple[Sample, list[Exchange]]]:
-        """`rules.shots` samples with their exchanges; the same for every repeat."""
-        if not self.rules.shots:
-            return []
-        rng = random.Random(f"{self.rules.seed}/{asked.dataset}/{asked.id}/examples")
+        """`rules.shots` samples with their exchanges as the package shows them; the same for every repeat."""
+        rules, where = self.rules, f"{self.rules.seed}/{asked.dataset}/{asked.id}"
         others = [sample for sample in self.data.samples[asked.dataset] if sample.id != asked.id]
-        drawn = rng.sample(others, self.rules.shots)
-        return [(sample, self.rules.example(sample, self.data.row(sample), asked)) for sample in drawn]
+        drawn = []
+        for sample in random.Random(f"{where}/examples").sample(others, rules.shots):
+            make = rules.environment(sample, self.data.row(sample)).get_icl_example
+            with _seeded(f"{where}/example/{sample.id}"):
+                steps = guarded(partial(make, hint=rules.hint, cot=rules.cot, resize=rules.resize))
+            drawn.append((sample, [Exchange(step, step["generated_answer"]) for step in steps]))
+        return drawn
 
 
 @contextmanager

@@ -29,8 +29,7 @@ from pbclient.forecast.history import RESULTS, read_history
 from pbclient.forecast.longest import LongestPath, Step, longest_answer, longest_path
 from pbclient.forecast.replay import Replayed, replay
 from pbclient.money.amounts import dollars
-from pbclient.scheduler.manifest import DEFAULTS
-from pbclient.scheduler.plan import Plan, prepare
+from pbclient.scheduler.plan import DEFAULTS, Plan, prepare
 from pbclient.scores.intervals import stratified_mean, wilson
 from runs import Balance, Episodes, Identity, RunFolder, identity
 

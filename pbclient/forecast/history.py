@@ -15,9 +15,8 @@ from pathlib import Path
 
 from pbclient.benchmark.package import OEG
 from pbclient.data.folder import Sample
-from pbclient.episodes.oeg import open_state
-from pbclient.scheduler.manifest import BASELINE
-from pbclient.scheduler.plan import Plan
+from pbclient.episodes.episode import open_state
+from pbclient.scheduler.plan import BASELINE, Plan
 from runs import Episode, Episodes, NotARun, RunError, RunFolder
 
 RESULTS = Path("results")

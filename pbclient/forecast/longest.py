@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pbclient.benchmark.package import OEG
 from pbclient.benchmark.search import Seen, State, fork, state_of, turns_left
 from pbclient.data.folder import Sample
-from pbclient.episodes.baselines import suggestions
-from pbclient.episodes.players import Conversation, View
+from pbclient.episodes.players import Conversation, View, suggestions
 from pbclient.episodes.rules import Rules
 from pbclient.errors import EnvironmentFailed, FrameError
 from pbclient.images.encoding import Transform, fitted
@@ -86,7 +85,7 @@ class LongestPath:
             for view in level:
                 try:
                     counts = self._image_counts(view, most)
-                    asked = [await self.conversation.asked(view.state, count) for count in counts]
+                    asked = [await self.conversation.message(view.state, count) for count in counts]
                     sizes += [await self._size([message]) for message in asked]
                 except FrameError:
                     continue  # the episode fails here, without a call
@@ -101,7 +100,7 @@ class LongestPath:
     async def _steps(self, start: View, questions: Sequence[_Size]) -> tuple[Step, ...]:
         """The calls that put these questions one after the other, each with what stands before it."""
         counts = self._image_counts(start, len(questions))
-        messages = [await self.conversation.told(start.past, count) for count in counts]
+        messages = [await self.conversation.before(start.past, count) for count in counts]
         past = _Size.dearest([await self._size(told) for told in messages])
         answer = _Size(TOKENS_A_MESSAGE + longest_answer(self.model), KEPT_ANSWER)
         limit = self.conversation.limits.images

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbclient.errors import InputError
-from pbclient.option import flag, option, whole
+from pbclient.option import flag, like, option, whole
 
 if TYPE_CHECKING:
     from pbclient.progress import Say
     from providers.hf.engine import LocalTransformers
     from providers.llama.engine import LlamaCpp
-    from providers.weights import FileDigest
 
 
 type Local = LlamaCpp | LocalTransformers
@@ -52,6 +51,11 @@ class EngineOptions:
         None, "transformers: most requests in one batch; by default by device.", group="speed", rule=whole()
     )
 
+    @property
+    def engine(self) -> EngineOptions:
+        """These options alone, of a configuration that has others too."""
+        return like(EngineOptions, self)
+
 
 def options_of(provider: str, options: EngineOptions) -> dict[str, object]:
     """What is set of the options of one engine."""
@@ -76,6 +80,12 @@ def engine(
 
     Raises `providers.Unusable` when it cannot be run.
     """
+    from platformdirs import user_cache_path
+
+    from providers.weights import Digests
+
+    # Digests of weights are remembered: files of gigabytes are read once.
+    digest = Digests(user_cache_path("pbclient") / "weights.json").of
     if provider == LLAMACPP:
         from providers.llama.engine import LlamaCpp
 
@@ -87,7 +97,7 @@ def engine(
             ctx=options.ctx,
             gpu_layers=options.gpu_layers,
             overrides=options.overrides,
-            digest=_digest(),
+            digest=digest,
             say=say,
             timeout=timeout,
         )
@@ -99,20 +109,11 @@ def engine(
         dtype=options.dtype,
         attention=options.attention,
         batch=options.batch,
-        digest=_digest(),
+        digest=digest,
         say=say,
         timeout=timeout,
         fetch=fetch,
     )
-
-
-def _digest() -> FileDigest:
-    """Digests of weights, remembered in the user's cache folder: files of gigabytes are read once."""
-    from platformdirs import user_cache_path
-
-    from providers.weights import Digests
-
-    return Digests(user_cache_path("pbclient") / "weights.json").of
 
 
 async def peak(local: Local) -> str:

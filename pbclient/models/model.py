@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pbclient.errors import InputError
-from pbclient.models.choice import DIRECT, LITELLM, Choice
+from pbclient.models.choice import DIRECT, LITELLM, Choice, option_names
 from pbclient.models.engines import LLAMACPP, LOCAL, Local, engine
-from pbclient.models.sampling import option_names
 from pbclient.money.bounds import Bounds, output_limit
 from pbclient.money.prices import Price, price_of
 from pbclient.progress import Say

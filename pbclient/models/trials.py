@@ -1,6 +1,6 @@
 """Try a model out: whether it sees, how fast it answers, whether batching changes what it says.
 
-Every answer is measured and none is scored.
+Every answer is measured and none is scored. What a check shows is a `Finding`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from os.path import commonprefix
 
-from pbclient.models.findings import Finding, Tell
 from pbclient.progress import Say
 from providers import EncodedImage, ImagesUnsupported, Json, Message, Part, Provider, Request, Response
 
 type Clock = Callable[[], float]
+type _Timed = tuple[Sequence[Response], float]  # answers, and the seconds that they took together
 SEES, BLIND, UNKNOWN = "sees", "does not see", "cannot tell"
 AT_ONCE = 8
 MAX_TOKENS = 64
@@ -25,6 +26,35 @@ _COLOURS = ("red", "blue", "green", "yellow", "black", "white", "orange", "purpl
 _SIZE = 224  # pixels, where the towers of small models are at home
 _STEP = 28  # a patch or two: pictures of several sizes make a batch as mixed as a run's
 _EXCERPT = 40
+_LABEL = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `name` is stable, `value` is for programs and `says` for people.
+
+    What is not `good` has to be mended before a run; lines of `says` after the first stand below it.
+    """
+
+    name: str
+    value: Json
+    says: str
+    good: bool = True
+
+    def __str__(self) -> str:
+        first, *rest = self.says.splitlines()
+        label = self.name.replace("_", " ").ljust(_LABEL)
+        mark = "" if self.good else "! "
+        return "\n".join([f"{label}{mark}{first}", *((" " * _LABEL + line).rstrip() for line in rest)])
+
+
+type Tell = Callable[[Finding], None]
+
+
+def to_json(findings: Sequence[Finding]) -> dict[str, Json]:
+    """The values by name, and as `problems` the words of what is not good."""
+    problems: list[Json] = [finding.says for finding in findings if not finding.good]
+    return {**{finding.name: finding.value for finding in findings}, "problems": problems}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +90,15 @@ async def try_out(provider: Provider, tell: Tell, clock: Clock, say: Say) -> Non
     first, others = _tasks(0, sees.good), _tasks(1, sees.good)
     say(f"Asking {AT_ONCE} questions, one after the other.")
     begun = clock()
-    alone = _Timed([await provider.complete(request) for request in first], clock() - begun)
+    alone = [await provider.complete(request) for request in first], clock() - begun
     # Others in between: an engine keeps the prompts it has read, and would skip reading the first again,
     # which would flatter its speed and hide where reading in company makes a difference.
     say(f"Asking {AT_ONCE} others at once, and then the first again at once.")
     begun = clock()
-    together = _Timed(await _at_once(provider, others), clock() - begun)
+    together = await _at_once(provider, others), clock() - begun
     again = await _at_once(provider, first)
     tell(_speed(alone, together))
-    tell(_determinism([answer.text for answer in alone.answers], [answer.text for answer in again]))
+    tell(_determinism([answer.text for answer in alone[0]], [answer.text for answer in again]))
 
 
 async def look(provider: Provider) -> Finding:
@@ -91,11 +121,8 @@ async def look(provider: Provider) -> Finding:
 def _verdict(red: str, blue: str, again: str, picture_tokens: int | None) -> tuple[str, str]:
     """The verdict, and what it rests on."""
 
-    def names(answer: str, colour: str, other: str) -> bool:
-        words = set(re.findall(r"[a-z]+", answer.lower()))
-        return colour in words and other not in words
-
-    if names(red, "red", "blue") and names(blue, "blue", "red"):
+    colours = [set(re.findall(r"\b(?:red|blue)\b", answer.lower())) for answer in (red, blue)]
+    if colours == [{"red"}, {"blue"}]:
         return SEES, "it names red and blue"
     if red != again:
         return UNKNOWN, f"it answers the same question differently: {_short(red)}, then {_short(again)}"
@@ -111,51 +138,33 @@ def sight(
     verdict: str, evidence: str, picture_tokens: int | None = None, answers: Mapping[str, str] | None = None
 ) -> Finding:
     """Whether it sees, and what that rests on."""
-    value: Json = {
-        "verdict": verdict,
-        "evidence": evidence,
-        "picture_tokens": picture_tokens,
-        "answers": dict(answers or {}),
-    }
+    value: dict[str, Json] = {"verdict": verdict, "evidence": evidence}
+    value |= {"picture_tokens": picture_tokens, "answers": dict(answers or {})}
     added = "" if picture_tokens is None else f"\na picture adds {picture_tokens} tokens to its question"
     return Finding("sees_images", value, f"{verdict}: {evidence}{added}", good=verdict != BLIND)
 
 
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    """Answers, and the seconds that they took together."""
-
-    answers: Sequence[Response]
-    seconds: float
-
-    @property
-    def tokens(self) -> int | None:
-        """Output tokens; None where any answer comes without a count."""
-        counts = [answer.usage.output_tokens for answer in self.answers if answer.usage]
-        return sum(counts) if len(counts) == len(self.answers) else None
-
-    @property
-    def rate(self) -> float | None:
-        """Output tokens a second."""
-        return self.tokens / self.seconds if self.tokens and self.seconds > 0 else None
-
-
 def _speed(alone: _Timed, together: _Timed) -> Finding:
+    """Output tokens a second; None where any answer comes without a count."""
     value: dict[str, Json] = {"max_tokens": MAX_TOKENS}
-    for name, timed in (("alone", alone), ("together", together)):
+    rates: list[float | None] = []
+    for name, (answers, seconds) in (("alone", alone), ("together", together)):
+        counts = [answer.usage.output_tokens for answer in answers if answer.usage]
+        tokens = sum(counts) if len(counts) == len(answers) else None
+        rates.append(tokens / seconds if tokens and seconds > 0 else None)
         value[name] = {
-            "requests": len(timed.answers),
-            "output_tokens": timed.tokens,
-            "seconds": timed.seconds,
-            "tokens_per_second": timed.rate,
+            "requests": len(answers),
+            "output_tokens": tokens,
+            "seconds": seconds,
+            "tokens_per_second": rates[-1],
         }
-    if alone.rate is None or together.rate is None:
-        sentence = f"{alone.seconds:.2f} s for {AT_ONCE} answers alone, {together.seconds:.2f} s at once"
+    one, many = rates
+    if one is None or many is None:
+        sentence = f"{alone[1]:.2f} s for {AT_ONCE} answers alone, {together[1]:.2f} s at once"
         return Finding("speed", value, f"{sentence}; it does not count their tokens")
     sentence = (
-        f"alone {alone.rate:,.1f} tokens/s, {AT_ONCE} at once {together.rate:,.1f} tokens/s "
-        f"({together.rate / alone.rate:.1f} times)\nanswers of at most {MAX_TOKENS} tokens, the reading of "
-        "their questions included"
+        f"alone {one:,.1f} tokens/s, {AT_ONCE} at once {many:,.1f} tokens/s ({many / one:.1f} times)\n"
+        f"answers of at most {MAX_TOKENS} tokens, the reading of their questions included"
     )
     return Finding("speed", value, sentence)
 
@@ -164,7 +173,9 @@ def _determinism(alone: Sequence[str], together: Sequence[str]) -> Finding:
     """How many answers differ, and from which character on, counted from 0 for programs."""
     pairs = enumerate(zip(alone, together, strict=True), 1)
     places = [
-        (first_difference(one, other), number, one, other) for number, (one, other) in pairs if one != other
+        (len(commonprefix(pair)), number, *pair)  # noqa: RUF071 - texts, not paths
+        for number, pair in pairs
+        if pair[0] != pair[1]
     ]
     value: Json = {
         "requests": len(alone),
@@ -180,12 +191,6 @@ def _determinism(alone: Sequence[str], together: Sequence[str]) -> Finding:
         f"alone {_short(one[place:])}, at once {_short(other[place:])}"
     )
     return Finding("determinism", value, sentence)
-
-
-def first_difference(one: str, other: str) -> int:
-    """Where two texts part, counted in characters from 0: the length of what they share at the start."""
-    pairs = zip(one, other, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 async def _at_once(provider: Provider, requests: Sequence[Request]) -> list[Response]:

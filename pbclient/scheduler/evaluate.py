@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cache import Store
 from pbclient.calls.process import room_for
@@ -15,15 +16,16 @@ from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
 from pbclient.models.engines import peak
 from pbclient.money.amounts import dollars
+from pbclient.money.books import Books
 from pbclient.progress import Progress
-from pbclient.scheduler.interrupts import Interrupts
-from pbclient.scheduler.manifest import BASELINE, DEFAULTS
-from pbclient.scheduler.order import Order
-from pbclient.scheduler.phases import answer_first
-from pbclient.scheduler.plan import Plan, prepare
-from pbclient.scheduler.recording import Recording
-from pbclient.scheduler.session import Owed, Run, open_session
-from runs import RunFolder
+from pbclient.scheduler.plan import BASELINE, DEFAULTS, Order, Plan, prepare
+from pbclient.scheduler.session import Session, open_session
+from pbclient.scheduler.workers import Interrupts, work
+from pbclient.scores.rescore import judge_lines
+from pbclient.scores.summary import Tally, dump
+from runs import Balance, Episode, Episodes, Identity, RunFolder, replace_file
+
+type Owed = tuple[Sample, int]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ async def evaluate(
         folder = stack.enter_context(RunFolder.start(plan.out, plan.manifest, DEFAULTS))
         async with open_session(plan, folder, progress) as session:
             with Recording(folder, progress) as recording:
-                await _play_all(Run(plan, session, recording, progress, interrupts))
+                await _Run(plan, session, recording, progress, interrupts).play()
                 limit = None if plan.limit is None else dollars(plan.limit)
                 summary = await asyncio.to_thread(recording.summarize, session.ledger, limit)
         result = RunResult(
@@ -96,43 +98,134 @@ async def evaluate(
             len(plan.order),
             tuple(progress.reasons.most_common()),
         )
-        if session.unusable is not None and _came_to_nothing(plan, folder, result):
+        local = any(model is not None and model.local is not None for model in (plan.model, plan.judge))
+        asked = any(summary["calls"].values()) or result.outcomes.get("resolved")
+        if session.unusable and local and not (folder.continued or asked or result.interrupted):
+            # An engine on this machine that cannot be run is bad input, which leaves no run folder behind.
             folder.discard()
             raise session.unusable
         return result
 
 
-async def _play_all(run: Run) -> None:
-    plan, progress, session = run.plan, run.progress, run.session
-    progress.plan(plan.counts)
-    finished = await asyncio.to_thread(run.recording.resume, plan.owed, session.books)
-    owed: Order[Sample] | list[Owed] = plan.order
-    if finished:
-        owed = [
-            (sample, repeat)
-            for sample, repeat in plan.order
-            if (sample.dataset, sample.id, repeat) not in finished
-        ]
-    if plan.in_phases and owed:
-        owed = await answer_first(run, list(owed))
+class Recording:
+    """Record each finished episode: on disk, in the progress and in the summary.
 
-    async def play(owed: Owed) -> None:
-        sample, repeat = owed
-        with progress.activity(f"{sample.dataset} {sample.id}"):
-            episode = plan.episode(sample, repeat, session.player, session.books, session.judge)
-            played = await episode.play(plan.row(sample))
-        run.recording.append(played)
+    All three at once, so that a run ends without reading again what it has just written. `resume` comes
+    before all else and reads once what earlier lives of the run have written.
+    """
 
-    await run.work(owed, play)
-    if plan.judge and plan.judge.local and (memory := await peak(plan.judge.local)):
-        progress.say(memory)
+    def __init__(self, folder: RunFolder, progress: Progress) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._episodes = Episodes(folder.episodes)
+        self._tally = Tally(folder.manifest)
+
+    def resume(self, retry: frozenset[str], books: Books) -> set[Identity]:
+        """Book and count what is finished; its identities are returned. Outcomes in `retry` are not.
+
+        Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.
+        """
+
+        def take(episode: Episode) -> None:
+            self._count(episode)
+            books.recorded(episode)
+
+        self._tally.compare(judge_lines(self._folder.path))
+        return self._episodes.keep(retry, take)
+
+    def append(self, episode: Episode) -> None:
+        """Keep an episode that has just been played; once this returns, no kill can lose it."""
+        self._episodes.append(episode)
+        self._count(episode)
+
+    def summarize(self, ledger: Balance, limit: float | None) -> dict[str, Any]:
+        """Write summary.json, and return what is in it."""
+        summary = self._tally.summary(ledger, limit)
+        replace_file(self._folder.summary, [dump(summary)])
+        return summary
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._episodes.close()
+
+    def _count(self, episode: Episode) -> None:
+        self._tally.add(episode)
+        self._progress.count(episode)
 
 
-def _came_to_nothing(plan: Plan, folder: RunFolder, result: RunResult) -> bool:
-    """Whether an engine on this machine could not be run: bad input, which leaves no run folder behind."""
-    local = any(model is not None and model.local is not None for model in (plan.model, plan.judge))
-    asked = any(result.summary["calls"].values()) or result.outcomes.get("resolved")
-    return local and not (folder.continued or asked or result.interrupted)
+@dataclass(frozen=True)
+class _Run:
+    """A run while its episodes are played."""
+
+    plan: Plan
+    session: Session
+    recording: Recording
+    progress: Progress
+    interrupts: Interrupts
+
+    async def play(self) -> None:
+        """Play every episode that is not finished."""
+        plan, progress, session = self.plan, self.progress, self.session
+        progress.plan(plan.counts)
+        finished = await asyncio.to_thread(self.recording.resume, plan.owed, session.books)
+        owed: Order[Sample] | list[Owed] = plan.order
+        if finished:
+            owed = [
+                (sample, repeat)
+                for sample, repeat in plan.order
+                if (sample.dataset, sample.id, repeat) not in finished
+            ]
+        if plan.in_phases and owed:
+            owed = await self._answer_first(list(owed))
+
+        async def play(owed: Owed) -> None:
+            sample, repeat = owed
+            with progress.activity(f"{sample.dataset} {sample.id}"):
+                episode = plan.episode(sample, repeat, session.player, session.books, session.judge)
+                played = await episode.play(plan.row(sample))
+            self.recording.append(played)
+
+        await self._work(owed, play)
+        if plan.judge and plan.judge.local and (memory := await peak(plan.judge.local)):
+            progress.say(memory)
+
+    async def _answer_first(self, owed: list[Owed]) -> list[Owed]:
+        """Ask the model for every owed answer and free its memory; returns what is left for the judge.
+
+        Where both run on this machine, holding both would need the memory of both. This phase fills the
+        cache with answers and records only what ended without one; the second finds every answer there.
+        A kill between the two loses nothing.
+        """
+        plan, progress = self.plan, self.progress
+        assert plan.model is not None
+        assert plan.model.local is not None
+        left: list[Owed] = []
+
+        async def answer(owed: Owed) -> None:
+            sample, repeat = owed
+            played = await plan.episode(sample, repeat, self.session.player, Books()).play(plan.row(sample))
+            if played["outcome"] == "failed":
+                # It has no answer, and asking again would need the model's memory again.
+                self.recording.append(played)
+            else:
+                left.append(owed)
+            progress.stage = f"{len(left)} answers"
+
+        progress.say(f"Phase 1 of 2: {len(owed)} answers by {plan.model.title}, then the judge.")
+        await self._work(owed, answer)
+        progress.stage = ""
+        memory = await peak(plan.model.local)
+        await plan.model.local.aclose()
+        if self.session.unusable is None:
+            progress.say(f"Phase 2 of 2: {len(left)} verdicts. {memory}".rstrip())
+        return left
+
+    async def _work(self, owed: Order[Sample] | list[Owed], do: Callable[[Owed], Awaitable[None]]) -> None:
+        """`do` each of what is owed, as many at once as the run may, until no call can succeed."""
+        workers = min(self.plan.config.concurrency, len(owed))
+        await work(owed, workers, do, until=lambda: self.session.unusable, interrupts=self.interrupts)
 
 
 def run(config: RunConfig, *, progress: Progress | None = None) -> RunResult:

@@ -1,30 +1,41 @@
-"""Plan a run: resolve every default and check every input, before anything is asked.
+"""Plan a run and describe it in run.json: every default resolved, every input checked, nothing asked.
 
 Whatever the user has to mend is found before a run folder is made or a byte is sent.
 """
 
 from __future__ import annotations
 
+import platform
+import random
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pbclient.benchmark.package import OEG
+from pbclient.benchmark.open_ended import subset
+from pbclient.benchmark.package import MCQA, OEG
 from pbclient.calls.cached import default_cache_dir
 from pbclient.config import RunConfig
-from pbclient.data.filters import read_filter
+from pbclient.data.filters import Filter, read_filter
 from pbclient.data.folder import DataFolder, Sample, open_data
 from pbclient.data.home import data_folder
-from pbclient.episodes.baselines import baselines
+from pbclient.episodes.episode import Episode, OpenEpisode
 from pbclient.episodes.judge import Judge
-from pbclient.episodes.mcqa import Episode
-from pbclient.episodes.oeg import OpenEpisode
-from pbclient.episodes.players import Conversation, ModelPlayer, Player, View, choice_question, open_question
+from pbclient.episodes.players import (
+    Conversation,
+    ModelPlayer,
+    Player,
+    View,
+    baselines,
+    choice_question,
+    open_question,
+)
 from pbclient.episodes.random_options import ForeignOptions
 from pbclient.episodes.rules import Examples, Rules, refuse_combinations
 from pbclient.errors import InputError
@@ -32,10 +43,15 @@ from pbclient.images.pictures import Pictures
 from pbclient.models.model import Model, resolve
 from pbclient.money.amounts import format_dollars, picodollars_down
 from pbclient.money.books import Books
+from pbclient.money.prices import Price, describe
 from pbclient.progress import Say
-from pbclient.scheduler.manifest import BASELINE, manifest_of
-from pbclient.scheduler.order import Order, counts_of, order_of
 from providers import Provider
+
+BASELINE = "baseline"
+# What earlier versions played with, whose run.json does not know these options.
+DEFAULTS = {"mode": MCQA, **Rules().recorded}
+MOST_EPISODES = 5_000_000  # the order of a run is kept in memory
+_SETTINGS = ("wire", "concurrency", "rpm", "tpm", "timeout", "offline", "no_cache")
 
 # A later life of the run asks the model again: something outside the question went wrong.
 OWED = frozenset({"failed", "budget"})
@@ -43,6 +59,58 @@ OWED = frozenset({"failed", "budget"})
 UNJUDGED = "judge_failed"
 
 type Policy = Callable[[View], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Order[T]:
+    """(sample, repeat number) pairs; all first repeats come before any second one.
+
+    A million of them take no more memory than the samples.
+    """
+
+    samples: tuple[T, ...]
+    repeat: int
+
+    def __len__(self) -> int:
+        return len(self.samples) * self.repeat
+
+    def __iter__(self) -> Iterator[tuple[T, int]]:
+        return ((sample, number) for number in range(self.repeat) for sample in self.samples)
+
+
+def seeded[T](samples: Mapping[str, Sequence[T]], *, seed: int, limit: int | None, repeat: int) -> Order[T]:
+    """A seeded permutation in which every prefix is a fair sample.
+
+    Each data set is shuffled on its own and its samples are spread evenly over the whole run, so a run
+    that money or a hand stops early has seen every data set in proportion to its size.
+    `limit` keeps the first so many of each data set's own shuffled order: a larger limit
+    keeps them all and adds to them.
+    """
+    placed: list[tuple[float, str, T]] = []
+    for dataset, all_samples in samples.items():
+        # A string seed is hashed by random itself with sha512: stable across processes and machines.
+        rng = random.Random(f"{seed}/{dataset}")
+        shuffled = list(all_samples)
+        rng.shuffle(shuffled)
+        chosen = shuffled[:limit]
+        for number, sample in enumerate(chosen):
+            placed.append(((number + rng.random()) / len(chosen), dataset, sample))
+    placed.sort(key=lambda item: item[:2])
+    return Order(tuple([sample for _, _, sample in placed]), repeat)
+
+
+def _order(config: RunConfig, data: DataFolder) -> Order[Sample]:
+    """The order of a run. Raises `InputError` for more episodes than are kept in memory."""
+    samples = sum(len(own[: config.limit]) for own in data.samples.values())
+    if samples * config.repeat > MOST_EPISODES:
+        raise InputError(
+            f"--repeat {config.repeat} makes {samples * config.repeat:,} episodes; "
+            f"a run takes up to {MOST_EPISODES:,}."
+        )
+    if config.mode == MCQA:
+        return seeded(data.samples, seed=config.seed, limit=config.limit, repeat=config.repeat)
+    chosen = {name: subset(samples, config.limit) for name, samples in data.samples.items()}
+    return seeded(chosen, seed=config.seed, limit=None, repeat=config.repeat)
 
 
 @dataclass(frozen=True)
@@ -93,7 +161,7 @@ class Plan:
     ) -> Episode | OpenEpisode:
         """An episode of this run, ready to be played."""
         if self.config.mode == OEG:
-            return OpenEpisode(sample, repeat, self.rules, player, books, judge)
+            return OpenEpisode(sample, repeat, self.rules, player, books, judge=judge)
         examples = Examples(self.rules, self.data) if self.rules.shots else None
         return Episode(sample, repeat, self.rules, player, books, examples)
 
@@ -125,11 +193,12 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
     keep = read_filter(config.filter)
     with open_data(folder, config.datasets or None, keep) as data:
         refuse_combinations(rules, config.mode, data.samples)
-        order = order_of(config, data)
+        order = _order(config, data)
         foreign = ForeignOptions.of(data, config.seed) if rules.random_options else None
         out = config.out or _new_folder(config, model)
-        manifest = manifest_of(config, model, judge, data, keep, foreign)
-        manifest["planned"] = counts_of(data, order)
+        manifest = _manifest(config, model, judge, data, keep, foreign)
+        samples = Counter(sample.dataset for sample in order.samples)
+        manifest["planned"] = {name: samples[name] * order.repeat for name in data.samples}
         if any(asked is not None and not asked.price.is_free for asked in (model, judge)):
             if config.max_cost is None:
                 say("Limit: none (--max-cost none): the run may cost whatever it costs.")
@@ -137,6 +206,51 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
                 limit = format_dollars(picodollars_down(config.max_cost))
                 say(f"Limit: {limit} for the whole run (--max-cost changes it).")
         yield Plan(config, policy, model, judge, data, order, rules, foreign, out, manifest)
+
+
+def _manifest(
+    config: RunConfig,
+    model: Model | None,
+    judge: Model | None,
+    data: DataFolder,
+    keep: Filter,
+    foreign: ForeignOptions | None,
+) -> dict[str, Any]:
+    """What run.json holds: `config` defines the run, `settings` may change when it is continued."""
+    baseline = {"provider": BASELINE, "model": config.model or "random", "endpoint": None}
+    return {
+        "schema": 1,
+        "id": secrets.token_hex(8),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": {
+            "benchmark": f"proactivebench {version('proactivebench')}",
+            **(model.described if model else {**baseline, "params": {}}),
+            "mode": config.mode,
+            "judge": judge.described if judge else None,
+            "datasets": list(data.samples),
+            "filter": keep.recorded,
+            **config.rules.recorded,
+            "foreign_options": foreign.digest if foreign else None,
+            "limit": config.limit,
+            "seed": config.seed,
+            "repeat": config.repeat,
+        },
+        "data": data.described,
+        "settings": {
+            "max_cost": None if config.max_cost is None else float(config.max_cost),
+            "model": model.name if model else None,
+            "judge": judge.name if judge else None,
+            **{name: getattr(config, name) for name in _SETTINGS},
+        },
+        "prices": describe(model.price if model else Price.free()),
+        # What `pbclient judge` has said of a judge of its own stays when the run goes on.
+        **({"judge_prices": describe(judge.price)} if judge else {}),
+        "dropped": {},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("pbclient", "proactivebench", "litellm", "pillow")},
+        },
+    }
 
 
 def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None, Model | None]:

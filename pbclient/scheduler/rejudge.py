@@ -1,70 +1,53 @@
 """Judge the recorded open-ended answers of a run, by any model, at any time: `pbclient judge`.
 
 The run's own judge mends its verdicts in episodes.jsonl, and the first judge of a run that was only
-recorded becomes its own. Every other judge gets a file beside it, so that judges can be compared. The
-money is the run's: one ledger, one limit. Nothing of the model under test is asked.
+recorded becomes its own. Every other judge gets a file beside it, RUN/judges/<name>.jsonl with a line for
+each episode that it was put, so that judges can be compared. The money is the run's: one ledger, one limit.
+Nothing of the model under test is asked.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from cache import digest
 from pbclient.benchmark.package import OEG
 from pbclient.calls.cached import answers_folder
 from pbclient.calls.process import room_for
 from pbclient.calls.stack import Limits, open_stack
 from pbclient.config import AS_THE_RUN, DEFAULT_MAX_COST, JudgeConfig
-from pbclient.episodes.judge import Judged
+from pbclient.episodes.judge import Judged, Question
 from pbclient.errors import InputError
 from pbclient.models.choice import LITELLM, judge_named
 from pbclient.models.engines import LOCAL
 from pbclient.models.model import Model, resolve
 from pbclient.money.amounts import picodollars_down
-from pbclient.money.prices import stated_in
+from pbclient.money.prices import describe, stated_in
 from pbclient.progress import Progress
-from pbclient.scheduler.interrupts import Interrupts
-from pbclient.scheduler.verdict_files import Owed, Verdicts, beside, own_judge
-from pbclient.scheduler.workers import work
-from pbclient.scores.rescore import read_run, rescore_run
-from runs import Identity, RunFolder
+from pbclient.scheduler.evaluate import RunResult
+from pbclient.scheduler.workers import Interrupts, work
+from pbclient.scores.checks import are_two_texts, damaged
+from pbclient.scores.rescore import checked_episodes, checked_verdicts, read_run, rescore_run
+from runs import Episode, Episodes, Identity, RunFolder, identity, replace_file
 
 
 @dataclass(frozen=True)
-class Rejudged:
-    """What became of it: the run's new summary, and how many answers this judge was put and judged.
+class Rejudged(RunResult):
+    """How judging ended: `planned` answers were put to `judge`, and `verdicts` counts how each ended."""
 
-    `unusable` is why no further call could succeed, `reasons` why answers have no verdict, the
-    commonest first.
-    """
-
-    folder: Path
-    judge: str
-    summary: dict[str, Any]
-    asked: int
-    outcomes: Mapping[str, int]
-    interrupted: bool = False
-    unusable: str | None = None
-    reasons: tuple[tuple[str, int], ...] = ()
+    judge: str = ""
+    verdicts: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def judged(self) -> int:
-        """How many answers it gave a verdict on."""
-        return self.outcomes.get("resolved", 0)
-
-    @property
-    def exit_code(self) -> int:
-        """0 all judged, 2 nothing could be asked, 3 out of budget, 4 some not judged, 130 interrupted."""
-        if self.interrupted:
-            return 130
-        if self.unusable is not None:
-            return 4 if self.judged else 2
-        if self.outcomes.get("budget"):
-            return 3
-        return 0 if self.judged == self.asked else 4
+    def outcomes(self) -> dict[str, int]:
+        """How many answers ended how: `resolved` with a verdict."""
+        return dict(self.verdicts)
 
 
 async def rejudge(
@@ -82,25 +65,18 @@ async def rejudge(
         judged, unusable = await _judge_all(verdicts, owed, config, progress, interrupts)
         verdicts.write(judged)
         summary = rescore_run(path)
-    return Rejudged(
-        path,
-        model.title,
-        summary,
-        len(owed),
-        Counter(verdict.outcome for verdict in judged.values()),
-        interrupts.count > 0,
-        unusable,
-        tuple(progress.reasons.most_common()),
-    )
+    reasons = tuple(progress.reasons.most_common())
+    outcomes = Counter(verdict.outcome for verdict in judged.values())
+    stopped = interrupts.count > 0
+    return Rejudged(path, summary, stopped, unusable, len(owed), reasons, model.title, outcomes)
 
 
 def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress) -> Model:
     """Who judges: as the options say, else the run's own judge with the options it had."""
     if manifest["config"].get("mode") != OEG:
         raise InputError("This run is multiple choice, which the benchmark scores itself: it needs no judge.")
-    names = ("provider", "model", "base_url", "max_tokens", "price", "grammar")
-    options = {name: getattr(config, name) for name in names}
-    if config.provider is None:
+    options = config.judge_fields
+    if config.judge_provider is None:
         own = own_judge(manifest)
         if own is None:
             raise InputError("The run has no judge of its own yet: name one with --judge-provider.")
@@ -113,9 +89,9 @@ def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress)
             "provider": own["provider"],
             "model": own["model"],
             "base_url": own.get("endpoint"),
-            "max_tokens": config.max_tokens or own["params"].get("max_tokens"),
-            "price": config.price or stated_in(manifest.get("judge_prices")),
-            "grammar": config.grammar or own.get("grammar", False),
+            "max_tokens": config.judge_max_tokens or own["params"].get("max_tokens"),
+            "price": config.judge_price or stated_in(manifest.get("judge_prices")),
+            "grammar": config.judge_grammar or own.get("grammar", False),
         }
     wire = manifest["settings"].get("wire", LITELLM)
     choice = judge_named(
@@ -161,3 +137,152 @@ def _limit(folder: RunFolder, config: JudgeConfig) -> int | None:
         amount = config.max_cost
         folder.update(settings={**settings, "max_cost": None if amount is None else float(amount)})
     return None if amount is None else picodollars_down(amount)
+
+
+def own_judge(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The run's own judge, as `Model.described` says it: of the run command, or the first to judge later.
+
+    Raises `InputError` for a manifest that says what no judge is.
+    """
+    judge: Any = manifest["config"].get("judge") or manifest.get("judge")
+    if judge is None:
+        return None
+    if (
+        isinstance(judge, Mapping)
+        and all(isinstance(judge.get(name), str) for name in ("provider", "model"))
+        and isinstance(judge.get("params"), Mapping)
+        and isinstance(manifest.get("judge_prices"), Mapping | None)
+    ):
+        return judge
+    raise InputError("The run.json is damaged (its judge is none): put it back from a copy.")
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A recorded answer to be judged; `last` is the line with this judge's last word on it, or empty."""
+
+    which: Identity
+    question: Question
+    last: Mapping[str, Any]
+
+    @property
+    def earlier(self) -> list[Any]:
+        """The recorded calls before the one to be made: that which gave the verdict, or the next."""
+        calls = list((self.last.get("verdict") or {}).get("turns", ()))
+        return calls if _failed(self.last) else calls[:-1]
+
+
+@dataclass
+class Verdicts:
+    """Those of one judge; `episodes` are those with an answer, `others` is None for the run's own judge."""
+
+    folder: RunFolder
+    model: Model
+    episodes: Mapping[Identity, Episode]
+    others: Mapping[Identity, Episode] | None
+
+    @classmethod
+    def of(cls, folder: RunFolder, model: Model) -> Self:
+        """Of a run; a judge of a run that has none becomes its own when it writes.
+
+        Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.
+        """
+        episodes = {
+            identity(episode): episode for episode in checked_episodes(folder) if episode.get("valid")
+        }
+        own = own_judge(folder.manifest)
+        if own is None or own == model.described:
+            return cls(folder, model, episodes, None)
+        lines = checked_verdicts(_file(folder, model))
+        return cls(folder, model, episodes, {identity(line): line for line in lines})
+
+    @property
+    def recorded(self) -> Mapping[Identity, Episode]:
+        """The lines in which this judge's verdicts stand, if there are any."""
+        return self.episodes if self.others is None else self.others
+
+    @property
+    def begun(self) -> bool:
+        """Whether this judge is one of the run's."""
+        return own_judge(self.folder.manifest) is not None if self.others is None else bool(self.others)
+
+    def owed(self, *, only_failed: bool) -> Iterator[Owed]:
+        """Recorded answers to be judged. Raises `InputError` when none can have failed, or for damage."""
+        if only_failed and not self.begun:
+            raise InputError(
+                f"{self.model.title} has judged nothing of this run yet: leave --only-failed out, or leave "
+                "--judge-provider out to ask the run's own judge again."
+            )
+        for which, episode in self.episodes.items():
+            last = self.recorded.get(which, {})
+            if _failed(last) or not only_failed:
+                yield Owed(which, _question(episode), last)
+
+    def write(self, judged: Mapping[Identity, Judged]) -> None:
+        """Keep what was judged; every other line stays as it is.
+
+        A verdict gives way to another verdict only. A new judge that could not be asked at all leaves
+        nothing: perhaps its name was a slip.
+        """
+        if not self.begun and not any(result.verdict["turns"] for result in judged.values()):
+            return
+        news = {}
+        for which, result in judged.items():
+            last = self.recorded.get(which, {})
+            # A verdict read again out of the cache would only lose what it cost.
+            if _failed(last) or (
+                result.outcome == "resolved" and _answers(result.verdict) != _answers(last["verdict"])
+            ):
+                news[which] = result
+        if self.others is not None:
+            lines = {**self.others, **{which: beside(which, result) for which, result in news.items()}}
+            path = _file(self.folder, self.model)
+            path.parent.mkdir(exist_ok=True)
+            replace_file(path, (json.dumps(line).encode("ascii") + b"\n" for line in lines.values()))
+            return
+        if not self.begun:
+            self.folder.update(judge=self.model.described, judge_prices=describe(self.model.price))
+        mended = {which: _mended(self.episodes[which], result) for which, result in news.items()}
+        Episodes(self.folder.episodes).replace(mended)
+
+
+def _question(episode: Episode) -> Question:
+    """What a judge is asked of an episode with an answer. Raises `InputError` for a damaged one."""
+    valid, turns = episode.get("valid"), episode["turns"]
+    if not are_two_texts(valid):
+        raise damaged(episode, "valid")
+    prompt, answer = (turns[0].get(key) if turns else None for key in ("prompt", "answer"))
+    if not isinstance(prompt, str) or not isinstance(answer, str):
+        raise damaged(episode, "turns")
+    return Question(episode["dataset"], prompt, (valid[0], valid[1]), answer)
+
+
+def _failed(last: Mapping[str, Any]) -> bool:
+    return last.get("outcome") != "resolved" or last.get("verdict") is None
+
+
+def _answers(verdict: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    return [(call.get("key"), call.get("answer")) for call in verdict["turns"]]
+
+
+def _file(folder: RunFolder, model: Model) -> Path:
+    # Two judges may share a name and differ in their options.
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.title)[:80]
+    return folder.path / "judges" / f"{name}-{digest(model.described)[:8]}.jsonl"
+
+
+def _mended(episode: Episode, judged: Judged) -> Episode:
+    line = {name: value for name, value in episode.items() if name not in ("error", "turns", "verdict")}
+    line |= {"correct": judged.correct, "suggestions": judged.suggestions, **_result(judged)}
+    return {**line, "turns": episode["turns"]}
+
+
+def beside(which: Identity, judged: Judged) -> Episode:
+    """The line of a verdict that stands beside its episode."""
+    dataset, sample, repeat = which
+    return {"dataset": dataset, "sample": sample, "repeat": repeat, **_result(judged)}
+
+
+def _result(judged: Judged) -> dict[str, Any]:
+    error = {"error": judged.error} if judged.error else {}
+    return {"outcome": judged.outcome, **error, "verdict": judged.verdict}

@@ -1,30 +1,22 @@
-"""A run while it goes on: its player, judge and books, where it is recorded, and its workers."""
+"""What a run plays with while it goes on: its player, judge and books."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from pbclient.calls.breaker import Breaker
 from pbclient.calls.stack import Limits, open_stack
-from pbclient.data.folder import Sample
-from pbclient.episodes.baselines import BaselinePlayer
 from pbclient.episodes.judge import Judge
-from pbclient.episodes.players import Player
+from pbclient.episodes.players import BaselinePlayer, Player
 from pbclient.images.digests import Digests
 from pbclient.images.pictures import Pictures
 from pbclient.money.books import Books
 from pbclient.progress import Progress
-from pbclient.scheduler.interrupts import Interrupts
-from pbclient.scheduler.order import Order
 from pbclient.scheduler.plan import Plan
-from pbclient.scheduler.recording import Recording
-from pbclient.scheduler.workers import work
 from providers import Unusable
 from runs import Balance, RunFolder
-
-type Owed = tuple[Sample, int]
 
 
 @dataclass
@@ -41,22 +33,6 @@ class Session:
     def unusable(self) -> Unusable | None:
         """Why no further call can succeed."""
         return next((breaker.shut for breaker in self.breakers if breaker.shut), None)
-
-
-@dataclass(frozen=True)
-class Run:
-    """All that those need who play the episodes of a run."""
-
-    plan: Plan
-    session: Session
-    recording: Recording
-    progress: Progress
-    interrupts: Interrupts
-
-    async def work(self, owed: Order[Sample] | list[Owed], do: Callable[[Owed], Awaitable[None]]) -> None:
-        """`do` each of what is owed, as many at once as the run may, until no call can succeed."""
-        workers = min(self.plan.config.concurrency, len(owed))
-        await work(owed, workers, do, until=lambda: self.session.unusable, interrupts=self.interrupts)
 
 
 @asynccontextmanager

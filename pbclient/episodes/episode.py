@@ -1,5 +1,7 @@
 """Play one episode: the benchmark's own environment on one side, a player on the other.
 
+An open-ended episode is the first state's question without options, an answer, and a judge's verdict.
+
 The environment decides everything about the score; this module carries answers to it and records
 what it says. A failure is an outcome, never an answer: what the environment is not given, it cannot score.
 """
@@ -12,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pbclient import record
-from pbclient.benchmark.package import Environment
+from pbclient.benchmark.open_ended import hint, valid_answers
+from pbclient.benchmark.package import Environment, State, guarded
 from pbclient.data.folder import Sample
+from pbclient.episodes.judge import Judge, Question
 from pbclient.episodes.players import Player, View
 from pbclient.episodes.rules import Examples, Exchange, Rules
 from pbclient.errors import PbclientError
@@ -64,22 +68,26 @@ class Episode:
 
     async def _turn(self, environment: Environment) -> Failure | None:
         """One question and its answer; the outcome and the reason when the answer cannot be scored."""
-        state, sample, past = self.rules.state(environment), self.sample, tuple(self._past)
-        turn = environment.num_turns
+        state = self.rules.state(environment)
+        response = await self._ask(environment, state)
+        failure = unscorable(response)
+        if failure is None:
+            self.rules.evaluate(environment, self.sample, self.repeat, response.text)
+            self.turns[-1]["action"] = environment.action_evaluation_history[-1]
+            self.turns[-1]["category"] = environment.category_evaluation_history[-1]
+            if self.rules.history:
+                self._past.append(Exchange(state, response.text))
+        return failure
+
+    async def _ask(self, environment: Environment, state: State) -> Response:
+        """The player's answer to a state, recorded as a turn that the environment has not evaluated."""
+        sample, turn, past = self.sample, environment.num_turns, tuple(self._past)
         view = View(environment, state, sample.dataset, sample.id, self.repeat, turn, past)
         started = self.clock()
         response = await self.player.answer(view)
         call = record.call(response, self.books.entry(response, view.images), self.clock() - started)
-        recorded = record.turn(state, call)
-        self.turns.append(recorded)
-        failure = unscorable(response)
-        if failure is None:
-            self.rules.evaluate(environment, self.sample, self.repeat, response.text)
-            recorded["action"] = environment.action_evaluation_history[-1]
-            recorded["category"] = environment.category_evaluation_history[-1]
-            if self.rules.history:
-                self._past.append(Exchange(state, response.text))
-        return failure
+        self.turns.append(record.turn(state, call))
+        return response
 
     def _failed(self, outcome: str, error: str) -> Record:
         return self._record(outcome, suggestions=max(len(self.turns) - 1, 0), error=error)
@@ -109,3 +117,47 @@ def unscorable(response: Response) -> Failure | None:
         # From afar nothing is a fault and is asked for again; a model here has ended its answer itself.
         return "refused", "The model said nothing."
     return None
+
+
+@dataclass
+class OpenEpisode(Episode):
+    """One open-ended episode; with `judge` None it is recorded only.
+
+    The answer is recorded whether or not a judge is there; without a verdict it has no score. Whatever
+    keeps the judge from a verdict is the outcome of the episode and leaves the answer recorded.
+    """
+
+    judge: Judge | None = None
+
+    async def play(self, row: Mapping[str, Any]) -> Record:
+        """Run to its end; returns the record. Only cancellation and bugs of ours pass."""
+        try:
+            environment = self.rules.environment(self.sample, row)
+            state = open_state(environment, self.rules)
+            valid = valid_answers(environment)
+            response = await self._ask(environment, state)
+            self.turns[-1]["options"] = []
+            failure = unscorable(response)
+        except (ProviderError, PbclientError) as error:
+            failure = failure_of(error)
+        if failure is not None:
+            return self._failed(*failure)
+        if self.judge is None:
+            return self._record("resolved", correct=None, suggestions=None, valid=list(valid))
+        question = Question(self.sample.dataset, state["prompt"], valid, response.text)
+        judged = await self.judge.judge(question)
+        return self._record(
+            judged.outcome,
+            error=judged.error,
+            correct=judged.correct,
+            suggestions=judged.suggestions,
+            valid=list(valid),
+            verdict=judged.verdict,
+        )
+
+
+def open_state(environment: Environment, rules: Rules) -> State:
+    """The state as the package's open-ended example shows it: its hint is a sentence of its own."""
+    # The hint of multiple choice is another.
+    state = guarded(lambda: environment.get_state(hint=False))
+    return {**state, "prompt": state["prompt"] + hint()} if rules.hint else state
