@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Self
 
 from pbclient.errors import DataError, FrameError
 from pbclient.images import encoding
-from pbclient.images.digests import Digests, Known
+from pbclient.images.digests import Closing, Digests, Known
 from pbclient.images.encoding import Change, Recorder, RefusedError, Size, Transform, fitted, recorded
 from pbclient.images.frames import FrameStore
 from providers.types import EncodedImage, Json
@@ -33,7 +32,7 @@ HEAD_BYTES = 8 * 1024
 WORKERS = 2
 
 
-class Pictures:
+class Pictures(Closing):
     """Opens the pictures of one data folder for one event loop, and keeps the last ones it encoded.
 
     A quarter of `kept_bytes` is for small ones that were read and are not yet encoded.
@@ -107,12 +106,6 @@ class Pictures:
     def close(self) -> None:
         """End the threads; what they have not begun is dropped."""
         self._pool.shutdown(cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _measured(self, relative: str) -> Size:
         try:

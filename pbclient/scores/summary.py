@@ -65,7 +65,10 @@ class Tally:
         config = manifest.get("config") or {}
         self._mode = oeg if mode_of(manifest) == OEG else mcqa
         self._planned: Mapping[str, int] = manifest.get("planned") or {}
-        self._tallies = {dataset: self._mode.Tally.of(dataset, config) for dataset in DATASETS}
+        self._tallies: dict[str, oeg.Tally | mcqa.Tally] = {
+            name: oeg.Tally() if self._mode is oeg else mcqa.Tally(name, config.get("options") == "random")
+            for name in DATASETS
+        }
         self._outcomes: dict[str, Counter[str]] = {dataset: Counter() for dataset in DATASETS}
         self._pairs = JudgePairs()
         self._verdicts: dict[str, dict[str, oeg.Tally]] = {}
