@@ -131,10 +131,7 @@ class Pictures(Closing):
             data = self._frames.read_at_once(picture.relative, INLINE_BYTES)
             if data is None:
                 return None
-            stamp = self._frames.stamp(picture.relative)
-            known = None if stamp is None else self._digests.get(stamp)
-            if picture.digest != (known.digest if known else _sha256(data)):
-                raise _changed(picture)
+            _must_be_unchanged(picture, data)
         size = encoding.ordinary_size(data)
         return None if size is None else EncodedImage("image/jpeg", data, *size)
 
@@ -142,8 +139,7 @@ class Pictures(Closing):
         if data is None:
             # The bytes of thousands of pictures that wait for their turn are not kept.
             data = self._frames.read(picture.relative)
-            if picture.digest != _sha256(data):
-                raise _changed(picture)
+            _must_be_unchanged(picture, data)
         try:
             return encoding.encode(data, None if picture.change is None else picture.transform, picture.fit)
         except Exception as error:
@@ -180,8 +176,9 @@ class Picture:
         return await self.pictures.encode(self)
 
 
-def _changed(picture: Picture) -> FrameError:
-    return FrameError(f"The frame {picture.relative!r} has changed since the run began: run it again.")
+def _must_be_unchanged(picture: Picture, data: bytes) -> None:
+    if picture.digest != _sha256(data):
+        raise FrameError(f"The frame {picture.relative!r} has changed since the run began: run it again.")
 
 
 type _Key = tuple[str, Change | None, Size | None]
