@@ -46,18 +46,16 @@ DATA_SETS = (
 
 STEMS: Mapping[str, str] = {data.acronym: data.stem for data in DATA_SETS}
 
-_BY_NAME = {name.lower(): data for data in DATA_SETS for name in (data.acronym, data.stem)}
-
 # The package drops a row when any of these fields is there and equal.
 SKIPPED: Mapping[str, object] = {"strong_occlusions": False}
 
 
 def data_set(name: str) -> DataSet:
     """The data set with this acronym or file stem, whatever the case of its letters."""
-    data = _BY_NAME.get(name.strip().lower())
-    if data is None:
-        raise DataError(f"There is no data set {name!r}: choose from {', '.join(STEMS)}.")
-    return data
+    for data in DATA_SETS:
+        if name.strip().lower() in (data.acronym.lower(), data.stem.lower()):
+            return data
+    raise DataError(f"There is no data set {name!r}: choose from {', '.join(STEMS)}.")
 
 
 class State(TypedDict):

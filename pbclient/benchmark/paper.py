@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pbclient.benchmark.package import DATA_SETS
+from pbclient.benchmark.package import STEMS
 
 SOURCE = "De Min et al., arXiv 2603.19466, first version, Table 1"
 NOTE = (
@@ -34,16 +34,13 @@ Phi-4-Multimodal       1.1 0.0  27.0 0.7  29.5 0.0  66.4 0.7  42.3 0.3  66.0 0.2
 
 def table() -> dict[str, Any]:
     """{"source", "note", "models": {name: {"datasets": {"ROD": {"acc", "ps"}, ...}, "average": {...}}}}."""
-    return {"source": SOURCE, "note": NOTE, "models": dict(map(_model, _TABLE.split("\n")[1:-1]))}
-
-
-def _model(line: str) -> tuple[str, dict[str, Any]]:
-    name, *numbers = line.split()
-    figures = [float(number) for number in numbers]
-    pairs = [{"acc": acc, "ps": ps} for acc, ps in zip(figures[::2], figures[1::2], strict=True)]
-    *of_datasets, average = pairs
-    names = [each.acronym for each in DATA_SETS]
-    return name, {"datasets": dict(zip(names, of_datasets, strict=True)), "average": average}
+    models = {}
+    for line in _TABLE.split("\n")[1:-1]:
+        name, *figures = line.split()
+        pairs = zip(map(float, figures[::2]), map(float, figures[1::2]), strict=True)
+        *of_datasets, average = [{"acc": acc, "ps": ps} for acc, ps in pairs]
+        models[name] = {"datasets": dict(zip(STEMS, of_datasets, strict=True)), "average": average}
+    return {"source": SOURCE, "note": NOTE, "models": models}
 
 
 # A data set repository on the hub, and the folder in it.

@@ -60,10 +60,8 @@ def reachable_frames(acronym: str, row: Mapping[str, Any]) -> frozenset[str]:
 
     Raises `EnvironmentFailed` when some way through the sample ends in an error of the package.
     """
-    conditions = (True, False)
-    return frozenset().union(
-        *(guarded(partial(_frames, acronym, row, reference)) for reference in conditions)
-    )
+    frames = [guarded(partial(_frames, acronym, row, reference)) for reference in (True, False)]
+    return frozenset().union(*frames)
 
 
 def _frames(acronym: str, row: Mapping[str, Any], reference: bool) -> set[str]:

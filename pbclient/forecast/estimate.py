@@ -128,9 +128,6 @@ class _Purchases:
             self.left -= price
         self.bought[dataset, repeat] += 1
 
-    def by_repeat(self, dataset: str) -> list[int]:
-        return [count for (name, _), count in self.bought.items() if name == dataset]
-
 
 class _Survey:
     """Goes through the episodes of a plan in their order."""
@@ -241,7 +238,7 @@ class _Survey:
         strata, episodes = [], 0
         for name in names:
             accuracy = ASSUMED_ACCURACY if self._forecaster is None else self._forecaster.accuracy(name)
-            by_repeat = purchases.by_repeat(name)
+            by_repeat = [count for (dataset, _), count in purchases.bought.items() if dataset == name]
             episodes += sum(by_repeat)
             # Repeats of a sample are no new samples.
             strata.append((accuracy, max(by_repeat, default=0)))

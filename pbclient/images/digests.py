@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 FILE_NAME = "digests.db"
@@ -58,7 +58,20 @@ class Known(NamedTuple):
     size: tuple[int, int] | None = None
 
 
-class Digests:
+class Closing(ABC):
+    """Closes itself where a `with` block ends."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Digests(Closing):
     """The table in the folder of a cache, for one thread; without a folder nothing is remembered."""
 
     def __init__(self, folder: Path | None, clock: Callable[[], int] = time.time_ns) -> None:
@@ -100,12 +113,6 @@ class Digests:
             self._write(self._connection)
             self._connection.close()
             self._connection = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self.close()
 
     def _write(self, connection: sqlite3.Connection) -> None:
         rows = [(*stamp, known.digest, *(known.size or (None, None))) for stamp, known in self._new.items()]

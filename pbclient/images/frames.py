@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import IO, NamedTuple
 
 from pbclient.errors import DataError, FrameError
-from pbclient.images.digests import Stamp
+from pbclient.images.digests import Closing, Stamp
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 # `zip -r` from inside the folder, and from the folder above it; other programs write `./` first.
@@ -38,7 +38,7 @@ _ORDINARY = re.compile(r"(?:[\w-][\w .-]*/)*[\w-][\w .-]*", re.ASCII)
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
-class FrameStore:
+class FrameStore(Closing):
     """Reads frames by their path relative to the data folder; an extracted file goes before a member.
 
     May be used from several threads at once. _Archives are first looked into when a frame is not
@@ -99,12 +99,6 @@ class FrameStore:
             if self._archives is not None:
                 self._archives.close()
                 self._archives = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _open(self, path: str) -> _File | None:
         """The extracted file; None when there is none."""

@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Self
 
 from pbclient.errors import DataError, FrameError
 from pbclient.images import encoding
-from pbclient.images.digests import Digests, Known
+from pbclient.images.digests import Closing, Digests, Known
 from pbclient.images.encoding import Change, Recorder, RefusedError, Size, Transform, fitted, recorded
 from pbclient.images.frames import FrameStore
 from providers.types import EncodedImage, Json
@@ -33,7 +32,7 @@ HEAD_BYTES = 8 * 1024
 WORKERS = 2
 
 
-class Pictures:
+class Pictures(Closing):
     """Opens the pictures of one data folder for one event loop, and keeps the last ones it encoded.
 
     A quarter of `kept_bytes` is for small ones that were read and are not yet encoded.
@@ -108,12 +107,6 @@ class Pictures:
         """End the threads; what they have not begun is dropped."""
         self._pool.shutdown(cancel_futures=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _measured(self, relative: str) -> Size:
         try:
             return encoding.picture_size(self._frames.head(relative, HEAD_BYTES))
@@ -138,10 +131,7 @@ class Pictures:
             data = self._frames.read_at_once(picture.relative, INLINE_BYTES)
             if data is None:
                 return None
-            stamp = self._frames.stamp(picture.relative)
-            known = None if stamp is None else self._digests.get(stamp)
-            if picture.digest != (known.digest if known else _sha256(data)):
-                raise _changed(picture)
+            _must_be_unchanged(picture, data)
         size = encoding.ordinary_size(data)
         return None if size is None else EncodedImage("image/jpeg", data, *size)
 
@@ -149,8 +139,7 @@ class Pictures:
         if data is None:
             # The bytes of thousands of pictures that wait for their turn are not kept.
             data = self._frames.read(picture.relative)
-            if picture.digest != _sha256(data):
-                raise _changed(picture)
+            _must_be_unchanged(picture, data)
         try:
             return encoding.encode(data, None if picture.change is None else picture.transform, picture.fit)
         except Exception as error:
@@ -187,8 +176,9 @@ class Picture:
         return await self.pictures.encode(self)
 
 
-def _changed(picture: Picture) -> FrameError:
-    return FrameError(f"The frame {picture.relative!r} has changed since the run began: run it again.")
+def _must_be_unchanged(picture: Picture, data: bytes) -> None:
+    if picture.digest != _sha256(data):
+        raise FrameError(f"The frame {picture.relative!r} has changed since the run began: run it again.")
 
 
 type _Key = tuple[str, Change | None, Size | None]

@@ -90,7 +90,9 @@ class Bounds:
 
     def hold(self, tokens: int, images: int, request: Request) -> int:
         """Picodollars for messages of so many tokens and images, sent with the options of `request`."""
-        most = tokens + self._around + _options_bound(request)
+        # Tools and schemas among the options are read by the model, too.
+        options = {name: value for name, value in request.params.items() if isinstance(value, (dict, list))}
+        most = tokens + self._around + (text_bound(json.dumps(options)) if options else 0)
         return hold(self.price, most, images, output_limit(request))
 
     def bill(self, images: int, response: Response) -> int | None:
@@ -113,12 +115,6 @@ class Bounds:
     def _around(self) -> int:
         """What stands around the messages of any request."""
         return template_bound(self.provider, self.model, 0)
-
-
-def _options_bound(request: Request) -> int:
-    """Tools and schemas among the options are read by the model, too."""
-    options = {name: value for name, value in request.params.items() if isinstance(value, (dict, list))}
-    return text_bound(json.dumps(options)) if options else 0
 
 
 def images_of(request: Request) -> int:

@@ -94,7 +94,7 @@ class JudgePairs:
 
     def entry(self) -> dict[str, Any]:
         """As in a summary, by judge: over whole verdicts and over each of their two parts."""
-        return {judge: _agreements(self._pairs[judge]) for judge in sorted(self._pairs)}
+        return {judge: _agreements(pairs) for judge, pairs in sorted(self._pairs.items())}
 
 
 def _label(line: Episode) -> _Label | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from pbclient.scores.checks import Checks, is_count
 from pbclient.scores.figures import Figure, average, average_span, averages, entries, independent, share, span
@@ -63,11 +63,6 @@ class Tally:
     dataset: str
     random_options: bool = False
     trajectories: Counter[tuple[int, Trajectory]] = field(default_factory=Counter)  # with their repeats
-
-    @classmethod
-    def of(cls, dataset: str, config: Mapping[str, Any]) -> Self:
-        """An empty tally for a run with this configuration."""
-        return cls(dataset, config.get("options") == "random")
 
     def add(self, episode: Episode) -> None:
         """Count an episode whose fields have been checked."""

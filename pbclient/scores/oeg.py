@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from pbclient.scores.checks import Checks
 from pbclient.scores.figures import Figure, average_span, averages, entries, independent, rounded, share, span
@@ -45,11 +45,6 @@ class Tally:
     judged: Counter[int] = field(default_factory=Counter)  # by repeat
     positive: Counter[str] = field(default_factory=Counter)
     official: Counter[str] = field(default_factory=Counter)
-
-    @classmethod
-    def of(cls, dataset: str, config: Mapping[str, Any]) -> Self:
-        """An empty tally; open-ended figures are made alike for every data set and configuration."""
-        return cls()
 
     def add(self, episode: Episode) -> None:
         """Count an episode whose fields have been checked."""

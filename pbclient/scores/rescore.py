@@ -138,7 +138,8 @@ def recorded_rewards(path: Path) -> Summary:
     folder = read_run(path)
     if mode_of(folder.manifest) == OEG:
         raise InputError(f"{path} is an open-ended run: the reward is defined on turns of multiple choice.")
-    tallies = {name: mcqa.Tally.of(name, folder.manifest["config"]) for name in DATASETS}
+    random_options = folder.manifest["config"].get("options") == "random"
+    tallies = {dataset: mcqa.Tally(dataset, random_options) for dataset in DATASETS}
     for episode in checked_episodes(folder):
         tallies[episode["dataset"]].add(episode)
     tallies = {name: tally for name, tally in tallies.items() if tally.trajectories}

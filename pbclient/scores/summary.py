@@ -65,7 +65,10 @@ class Tally:
         config = manifest.get("config") or {}
         self._mode = oeg if mode_of(manifest) == OEG else mcqa
         self._planned: Mapping[str, int] = manifest.get("planned") or {}
-        self._tallies = {dataset: self._mode.Tally.of(dataset, config) for dataset in DATASETS}
+        self._tallies: dict[str, oeg.Tally | mcqa.Tally] = {
+            name: oeg.Tally() if self._mode is oeg else mcqa.Tally(name, config.get("options") == "random")
+            for name in DATASETS
+        }
         self._outcomes: dict[str, Counter[str]] = {dataset: Counter() for dataset in DATASETS}
         self._pairs = JudgePairs()
         self._verdicts: dict[str, dict[str, oeg.Tally]] = {}
@@ -115,10 +118,12 @@ class Tally:
             if (n := max(self._planned.get(dataset, 0), outcomes.total()))
         }
         figures = {dataset: self._tallies[dataset].figures(n) for dataset, n in sizes.items()}
-        judges = {
-            judge: {**agreements, **_judged(self._verdicts[judge], sizes)}
-            for judge, agreements in self._pairs.entry().items()
-        }
+        judges = {}
+        for judge, agreements in self._pairs.entry().items():
+            verdicts = self._verdicts[judge]
+            given = {dataset: verdicts.get(dataset, oeg.Tally()).figures(n) for dataset, n in sizes.items()}
+            by_name = {dataset: of.entry() for dataset, of in given.items()}
+            judges[judge] = {**agreements, "datasets": by_name, "average": oeg.averaged(given)}
         return {
             "schema": SCHEMA,
             "datasets": {
@@ -142,13 +147,6 @@ class Tally:
             },
             "calls": {"wire": ledger.calls, "hits": self._hits, "retries": ledger.retries},
         }
-
-
-def _judged(tallies: Mapping[str, oeg.Tally], sizes: Mapping[str, int]) -> Summary:
-    """The figures that another judge gives the run."""
-    figures = {dataset: tallies.get(dataset, oeg.Tally()).figures(n) for dataset, n in sizes.items()}
-    datasets = {dataset: of.entry() for dataset, of in figures.items()}
-    return {"datasets": datasets, "average": oeg.averaged(figures)}
 
 
 # Questions of one kind are worth the same few amounts again and again.

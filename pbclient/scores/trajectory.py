@@ -108,14 +108,11 @@ def _chosen(turn: Turn) -> str:
     if not isinstance(answer, str) or not isinstance(options, list):
         return ""
     texts = [option for option in options if isinstance(option, str)]
-    return _known(answer, *texts) if len(answer) <= SHORT else _option_in(answer, *texts)
+    return _option_in(answer, *texts)
 
 
+# Short answers come again and again.
+@lru_cache(maxsize=1024)
 def _option_in(answer: str, *options: str) -> str:
     # The screen shows the options first, so that no letter is moved.
     return evaluate(answer, [], options)[1]
-
-
-# Long answers hardly ever come twice.
-SHORT = 200
-_known = lru_cache(maxsize=1024)(_option_in)
