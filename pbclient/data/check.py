@@ -99,16 +99,16 @@ class _Checker:
             self.problems.append(f"{dataset.acronym}: {error}")
             return []
         with data:
-            rows, dropped = self._rows(dataset, data)
+            rows, dropped = self._rows(dataset)
             paths = self._paths(dataset, data)
         unusable = self._frames(dataset, paths)
         kept = len(data.samples[dataset.acronym])
         published = len(kept_ids(dataset.acronym))
         return [Counts(dataset.acronym, rows, dropped, kept, published, len(paths), unusable)]
 
-    def _rows(self, dataset: DataSet, data: DataFolder) -> tuple[int, int]:
+    def _rows(self, dataset: DataSet) -> tuple[int, int]:
         """Rows in all and rows dropped by a field; those that are missing are problems."""
-        from pbclient.data.samples import builtin_folder
+        from pbclient.data.samples import is_builtin
 
         path = self.folder / dataset.file_name
         with path.open("rb") as file:
@@ -116,9 +116,7 @@ class _Checker:
         kept = kept_ids(dataset.acronym)
         missing = sorted(kept.difference(row["id"] for row in rows if isinstance(row.get("id"), int)))
         if missing:
-            with open_data(builtin_folder(), [dataset.acronym]) as builtin:
-                are_samples = builtin.digest == data.digest
-            if are_samples:
+            if is_builtin(self.folder, [dataset.acronym]):
                 self.samples = True
             else:
                 self.lacking = True
@@ -151,46 +149,37 @@ class _Checker:
         return sorted(paths)
 
     def _frames(self, dataset: DataSet, paths: Sequence[str]) -> tuple[str, ...]:
-        """The frames that cannot be shown."""
-        failed: dict[str, Exception] = {}
-        errors = self._decoded(paths) if self.decode else map(self._looked_at, paths)
-        for number, (path, error) in enumerate(zip(paths, errors, strict=True), 1):
-            if error is not None:
-                failed[path] = error
-            self.tell(dataset.acronym, number, len(paths))
-        if failed:
-            first = next(iter(failed.values()))
-            self.problems.append(
-                f"{dataset.acronym}: {len(failed):,} of {len(paths):,} frames cannot be shown "
-                f"({_some(list(failed))}). {first}"
-            )
-        return tuple(failed)
-
-    def _looked_at(self, path: str) -> Exception | None:
-        """Whether a frame is there as a file, or begins where its archive says."""
-        try:
-            self.frames.head(path, 1)
-        except (FrameError, DataError) as error:
-            return error
-        return None
-
-    def _decoded(self, paths: Sequence[str]) -> Iterator[Exception | None]:
-        """The same of pictures read as a run reads them, every pixel of them."""
+        """The frames that cannot be shown: not there, or with `decode` not read as a run reads them."""
         from pbclient.images.pictures import Pictures
 
-        async def decode(pictures: Pictures, path: str) -> Exception | None:
-            try:
-                await (await pictures.open(path, lambda image: image)).encode()
-            except (FrameError, DataError) as error:
-                return error
-            return None
+        failed: dict[str, Exception] = {}
+        number = 0
 
-        async def decode_all(pictures: Pictures, batch: Iterable[str]) -> list[Exception | None]:
-            return await asyncio.gather(*(decode(pictures, path) for path in batch))
+        async def look(pictures: Pictures, path: str) -> None:
+            nonlocal number
+            try:
+                if self.decode:
+                    await (await pictures.open(path, lambda image: image)).encode()
+                else:
+                    self.frames.head(path, 1)
+            except (FrameError, DataError) as error:
+                failed[path] = error
+            number += 1
+            self.tell(dataset.acronym, number, len(paths))
+
+        async def look_at_all(pictures: Pictures, batch: Iterable[str]) -> None:
+            await asyncio.gather(*(look(pictures, path) for path in batch))
 
         with Pictures(self.frames, kept_bytes=0) as pictures, asyncio.Runner() as runner:
             for batch in batched(paths, _AT_ONCE):
-                yield from runner.run(decode_all(pictures, batch))
+                runner.run(look_at_all(pictures, batch))
+        names = [path for path in paths if path in failed]
+        if names:
+            self.problems.append(
+                f"{dataset.acronym}: {len(names):,} of {len(paths):,} frames cannot be shown "
+                f"({_some(names)}). {failed[names[0]]}"
+            )
+        return tuple(names)
 
 
 def wrong_totals(counts: Sequence[Counts]) -> Iterator[str]:

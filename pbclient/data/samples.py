@@ -11,7 +11,7 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import cycle, islice
@@ -100,7 +100,7 @@ def write_sample_folder(folder: Path) -> None:
     try:
         if os.path.lexists(folder) and not folder.is_dir():
             raise DataError(f"{folder} is not a folder: name another.")
-        if folder.is_dir() and any(folder.iterdir()) and not _is_builtin(folder):
+        if folder.is_dir() and any(folder.iterdir()) and not is_builtin(folder):
             raise DataError(f"{folder} is not empty and holds no built-in samples: name another folder.")
         _write(folder.resolve())
     except OSError as error:
@@ -109,10 +109,10 @@ def write_sample_folder(folder: Path) -> None:
         ) from error
 
 
-def _is_builtin(folder: Path) -> bool:
-    """Whether the folder holds the rows of the built-in samples."""
+def is_builtin(folder: Path, datasets: Sequence[str] | None = None) -> bool:
+    """Whether a folder holds the rows of the built-in samples, of these data sets or of all."""
     try:
-        with open_data(folder) as data, open_data(builtin_folder()) as builtin:
+        with open_data(folder, datasets) as data, open_data(builtin_folder(), datasets) as builtin:
             return data.digest == builtin.digest
     except DataError:
         return False
