@@ -13,15 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pbclient.errors import InputError
 from pbclient.models.choice import BASELINES
-from pbclient.models.engines import (
-    LLAMACPP,
-    LOCAL,
-    TRANSFORMERS,
-    EngineOptions,
-    Local,
-    engine,
-    refuse_other_engines,
-)
+from pbclient.models.engines import LLAMACPP, LOCAL, TRANSFORMERS, EngineOptions, Local, engine
 from pbclient.models.trials import BLIND, SEES, UNKNOWN, Clock, Finding, Tell, sight, try_out
 from pbclient.money.prices import MILLION, OWN_MACHINE, Price, describe, price_of
 from pbclient.option import check as check_options
@@ -69,7 +61,7 @@ class DoctorConfig(EngineOptions):
 
     def __post_init__(self) -> None:
         check_options(self)
-        refuse_other_engines(self, {self.provider or ""})
+        self.refuse_others({self.provider or ""})
         given = {"--model": self.model, "--base-url": self.base_url, "--price": self.price}
         for flag, value in given.items():
             if value is not None and self.provider is None:
