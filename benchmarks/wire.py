@@ -123,7 +123,7 @@ async def direct(url: str) -> AsyncIterator[Call]:
 @asynccontextmanager
 async def hosted(url: str) -> AsyncIterator[Call]:
     """Our wire through LiteLLM."""
-    from providers import Hosted
+    from providers.hosted.wire import Hosted
 
     questions = requests()
     async with Hosted.of("openai", "glance", base_url=url, api_key="none") as provider:

@@ -4,7 +4,7 @@ from cache.compare import Difference, differences, nearest
 from cache.errors import CacheError, CorruptEntry
 from cache.keys import Json, canonical, digest, digest_of
 from cache.locks import KeyLocks
-from cache.store import MISS, Entry, Miss, Problem, Stats, Store
+from cache.store import MISS, Entry, Miss, Stats, Store
 
 __all__ = [
     "MISS",
@@ -15,7 +15,6 @@ __all__ = [
     "Json",
     "KeyLocks",
     "Miss",
-    "Problem",
     "Stats",
     "Store",
     "canonical",

@@ -17,15 +17,11 @@ _LEAD = 15
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
-class _Absent:
-    """Stands where one side has nothing at all."""
-
-
-_ABSENT: Final = _Absent()
+# Stands where one side has nothing at all.
+_ABSENT: Final = object()
 
 type _Path = tuple[str | int, ...]
-type _Side = Json | _Absent
-type _Pair = tuple[_Path, _Side, _Side]
+type _Pair = tuple[_Path, object, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +83,9 @@ def _differing(old: Json, new: Json) -> Iterator[_Pair]:
             yield path, left, right
 
 
-def _short(value: _Side, at: int) -> str:
+def _short(value: object, at: int) -> str:
     """`value` as JSON; of a long text the part that begins shortly before its character `at`."""
-    if isinstance(value, _Absent):
+    if value is _ABSENT:
         return "(absent)"
     if isinstance(value, str) and len(value) > SHOWN:
         start = max(0, min(at - _LEAD, len(value) - SHOWN))
@@ -99,7 +95,7 @@ def _short(value: _Side, at: int) -> str:
     return text if isinstance(value, str) or len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
-def _as_json(value: Json) -> str:
+def _as_json(value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False)
         text.encode()

@@ -1,8 +1,5 @@
 """What can go wrong with the cache, named by what the caller should do about it.
 
-    CacheError          the cache, or what it was given, cannot be used: `str()` says why
-    `- CorruptEntry     one entry cannot be read: ask again, or let `Store.check` remove it
-
 Nothing in here is ever an answer: a broken entry is an error, not a miss.
 """
 
@@ -17,7 +14,10 @@ class CacheError(Exception):
 
 
 class CorruptEntry(CacheError):
-    """The entry under `key` is not one that this cache wrote, or no longer what it wrote."""
+    """The entry under `key` is not one that this cache wrote, or no longer what it wrote.
+
+    Ask again, or let `Store.check` remove it.
+    """
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"the cache entry {key} is corrupt: {reason}")

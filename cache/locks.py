@@ -13,7 +13,8 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -44,44 +45,34 @@ class KeyLocks:
             self._file.release()
             self._file = None
 
-    def hold(self, key: str) -> KeyLock:
+    @asynccontextmanager
+    async def hold(self, key: str) -> AsyncIterator[None]:
         """Be alone with `key` inside the block.
 
         Not reentrant: a task that asks for its own key waits for ever. Raises `CacheError`.
         """
-        if self._file is None:
+        file = self._file
+        if file is None:
             raise CacheError("the key locks are closed")
-        return KeyLock(self._file, _offset(key), self._directory, self._sleep)
-
-
-class KeyLock:
-    """One task's block alone with one key."""
-
-    __slots__ = ("_claim", "_directory", "_file", "_offset", "_sleep")
-
-    def __init__(
-        self, file: _LockFile, offset: int, directory: Path, sleep: Callable[[float], Awaitable[object]]
-    ) -> None:
-        self._file = file
-        self._offset = offset
-        self._directory = directory
-        self._sleep = sleep
-
-    async def __aenter__(self) -> None:
-        self._claim = await self._file.claim(self._offset)
+        claim = await file.claim(_offset(key))
         try:
             wait = FIRST_WAIT
-            while not self._file.try_lock(self._offset):  # another process has the key
+            while not self._locked(file, claim.offset):  # another process has the key
                 await self._sleep(wait)
                 wait = min(wait * GROWTH, LONGEST_WAIT)
-        except BaseException as error:
-            self._file.leave(self._claim)
-            if isinstance(error, OSError):
-                raise unusable(self._directory, error) from error
-            raise
+            yield
+        finally:
+            file.leave(claim)
 
-    async def __aexit__(self, *_: object) -> None:
-        self._file.leave(self._claim)
+    def _locked(self, file: _LockFile, offset: int) -> bool:
+        """Lock the byte against other processes, if none has it."""
+        try:
+            fcntl.lockf(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+        except (BlockingIOError, PermissionError):  # POSIX allows either
+            return False
+        except OSError as error:
+            raise unusable(self._directory, error) from error
+        return True
 
 
 def _offset(key: str) -> int:
@@ -108,7 +99,7 @@ class _LockFile:
 
     def __init__(self, fd: int, identity: tuple[int, int]) -> None:
         self.queues: dict[int, list[_Claim]] = {}  # mostly of one: a deque takes ten times the memory
-        self._fd = fd
+        self.fd = fd
         self._identity = identity
         self._users = 0
 
@@ -160,7 +151,7 @@ class _LockFile:
             was_first = queue[0] is claim
             queue.remove(claim)
             if was_first:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, claim.offset)
+                fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, claim.offset)
                 while queue:
                     try:
                         queue[0].loop.call_soon_threadsafe(_grant, queue[0].granted)
@@ -171,18 +162,10 @@ class _LockFile:
                 del self.queues[claim.offset]
                 self._close_if_idle()
 
-    def try_lock(self, offset: int) -> bool:
-        """Lock the byte against other processes, if none has it."""
-        try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
-        except (BlockingIOError, PermissionError):  # POSIX allows either
-            return False
-        return True
-
     def _close_if_idle(self) -> None:
         if self._users == 0 and not self.queues:
             del _files[self._identity]
-            os.close(self._fd)
+            os.close(self.fd)
 
 
 def _grant(granted: asyncio.Future[None] | None) -> None:

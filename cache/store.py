@@ -52,14 +52,6 @@ class Stats:
     newest: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An entry that `check` found wrong, and why."""
-
-    key: str
-    reason: str
-
-
 class Store:
     """Answers on disk under `directory`, for many threads and processes at once.
 
@@ -97,14 +89,14 @@ class Store:
         return self._look_up(key, lambda payload, stored: _answer(payload, stored, spelled))
 
     async def put(self, key: str, asked: Json, answer: Json) -> None:
-        """Store an answer. It is on disk when this returns.
-
-        A cancellation is passed on after the write, not before: the answer is paid for.
-        """
+        """`keep` for those who have not spelled what was asked."""
         await self.keep(key, canonical(asked), answer)
 
     async def keep(self, key: str, spelled: bytes, answer: Json) -> None:
-        """`put` for those who have spelled canonically what was asked."""
+        """Store the answer to what is `spelled` so. It is on disk when this returns.
+
+        A cancellation is passed on after the write, not before: the answer is paid for.
+        """
         self._index.disk.put(key)  # refuses what is no key, before it can fail others in its transaction
         payload = b'{"answer":%b,"asked":%b}' % (canonical(answer), spelled)
         if len(payload) > MAX_VALUE:
@@ -138,7 +130,7 @@ class Store:
             elif corrupt is not None:
                 corrupt(entry)
 
-    def check(self, fix: bool = False) -> list[Problem]:
+    def check(self, fix: bool = False) -> list[CorruptEntry]:
         """What is stored that should not be. `fix` removes it; it will be asked again.
 
         diskcache's own `check` looks for values in files, which there are none of, and with `fix` it
@@ -216,15 +208,14 @@ def _open(directory: Path) -> Index:
         raise CacheError(f"the settings of the cache in {directory} were tampered with") from error
 
 
-def _problem(key: str | BadKey, entry: Entry | CorruptEntry) -> Problem | None:
+def _problem(key: str | BadKey, entry: Entry | CorruptEntry) -> CorruptEntry | None:
     if isinstance(entry, CorruptEntry):
-        return Problem(str(key), entry.reason)
+        return entry
     try:
-        if digest(entry.asked) == key:
-            return None
+        wrong = None if digest(entry.asked) == key else "its key is not the digest of what was asked"
     except CacheError as error:
-        return Problem(str(key), str(error))
-    return Problem(str(key), "its key is not the digest of what was asked")
+        wrong = str(error)
+    return CorruptEntry(str(key), wrong) if wrong else None
 
 
 def _refuse_constant(name: str) -> NoReturn:

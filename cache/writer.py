@@ -23,37 +23,32 @@ GATHERING = 0.003
 
 
 class Write:
-    """One row to be written, and who waits for it; made in the event loop that waits."""
+    """One row to be written, and who waits for it; made in the event loop that waits.
 
-    __slots__ = ("_error", "_is_settled", "_waiter", "key", "loop", "payload", "stored")
+    `settled` holds why it could not be written, or None.
+    """
+
+    __slots__ = ("key", "loop", "payload", "settled", "stored")
 
     def __init__(self, key: str, payload: bytes, stored: float) -> None:
         self.key, self.payload, self.stored = key, payload, stored
         self.loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
-        self._is_settled = False
-        self._error: CacheError | None = None
+        self.settled: asyncio.Future[CacheError | None] = self.loop.create_future()
 
     async def written(self) -> None:
         """Wait to the end, then pass on a cancellation that came meanwhile. Raises `CacheError`."""
         cancelled = None
-        while not self._is_settled:
-            self._waiter = self.loop.create_future()
+        while not self.settled.done():
             try:
-                await self._waiter
+                await asyncio.wait([self.settled])
             except asyncio.CancelledError as error:
                 cancelled = cancelled or error
+        failed = self.settled.result()
         if cancelled is not None:
-            raise cancelled from self._error
-        if self._error is not None:
+            raise cancelled from failed
+        if failed is not None:
             # The error is that of a whole transaction, and a traceback belongs to one task.
-            raise CacheError(str(self._error)) from self._error.__cause__
-
-    def settle(self, error: CacheError | None) -> None:
-        """It is on disk, or cannot be; called in the loop."""
-        self._error, self._is_settled = error, True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            raise CacheError(str(failed)) from failed.__cause__
 
 
 class Writer:
@@ -135,4 +130,4 @@ class Writer:
 
 def _settle(writes: list[Write], error: CacheError | None) -> None:
     for write in writes:
-        write.settle(error)
+        write.settled.set_result(error)

@@ -12,28 +12,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pbclient.config import RunConfig as RunConfig
-    from pbclient.errors import DataError as DataError
-    from pbclient.errors import InputError as InputError
-    from pbclient.errors import PbclientError as PbclientError
-    from pbclient.forecast.estimate import Estimate as Estimate
-    from pbclient.forecast.estimate import estimate as estimate
-    from pbclient.progress import Progress as Progress
-    from pbclient.scheduler.evaluate import RunResult as RunResult
-    from pbclient.scheduler.evaluate import evaluate as evaluate
-    from pbclient.scheduler.evaluate import run as run
+    from pbclient.config import RunConfig
+    from pbclient.errors import DataError, InputError, PbclientError
+    from pbclient.forecast.estimate import Estimate, estimate
+    from pbclient.progress import Progress
+    from pbclient.scheduler.evaluate import RunResult, evaluate, run
 
 _HOMES = {
-    "DataError": "errors",
-    "Estimate": "forecast.estimate",
-    "InputError": "errors",
-    "PbclientError": "errors",
-    "Progress": "progress",
-    "RunConfig": "config",
-    "RunResult": "scheduler.evaluate",
-    "estimate": "forecast.estimate",
-    "evaluate": "scheduler.evaluate",
-    "run": "scheduler.evaluate",
+    "config": ("RunConfig",),
+    "errors": ("DataError", "InputError", "PbclientError"),
+    "forecast.estimate": ("Estimate", "estimate"),
+    "progress": ("Progress",),
+    "scheduler.evaluate": ("RunResult", "evaluate", "run"),
 }
 
 __all__ = [
@@ -51,9 +41,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pbclient' has no attribute {name!r}")
-    from importlib import import_module
+    for home, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(f"pbclient.{_HOMES[name]}"), name)
-    return value
+            value = globals()[name] = getattr(import_module(f"pbclient.{home}"), name)
+            return value
+    raise AttributeError(f"module 'pbclient' has no attribute {name!r}")

@@ -25,8 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pbclient.benchmark.choices import evaluate
-from pbclient.benchmark.package import environment_class, guarded, multiple_choice
+from pbclient.benchmark.package import environment_class, evaluate, guarded, multiple_choice
 from pbclient.errors import InputError
 
 RIGHT_CATEGORY, VALID_SUGGESTION, OTHERWISE = 1.0, 0.75, 0.0

@@ -1,9 +1,4 @@
-"""Ask one model one thing. Knows nothing of caches, runs or benchmarks.
-
-`Hosted` is loaded when it is used: most commands, and runs on the direct wire, never do.
-"""
-
-from typing import TYPE_CHECKING, Any
+"""Ask one model one thing. Knows nothing of caches, runs or benchmarks."""
 
 from providers.errors import (
     AccessDenied,
@@ -38,9 +33,6 @@ from providers.types import (
     Usage,
 )
 
-if TYPE_CHECKING:
-    from providers.hosted.wire import Hosted
-
 __all__ = [
     "AccessDenied",
     "AttemptTimedOut",
@@ -50,7 +42,6 @@ __all__ = [
     "ContextExceeded",
     "EncodedImage",
     "Finish",
-    "Hosted",
     "Image",
     "ImagesUnsupported",
     "Json",
@@ -72,11 +63,3 @@ __all__ = [
     "Unusable",
     "Usage",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name != "Hosted":
-        raise AttributeError(f"module 'providers' has no attribute {name!r}")
-    from providers.hosted.wire import Hosted
-
-    return Hosted

@@ -86,15 +86,6 @@ class Request(NamedTuple):
     hold: int = 0
     spelled: bytes = b""
 
-    # Half the time of `_replace`, at every call.
-    def named(self, key: str, spelled: bytes) -> Request:
-        """The same, with its spelling in the cache and the key that names it."""
-        return Request(self.messages, self.params, self.repeat, self.turn, key, self.hold, spelled)
-
-    def covered(self, hold: int) -> Request:
-        """The same, with the number of the hold that covers it."""
-        return Request(self.messages, self.params, self.repeat, self.turn, self.key, hold, self.spelled)
-
 
 class Usage(NamedTuple):
     """Tokens as the provider counted them. `output_tokens` includes `reasoning_tokens`,

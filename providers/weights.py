@@ -72,13 +72,11 @@ class Digests:
         return digest
 
     def _stored(self) -> dict[str, list[int | str]]:
-        try:
-            stored = json.loads(self._memory.read_text("utf-8")) if self._memory else {}
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(stored, dict):
-            return {}
-        return {name: entry for name, entry in stored.items() if isinstance(entry, list) and len(entry) == 4}
+        stored: object = None
+        with suppress(OSError, ValueError):
+            stored = json.loads(self._memory.read_text("utf-8")) if self._memory else None
+        entries = stored.items() if isinstance(stored, dict) else ()
+        return {name: entry for name, entry in entries if isinstance(entry, list) and len(entry) == 4}
 
 
 def combined(digests: Mapping[str, str]) -> str:

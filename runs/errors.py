@@ -1,13 +1,5 @@
 """Everything that can go wrong with a run folder, named by what its owner should do about it.
 
-    RunError
-    |- NotARun          the path is no run folder: another path
-    |- ConfigDiffers    the run asked something else: another path, or the old options
-    |- RunBusy          another process writes there: wait for it
-    |- RunTooNew        a newer version wrote it: update
-    |- RunBroken        one of its files is damaged: put it back
-    `- StorageFailed    the disk said no: space, rights, the device
-
 Each message is one sentence that names the file and the fix.
 """
 

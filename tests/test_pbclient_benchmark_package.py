@@ -83,15 +83,6 @@ def test_skip_rule_agrees_with_the_installed_method(row: dict[str, Any], skipped
     assert installed_function("_check_skip_args")(Theirs, row) is not skipped
 
 
-def test_the_table_of_kept_ids_is_read_alike_as_json_and_as_python() -> None:
-    code = benchmark.data_code()
-    table = benchmark._table_in_python(code)
-    assert benchmark._table_in_json(code) == table
-    assert {stem: set(ids) for stem, ids in table.items()} == {
-        each.stem: kept_ids(each.acronym) for each in DATA_SETS
-    }
-
-
 @pytest.mark.parametrize(
     "code",
     [

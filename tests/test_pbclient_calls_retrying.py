@@ -17,7 +17,6 @@ from providers import (
     AuthenticationFailed,
     BadRequest,
     ConnectionFailed,
-    Hosted,
     MalformedResponse,
     Message,
     ModelNotFound,
@@ -29,6 +28,7 @@ from providers import (
     Response,
     ServerFault,
 )
+from providers.hosted.wire import Hosted
 
 REQUEST = Request((), {})
 ASKED = Request((Message("user", ("hi",)),), {"max_tokens": 5})

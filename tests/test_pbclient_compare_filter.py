@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from recorded_run import Line, answer, choice, record, unresolved
 
 from pbclient import RunConfig, run
-from pbclient.cli.compare import filter_
+from pbclient.cli.app import filter_
 from pbclient.compare.filter import dump, make_filter, read_threshold, write
 from pbclient.data.filters import digest, read_filter
 from pbclient.data.folder import open_data
 from pbclient.errors import InputError
-from pbclient.report.filter import parts
+from pbclient.report.tables import of_filter
 from pbclient.report.terminal import plain
 
 QUARTER = Fraction(1, 4)
@@ -90,7 +90,7 @@ def test_samples_that_some_or_no_run_resolved_are_counted(tmp_path: Path) -> Non
     found = make_filter(four(tmp_path, "-www", "----", "wwww"), QUARTER)
     assert found["made"]["partly_resolved"] == 1
     assert found["made"]["resolved_by_none"] == {"ROD": [1]}
-    text = plain(parts(found))
+    text = plain(of_filter(found))
     assert "Not resolved in every run (their share is over the others): 1" in text
     assert "Resolved in no run, and kept: 1" in text
 
@@ -102,17 +102,17 @@ def test_a_data_set_of_which_nothing_is_left_is_in_the_table_and_not_in_the_list
         record(tmp_path / path.name, [*lines, choice("QD", 7, False)], filter="none")
     found = make_filter([tmp_path / path.name for path in paths], QUARTER)
     assert found["ids"] == {"QD": [7]}
-    assert "ROD                    2      0                    100.0      -" in plain(parts(found))
+    assert "ROD                    2      0                    100.0      -" in plain(of_filter(found))
 
 
 def test_what_people_read(tmp_path: Path) -> None:
     paths = four(tmp_path, "rrww", "rwww", "wwww", "-www")
-    assert plain(parts(make_filter(paths, QUARTER))) == WHOLE
+    assert plain(of_filter(make_filter(paths, QUARTER))) == WHOLE
 
 
 def test_runs_on_filtered_samples_are_pointed_out(tmp_path: Path) -> None:
     path = record(tmp_path / "a", [choice("ROD", 1, False)])
-    assert "filtered already (official)" in plain(parts(make_filter([path], QUARTER)))
+    assert "filtered already (official)" in plain(of_filter(make_filter([path], QUARTER)))
 
 
 def test_a_run_that_lacks_samples_is_not_finished(tmp_path: Path) -> None:

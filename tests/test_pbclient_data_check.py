@@ -24,7 +24,7 @@ from pbclient.data.check import check, wrong_totals
 from pbclient.data.folder import open_data
 from pbclient.episodes.players import View, suggestions
 from pbclient.errors import DataError, EnvironmentFailed
-from pbclient.report.data import parts
+from pbclient.report.tables import of_check
 from pbclient.report.terminal import plain
 
 ROD_ROWS = "Realistic-Occlusion-Dataset_preprocessed.jsonl"
@@ -69,7 +69,7 @@ def test_the_built_in_samples_are_sound_and_called_by_their_name(samples, decode
     report = check(samples, decode=decode)
     assert report.problems == ()
     assert report.samples
-    said = plain(parts(report)).splitlines()
+    said = plain(of_check(report)).splitlines()
     assert "built-in samples" in said[-2]
     assert said[-1] == "The data is sound."
     assert [found.kept for found in report.datasets] == [6] * 7
@@ -211,7 +211,7 @@ def test_the_published_totals(whole):
     report = check(whole)
     assert report.problems == ()
     assert not report.samples
-    assert plain(parts(report)).splitlines()[8].split()[:4] == ["all", "17,909", "7,557", "7,557"]
+    assert plain(of_check(report)).splitlines()[8].split()[:4] == ["all", "17,909", "7,557", "7,557"]
 
     def spoilt(place: int, **changes: int) -> list[str]:
         found = list(report.datasets)

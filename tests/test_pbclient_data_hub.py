@@ -25,8 +25,9 @@ from loopback_hub import COMMIT, REPOSITORY, Fault, LoopbackHub
 
 from pbclient.benchmark.package import DATA_SETS, STEMS
 from pbclient.cli.app import main
+from pbclient.data import download as downloads
 from pbclient.data.check import check
-from pbclient.data.download import STAGING, Download
+from pbclient.data.download import STAGING
 from pbclient.data.folder import open_data
 from pbclient.data.home import RECORD, default_folder, downloaded_folder, recorded
 from pbclient.data.hub import digest_of, progress_bar
@@ -95,7 +96,7 @@ class Watch:
 
 
 def download(folder: Path, *datasets: str, revision: str | None = None):
-    return Download(folder, datasets, revision).run(Watch())
+    return downloads.download(folder, datasets, revision, Watch())
 
 
 def invoke(*args: object) -> Result:
@@ -512,7 +513,7 @@ def test_names_that_lead_elsewhere_are_refused(hub, tmp_path):
 
 def test_progress_counts_every_byte_up_to_the_last(hub, tmp_path):
     watch = Watch()
-    Download(tmp_path / "data").run(watch)
+    downloads.download(tmp_path / "data", (), None, watch)
     for name in files(hub.folder):
         size = (hub.folder / name).stat().st_size
         steps = [(have, whole) for told, have, whole in watch.steps if told == name]

@@ -15,7 +15,7 @@ from pbclient.episodes.episode import Episode
 from pbclient.episodes.players import BaselinePlayer, View, baselines
 from pbclient.episodes.rules import Rules
 from pbclient.errors import FrameError
-from pbclient.money.books import NoBooks
+from pbclient.money.books import Books
 from pbclient.money.budget import BudgetExhausted
 from pbclient.scores.checks import OUTCOMES
 from pbclient.scores.rescore import rescore
@@ -29,7 +29,7 @@ def rows(folder) -> list:
 
 
 def play(sample, row, player, rules: Rules = Rules()) -> dict:  # noqa: B008  # a frozen value
-    return asyncio.run(Episode(sample, 0, rules, player, NoBooks()).play(row))
+    return asyncio.run(Episode(sample, 0, rules, player, Books()).play(row))
 
 
 ANSWERS = st.one_of(

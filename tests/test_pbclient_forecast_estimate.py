@@ -24,15 +24,15 @@ from pbclient.benchmark.package import multiple_choice
 from pbclient.cli.app import main
 from pbclient.episodes.episode import Episode
 from pbclient.episodes.players import baselines
-from pbclient.forecast.costs import Forecast, Range
+from pbclient.forecast.costs import Range
 from pbclient.forecast.estimate import Estimate, Figures, Reach, estimate
 from pbclient.images.pictures import Pictures
-from pbclient.money.books import NoBooks
-from pbclient.report.estimate import parts
+from pbclient.money.books import Books
+from pbclient.report.tables import of_estimate
 from pbclient.report.terminal import plain
 from pbclient.scheduler.plan import prepare
 from providers import Response, Usage
-from providers.catalog.image_tokens import bound as image_bound
+from providers.catalog.tokens import image_bound
 from runs import ConfigDiffers
 
 NOTHING = {"least": 0, "expected": 0, "most": 0}
@@ -85,7 +85,7 @@ def scripts(samples) -> dict[str, dict[tuple[str, str], str]]:
         with Pictures(plan.data.frames) as pictures:
             player = Scripted(baselines(0)[name], pictures)
             for sample, repeat in plan.order:
-                await Episode(sample, repeat, plan.rules, player, NoBooks()).play(plan.data.row(sample))
+                await Episode(sample, repeat, plan.rules, player, Books()).play(plan.data.row(sample))
             return player.script
 
     with prepare(config(Path("unused"), samples, limit=4), print) as plan:
@@ -362,11 +362,11 @@ def test_the_command_needs_no_key_and_prints_within_80_columns(samples, tmp_path
 
 
 def test_a_full_size_table_fits_80_columns():
-    calls, cost = Range(22_671, 36_273.6, 131_028), Range(10**12, 3_456.78e12, 123_456 * 10**12)
+    calls, cost = Range(22_671, 36_273.6, 131_028), Range(1.0, 3_456.78, 123_456.0)
     reach = Reach(22_671, 10.12, 100.0)
-    whole = Figures(22_671, 0, Forecast(calls, cost), reach, reach)
+    whole = Figures(22_671, 0, calls, cost, reach, reach)
     wide = Estimate({"MVP-N": whole}, whole, limit=12_345.0, assumptions=())
-    assert max(map(len, plain(parts(wide)).splitlines())) <= 80
+    assert max(map(len, plain(of_estimate(wide)).splitlines())) <= 80
 
 
 def test_the_command_gives_json(samples, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from pbclient.forecast.longest import LONGEST_TOKEN, longest_path
 from pbclient.forecast.replay import replay
 from pbclient.images.frames import FrameStore
 from pbclient.images.pictures import HEAD_BYTES, Pictures
-from pbclient.money.books import NoBooks
+from pbclient.money.books import Books
 from pbclient.money.bounds import Bounds
 from pbclient.scheduler.plan import prepare
 from providers import Request, Response
@@ -145,7 +145,7 @@ def test_no_way_is_dearer_under_the_conditions_of_the_paper(
         bounding = Bounding(plan.model.bounds)
         with Pictures(plan.data.frames) as pictures:
             player = Choosing(plan.player(plan.model, bounding, pictures), choices, words)
-            played = await plan.episode(sample, repeat, player, NoBooks()).play(plan.row(sample))
+            played = await plan.episode(sample, repeat, player, Books()).play(plan.row(sample))
         with replay(plan, plan.model) as stored, longest_path(plan, plan.model) as ahead:
             begun = await stored.play(sample, repeat)
             return played, bounding.holds, await ahead.longest(sample, begun.view)

@@ -7,7 +7,7 @@ from math import sqrt
 
 import pytest
 
-from pbclient.forecast.power import detectable, half_width
+from pbclient.forecast.estimate import detectable, half_width
 from pbclient.scores.intervals import wilson
 
 

@@ -293,7 +293,7 @@ def test_sizes_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         looked.append(data)
         return 3000, 1000
 
-    monkeypatch.setattr("pbclient.images.pictures.picture_size", size)
+    monkeypatch.setattr("pbclient.images.encoding.picture_size", size)
 
     async def identity(digests: Digests) -> object:
         with FrameStore(tmp_path) as frames, Pictures(frames, digests) as pictures:

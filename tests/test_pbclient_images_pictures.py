@@ -26,7 +26,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pbclient.benchmark.package import environment_class
 from pbclient.errors import FrameError
-from pbclient.images import pictures, transforms
+from pbclient.images import encoding, pictures
 from pbclient.images.frames import FrameStore
 from pbclient.images.pictures import Pictures
 from providers.types import EncodedImage
@@ -336,8 +336,8 @@ def test_identity_says_what_is_sent_without_decoding(tmp_path: Path, opened: Pic
 def test_crop_is_rounded_as_pillow_rounds(box: tuple[float, float, float, float]) -> None:
     image = Image.new("L", (8, 8))
     try:
-        change = transforms.recorded(transforms.Recorder(lambda: image.size), cropped(*box))
-    except transforms.RefusedError:
+        change = encoding.recorded(encoding.Recorder(lambda: image.size), cropped(*box))
+    except encoding.RefusedError:
         assert box[2] < box[0] or box[3] < box[1] or 0 in image.crop(box).size
     else:
         assert change is not None

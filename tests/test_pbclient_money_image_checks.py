@@ -17,9 +17,9 @@ from package_loop import heard
 from PIL import Image
 
 from pbclient import RunConfig, estimate, evaluate
+from pbclient.images.encoding import fitted
 from pbclient.images.frames import FrameStore
 from pbclient.images.pictures import Pictures
-from pbclient.images.transforms import fitted
 from pbclient.money.bounds import Bounds, refuse_too_large, refuse_too_many
 from pbclient.money.prices import Price
 from providers import BadRequest, EncodedImage, Message, Request

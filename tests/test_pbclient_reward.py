@@ -15,9 +15,11 @@ from proactivebench.environment import get_environment
 import pbclient.reward
 from pbclient.benchmark.package import DATA_SETS, DataSet
 from pbclient.errors import InputError, PbclientError
+from pbclient.report.tables import of_rewards
+from pbclient.report.terminal import plain
 from pbclient.reward import proactive_reward, training_row
 from pbclient.scores.intervals import bootstrap_mean, bootstrap_ratio, stratified_mean
-from pbclient.scores.rewards import recorded_rewards, reward_lines
+from pbclient.scores.rescore import recorded_rewards
 
 OPTIONS, CATEGORIES = ["I cannot tell.", "Rotate it.", "Blur it."], ["A cup.", "A pen."]
 
@@ -237,7 +239,7 @@ def test_rewards_worked_by_hand(tmp_path):
     assert found["average"]["per_turn"] == 0.796875
     assert found["average"]["per_turn_ci"] == pytest.approx(expected, abs=1e-6)
     assert found["average"]["over"] == ["ROD", "QD"]
-    assert reward_lines(found)[2].split() == [
+    assert plain([of_rewards(found)]).splitlines()[2].split() == [
         "QD",
         "1",
         "1",
@@ -248,13 +250,13 @@ def test_rewards_worked_by_hand(tmp_path):
         "[1.000,",
         "1.000]",
     ]
-    assert len({len(line) for line in reward_lines(found)}) == 1
+    assert len({len(line) for line in plain([of_rewards(found)]).splitlines()}) == 1
 
 
 def test_a_run_that_resolved_nothing_has_no_rewards(tmp_path):
     found = recorded_rewards(recorded(tmp_path, [("ROD", [])]))
     assert (found["datasets"], found["average"]["per_turn"], found["average"]["over"]) == ({}, None, [])
-    assert reward_lines(found)[1].split() == ["average", "0", "0", "-", "-"]
+    assert plain([of_rewards(found)]).splitlines()[1].split() == ["average", "0", "0", "-", "-"]
 
 
 def test_open_ended_answers_have_no_reward(tmp_path):

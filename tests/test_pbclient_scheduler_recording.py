@@ -13,16 +13,14 @@ from test_pbclient_scores_rescore import beside, write
 from test_pbclient_scores_summary import episode
 
 from pbclient.errors import InputError
-from pbclient.money.books import NoBooks
+from pbclient.money.books import Books
 from pbclient.progress import Progress
 from pbclient.scheduler.evaluate import Recording
 from pbclient.scores.rescore import rescore_run
-from pbclient.scores.summary import LedgerTotals
-from runs import RunFolder, identity
+from runs import Balance, RunFolder, identity
 
 OWED = frozenset({"failed", "budget"})
 # As the manifest says it: an empty ledger and no limit.
-NOTHING_SPENT = LedgerTotals(settled=0.0, held=0.0, limit=None, calls=0, retries=0)
 
 type Lives = list[list[dict[str, Any]]]
 
@@ -41,11 +39,11 @@ def live(path: Path, config: dict[str, Any], lines: list[dict[str, Any]]) -> dic
     """One life of a run that plays those of `lines` that are not finished; the summary that it leaves."""
     manifest = {"id": "x", "config": config, "planned": {"ROD": 9}, "settings": {}}
     with RunFolder.start(path, manifest) as folder, Recording(folder, Progress()) as recording:
-        finished = recording.resume(OWED, NoBooks())
+        finished = recording.resume(OWED, Books())
         for line in {identity(line): line for line in lines}.values():
             if identity(line) not in finished:
                 recording.append(line)
-        return recording.summarize(NOTHING_SPENT)
+        return recording.summarize(Balance(), None)
 
 
 @settings(deadline=None)  # every life writes files
@@ -85,4 +83,4 @@ def test_a_damaged_line_is_named_before_anything_is_asked(tmp_path: Path, file: 
         Recording(folder, Progress()) as recording,
         pytest.raises(InputError, match=r"^Episode QD 17 \(repeat -1\) has no valid 'repeat'"),
     ):
-        recording.resume(OWED, NoBooks())
+        recording.resume(OWED, Books())

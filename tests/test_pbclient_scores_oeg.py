@@ -14,9 +14,9 @@ from pbclient.benchmark.open_ended import read_verdict
 from pbclient.errors import InputError
 from pbclient.scores.intervals import stratified_mean, wilson
 from pbclient.scores.rescore import rescore
-from pbclient.scores.summary import LedgerTotals, dump, summarize
+from pbclient.scores.summary import dump, summarize
+from runs import Balance
 
-NOTHING_SPENT = LedgerTotals(settled=0, held=0, limit=5, calls=0, retries=0)
 OEG = {"config": {"mode": "oeg", "judge": {"provider": "p", "model": "m"}}}
 VALID = "Add more details to the drawing, A cup."
 KEYS = ("proactive_suggestion", "category_prediction", "aggregate")
@@ -26,14 +26,14 @@ def judged(
     sample: int, *answers: str, dataset: str = "QD", finish: str = "stop", **more: Any
 ) -> dict[str, Any]:
     """The line of an episode whose judge gave these answers: QD has one suggestion, then a category."""
-    read = [read_verdict(VALID, VALID, answer, dataset) for answer in answers]
-    held = [each for each in read if each.parsed and finish == "stop"]
-    figures: dict[str, Any] = dict(held[0].figures()) if held else dict.fromkeys(KEYS)
+    read = [read_verdict(VALID, answer, dataset) for answer in answers]
+    held = [figures for figures, parsed in read if parsed and finish == "stop"]
+    figures: dict[str, Any] = dict(held[0]) if held else dict.fromkeys(KEYS)
     verdict = {
         "judge": "p/m",
         "valid": [VALID, VALID],
         **figures,
-        "official": read[0].figures() if read else dict.fromkeys(KEYS, 0),
+        "official": read[0][0] if read else dict.fromkeys(KEYS, 0),
         "turns": [{"answer": answer, "finish": finish} for answer in answers],
     }
     return {
@@ -58,7 +58,7 @@ def unjudged(sample: int, outcome: str = "resolved", dataset: str = "QD") -> dic
 def scored(
     episodes: list[Any], judges: dict[str, list[Any]] | None = None, **manifest: Any
 ) -> dict[str, Any]:
-    return summarize({**OEG, **manifest}, episodes, NOTHING_SPENT, judges or {})
+    return summarize({**OEG, **manifest}, episodes, Balance(), judges or {}, limit=5)
 
 
 def percent(found: tuple[float, float] | None) -> Any:

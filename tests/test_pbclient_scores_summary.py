@@ -17,9 +17,8 @@ from pbclient.scores.checks import DATASETS, OUTCOMES
 from pbclient.scores.figures import independent
 from pbclient.scores.intervals import stratified_mean, wilson
 from pbclient.scores.rescore import rescore
-from pbclient.scores.summary import LedgerTotals, Tally, dump, summarize
-
-NOTHING_SPENT = LedgerTotals(settled=0, held=0, limit=5, calls=0, retries=0)
+from pbclient.scores.summary import Tally, dump, summarize
+from runs import Balance
 
 
 def turn(action: str, category: str, **booked: Any) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def episode(
 
 
 def scored(episodes: list[Any], planned: dict[str, int] | None = None) -> dict[str, Any]:
-    return summarize({"planned": planned} if planned else {}, episodes, NOTHING_SPENT)
+    return summarize({"planned": planned} if planned else {}, episodes, Balance(), limit=5)
 
 
 def percent(found: tuple[float, float] | None) -> Any:
@@ -161,7 +160,9 @@ def test_money_and_calls_come_from_the_ledger_and_hits_from_the_turns() -> None:
         episode(turns=[hit]),
         episode(turns=[unpriced]),
     ]
-    summary = summarize({}, episodes, LedgerTotals(settled=1.25, held=1e-12, limit=None, calls=7, retries=2))
+    ledger = Balance()
+    ledger.settled, ledger.kept, ledger.calls, ledger.retries = 1_250_000_000_000, 1, 7, 2
+    summary = summarize({}, episodes, ledger)
     assert summary["cost"] == {"settled": 1.25, "held": 1e-12, "limit": None, "saved_by_cache": 0.2}
     assert summary["calls"] == {"wire": 7, "hits": 3, "retries": 2}
 
@@ -279,7 +280,7 @@ def test_only_where_options_are_random_does_every_repair_hold_for_one() -> None:
     refused = turn("wrong", "mismatch", options=["Deblur it.", "Rotate it."], answer="Rotate it.")
     line = episode("IN-C", correct=False, turns=[refused])
     for options, limit in (("valid", 0.0), ("random", 100.0)):
-        summary = summarize({"config": {"options": options}}, [line], NOTHING_SPENT)
+        summary = summarize({"config": {"options": options}}, [line], Balance(), limit=5)
         assert summary["datasets"]["IN-C"]["step_limit"] == limit
 
 
@@ -315,7 +316,7 @@ def test_a_tally_can_be_asked_at_any_time(found: list[Any]) -> None:
     tally = Tally({"planned": {"QD": 4}})
     for number, line in enumerate(found, start=1):
         tally.add(line)
-        assert tally.summary(NOTHING_SPENT) == scored(found[:number], {"QD": 4})
+        assert tally.summary(Balance(), limit=5) == scored(found[:number], {"QD": 4})
 
 
 @given(st.lists(lines, max_size=12))
@@ -521,7 +522,7 @@ def test_memory_does_not_grow_with_the_episodes() -> None:
 
     def peak(count: int) -> int:
         tracemalloc.start()
-        summarize({}, many(count), NOTHING_SPENT)
+        summarize({}, many(count), Balance(), limit=5)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most

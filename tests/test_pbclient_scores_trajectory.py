@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from proactivebench.environment import get_environment
 
-from pbclient.benchmark.choices import evaluate, suggests
-from pbclient.benchmark.package import DATA_SETS, DataSet
+from pbclient.benchmark.package import DATA_SETS, DataSet, evaluate, suggests
 from pbclient.errors import InputError
 from pbclient.scores.trajectory import Trajectory, trajectory_of
 

@@ -20,7 +20,6 @@ from loopback_faults import Ask, ErrorKind, Fault, FaultKind, LoopbackServer, Od
 from providers import (
     EncodedImage,
     Finish,
-    Hosted,
     Json,
     MalformedResponse,
     Message,
@@ -33,6 +32,7 @@ from providers import (
 from providers.direct import wire as direct_module
 from providers.direct.wire import Direct
 from providers.hosted.library import load
+from providers.hosted.wire import Hosted
 from providers.types import Role
 
 KEY = "hush-0123456789"

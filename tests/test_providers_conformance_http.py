@@ -18,7 +18,6 @@ from providers import (
     AttemptTimedOut,
     BadRequest,
     ConnectionFailed,
-    Hosted,
     Message,
     ProviderError,
     RateLimited,
@@ -27,6 +26,7 @@ from providers import (
     Unusable,
 )
 from providers.direct.wire import Direct
+from providers.hosted.wire import Hosted
 
 ASKING = Request((Message("user", ("q",)),), {"max_tokens": 50})
 WIRES = pytest.mark.parametrize("wire", [Hosted, Direct])

@@ -312,9 +312,8 @@ class Gathering:
 
 
 @asynccontextmanager
-async def gathering(monkeypatch: pytest.MonkeyPatch, calls: int, share: int):
-    """A wire whose sessions take `share` calls at once, and its server."""
-    monkeypatch.setattr(direct_pool, "_MOST", share)
+async def gathering(calls: int):
+    """A wire with so many calls at once, and its server."""
     gathered = Gathering(calls)
     server = await asyncio.start_server(gathered.serve, "127.0.0.1", 0)
     try:
@@ -325,9 +324,9 @@ async def gathering(monkeypatch: pytest.MonkeyPatch, calls: int, share: int):
         server.close()
 
 
-def test_connections_of_all_sessions_are_used_again_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_connections_are_used_again_and_closed() -> None:
     async def main() -> None:
-        async with gathering(monkeypatch, calls=10, share=4) as (wire, server):
+        async with gathering(calls=10) as (wire, server):
             await asyncio.gather(*(wire.complete(asking()) for _ in range(10)))
             assert (server.opened, server.open) == (10, 10)
             await wire.aclose()
@@ -336,33 +335,9 @@ def test_connections_of_all_sessions_are_used_again_and_closed(monkeypatch: pyte
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("share", "least"), [(1, 40), (4, 10), (40, 1)])
-def test_the_loop_goes_round_while_connections_are_closed(
-    monkeypatch: pytest.MonkeyPatch, share: int, least: int
-) -> None:
+def test_closing_that_is_cancelled_leaves_nothing_open() -> None:
     async def main() -> None:
-        rounds = 0
-
-        async def count() -> None:
-            nonlocal rounds
-            while True:
-                rounds += 1
-                await asyncio.sleep(0)
-
-        async with gathering(monkeypatch, calls=40, share=share) as (wire, server):
-            counting = asyncio.create_task(count())
-            await wire.aclose()
-            counting.cancel()
-            # At most a handful for each session: as one, all would be closed in a few rounds.
-            assert least <= rounds <= 6 * least
-            await server.deserted()
-
-    asyncio.run(main())
-
-
-def test_closing_that_is_cancelled_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        async with gathering(monkeypatch, calls=40, share=4) as (wire, server):
+        async with gathering(calls=40) as (wire, server):
             closing = asyncio.create_task(wire.aclose())
             await asyncio.sleep(0)
             closing.cancel()
@@ -588,7 +563,9 @@ def test_a_small_body_has_left_when_the_system_has_all_of_it() -> None:
             loop, left = asyncio.get_running_loop(), 60_000
             _, protocol = await loop.create_connection(lambda: BaseProtocol(loop), sock=ours)
             room = asyncio.Semaphore(0)
-            sending = direct_pool._Sending(bytes(left), direct_pool._Place(room))
+            place = contextlib.ExitStack()
+            place.callback(room.release)
+            sending = direct_pool._Sending(bytes(left), place)
             writing = asyncio.create_task(sending.write(StreamWriter(protocol, loop)))
             await rounds()
             assert room.locked()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from providers import Unusable
-from providers.hf import device as accelerators
-from providers.hf.device import choose
+from providers.hf import model as accelerators
+from providers.hf.model import choose
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_only_one_format_of_weights_counts(folder):
         ("config.json", "{", Unusable, "cannot be read"),
         ("config.json", "[]", Unusable, "is no model's configuration"),
         ("model.safetensors", None, ModelNotFound, "holds no weights"),
-        ("adapter_config.json", "{}", Unusable, "an adapter beside its model: merge"),
+        ("adapter_config.json", "{}", ModelNotFound, "holds an adapter: merge it into its model first"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(folder, name, content, error, said):
@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_folder_is_said(folder, name, content, error, said)
 def test_an_adapter_alone_is_told(folder):
     (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelNotFound, match="holds an adapter alone: merge it into its model first"):
+    with pytest.raises(ModelNotFound, match="holds an adapter: merge it into its model first"):
         settings(folder)
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers import Unusable
-from providers.hf.gatherer import SLACK, Gatherer, OutOfMemory
+from providers.hf.batch import OutOfMemory
+from providers.hf.engine import SLACK, Gatherer
 
 LONG = 60.0  # s: a wait that only company ends
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from providers import BadRequest, ParameterRejected
-from providers.hf.options import Options, read_options
+from providers.hf.sampler import Options, read_options
 
 
 def test_every_option_is_read():

@@ -8,16 +8,15 @@ from typing import Any
 import pytest
 
 from providers import BadRequest, ContextExceeded, Unusable, Usage
-from providers.hf.gatherer import OutOfMemory
-from providers.hf.options import Options
-from providers.hf.row import Prompt, Row
+from providers.hf.batch import OutOfMemory, Row
+from providers.hf.sampler import Options
 
 WORDS = ["<end>", "one", " two", "</think>", "\n", " three"]
 VOCABULARY: Any = SimpleNamespace(ends=(0,), decode=lambda ids: "".join(WORDS[n] for n in ids if n))
 
 
 def row(context: int | None = None, prompt: int = 7, **options: Any) -> Row:
-    made = Row(Prompt("", (), False), Options(**{"max_tokens": 5, "temperature": 0.0, **options}))
+    made = Row("", (), False, Options(**{"max_tokens": 5, "temperature": 0.0, **options}))
     made.begin([9] * prompt, context)
     return made
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from providers import BadRequest
-from providers.hf.options import Options
-from providers.hf.sampler import Sampler, Vocabulary
+from providers.hf.sampler import Options, Sampler, Vocabulary
 
 torch = pytest.importorskip("torch", reason="the extra transformers is not installed")
 hf = pytest.importorskip("transformers", reason="the extra transformers is not installed")

@@ -11,8 +11,18 @@ from pathlib import Path
 import pytest
 from loopback_faults import Fault, FaultKind, LoopbackServer
 
-from providers import Hosted, Message, ProviderError, Request, Unusable
-from providers.hosted.library import PATCHES, VERSION, Clients, _reach_directly, check_version, load, unlogged
+from providers import Message, ProviderError, Request, Unusable
+from providers.hosted.library import (
+    PATCHES,
+    VERSION,
+    _reach_directly,
+    check_version,
+    enter,
+    leave,
+    load,
+    unlogged,
+)
+from providers.hosted.wire import Hosted
 
 ROOT = str(Path(__file__).parents[1])
 
@@ -21,7 +31,8 @@ import asyncio, logging, os, sys
 from contextlib import suppress
 sys.path[:0] = [{root!r}, {root!r} + '/tests']
 from loopback_faults import Fault, LoopbackServer
-from providers import EncodedImage, Hosted, Message, ProviderError, Request
+from providers import EncodedImage, Message, ProviderError, Request
+from providers.hosted.wire import Hosted
 
 class Picture:
     identity = {{}}
@@ -92,7 +103,8 @@ FIRST_CALLS = """
 import asyncio, os, sys, threading, time, urllib.request
 sys.path[:0] = [{root!r}, {root!r} + '/tests']
 from loopback_faults import LoopbackServer
-from providers import Hosted, Message, Request
+from providers import Message, Request
+from providers.hosted.wire import Hosted
 import providers.hosted.library as quiet
 
 class Slow:
@@ -200,16 +212,15 @@ def test_what_the_user_has_said_of_proxies_stays(
 @pytest.mark.parametrize("ours", [True, False])
 def test_only_calls_of_others_are_priced_by_litellm(ours: bool) -> None:
     async def call() -> bool:
-        clients = Clients()
         async with LoopbackServer() as server:
-            clients.enter()
+            enter()
             if ours:
                 unlogged()
             messages = [{"role": "user", "content": "what"}]
             answer = await litellm.acompletion(
                 model="hosted_vllm/m", messages=messages, api_base=server.url, api_key="none"
             )
-            await clients.leave()
+            await leave()
         return "response_cost" in answer._hidden_params
 
     litellm = load()

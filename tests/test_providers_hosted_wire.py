@@ -17,7 +17,6 @@ from providers import (
     ConnectionFailed,
     ContextExceeded,
     EncodedImage,
-    Hosted,
     ImagesUnsupported,
     Json,
     MalformedResponse,
@@ -36,6 +35,7 @@ from providers import (
 )
 from providers.catalog import names as catalog
 from providers.hosted.library import load
+from providers.hosted.wire import Hosted
 
 KEY = "hush-0123456789"
 PIXELS = bytes(range(256)) * 3

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from providers import ContextExceeded, MalformedResponse, Usage
-from providers.llama.answers import read_answer
+from providers.llama.engine import read_answer
 
 
 def answer(content: Any = "Yes.", finish: str = "stop", said: int = 3, **message: Any) -> dict[str, Any]:

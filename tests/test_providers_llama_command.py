@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from providers import Unusable
-from providers.llama.binary import Engine
-from providers.llama.command import command, read_overrides
 from providers.llama.gguf import Header
-from providers.llama.settings import Files, Settings
+from providers.llama.launch import Engine, Files, Settings, command, read_overrides
 
 MODEL = Header(Path("a model.gguf"), 1, {})
 EYES = Header(Path("mmproj.gguf"), 1, {"general.architecture": "clip"})

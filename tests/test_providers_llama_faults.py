@@ -8,7 +8,8 @@ import pytest
 
 from providers import BadRequest, ContextExceeded, ParameterRejected, ServerFault, Unusable
 from providers.catalog.target import Asked
-from providers.llama.answers import read_error, why_it_ended
+from providers.llama.engine import read_error
+from providers.llama.process import why_it_ended
 
 ASKED = Asked("llama.cpp", "tiny.gguf", ("max_tokens", "nonsense"))
 

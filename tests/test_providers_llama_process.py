@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from providers import Unusable
 from providers.llama import process as llama_process
-from providers.llama.process import Child, NotStartedError, plain, start
+from providers.llama.process import Child, plain, start
 
 # Ready at the second look, and only for who has the key.
 READY = """
@@ -47,7 +48,7 @@ def python(code: str, *more: str):
 
 async def begun(code: str, *more: str, within: float = 60.0, said: list[str] | None = None) -> Child:
     tell = (said if said is not None else []).append
-    return await start(python(code, *more), {"PATH": "/usr/bin:/bin"}, tell, within)
+    return await start(python(code, *more), {"PATH": "/usr/bin:/bin"}, "tiny.gguf", tell, within)
 
 
 def test_it_is_ready_when_it_says_so_and_tells_its_progress():
@@ -76,7 +77,7 @@ def test_a_port_that_somebody_else_got_is_changed(tmp_path):
 
 
 def test_ports_are_not_changed_for_ever():
-    with pytest.raises(NotStartedError, match="couldn't bind"):
+    with pytest.raises(Unusable, match="couldn't bind"):
         asyncio.run(begun(BOUND))
 
 
@@ -93,7 +94,7 @@ def test_somebody_else_at_the_port_is_not_our_child(monkeypatch):
 
         other = await asyncio.start_server(foreign, "127.0.0.1", 0)
         monkeypatch.setattr(llama_process, "_free_port", lambda: other.sockets[0].getsockname()[1])
-        with pytest.raises(NotStartedError, match="ended with status 3"):
+        with pytest.raises(Unusable, match="ended with status 3"):
             await begun("import sys; sys.stdin.read(); raise SystemExit(3)")
         other.close()
         await other.wait_closed()
@@ -116,14 +117,14 @@ def test_somebody_else_at_the_port_is_not_our_child(monkeypatch):
     ],
 )
 def test_who_ends_before_he_is_ready_is_quoted(code, said):
-    with pytest.raises(NotStartedError) as caught:
+    with pytest.raises(Unusable) as caught:
         asyncio.run(begun(code))
     assert said in str(caught.value)
     assert len(str(caught.value)) < 500
 
 
 def test_who_is_never_ready_is_ended():
-    with pytest.raises(NotStartedError, match="was not ready within 0 s"):
+    with pytest.raises(Unusable, match="was not ready within 0 s"):
         asyncio.run(begun("import time; time.sleep(600)", within=0.0))
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from providers import ImagesUnsupported, Unusable
-from providers.llama.binary import Device
 from providers.llama.gguf import Header
-from providers.llama.settings import Files, Settings, open_files, settle
+from providers.llama.launch import Device, Files, Settings, open_files, settle
 
 GIB = 1 << 30
 # 28 layers, 4 heads of 128 kept: 56 KiB for a token, 448 MiB for a slot of 8,192.
@@ -28,7 +27,7 @@ MODEL = Header(
     },
 )
 FILES = Files(MODEL, None)
-CARD = Device("CUDA0", "a card", 24 * GIB, 24 * GIB)
+CARD = Device("CUDA0", "a card", 24 * GIB)
 
 
 @pytest.fixture
@@ -37,9 +36,9 @@ def free(monkeypatch):
 
     def so_much(gigabytes: float | None) -> None:
         amount = None if gigabytes is None else int(gigabytes * GIB)
-        monkeypatch.setattr("providers.llama.settings.free_memory", lambda: amount)
+        monkeypatch.setattr("providers.llama.launch.free_memory", lambda: amount)
 
-    monkeypatch.setattr("providers.llama.settings.processors", lambda: 4)
+    monkeypatch.setattr("providers.llama.launch.processors", lambda: 4)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     return so_much
 
@@ -108,6 +107,6 @@ def test_threads_are_left_alone_where_the_whole_machine_is_ours(free, monkeypatc
 def test_ears_are_no_eyes(monkeypatch):
     ears = Header(Path("ears.gguf"), 1, {"general.architecture": "clip", "clip.has_vision_encoder": False})
     headers = {MODEL.path: MODEL, ears.path: ears}
-    monkeypatch.setattr("providers.llama.settings.read_header", headers.__getitem__)
+    monkeypatch.setattr("providers.llama.launch.read_header", headers.__getitem__)
     with pytest.raises(ImagesUnsupported, match="is a projector for sound"):
         open_files(MODEL.path, ears.path)

@@ -6,7 +6,6 @@ import ast
 import importlib.util
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -71,35 +70,17 @@ def hint() -> str:
 _EXCHANGED = str.maketrans("01", "10")
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictFigures:
-    """The package's three figures, each 0 or 1, and whether the judge's answer held them.
-
-    Where `parsed` is false the figures are the zeros that the package counts: no score of ours.
-    """
-
-    proactive_suggestion: int
-    category_prediction: int
-    aggregate: int
-    parsed: bool
-
-    def figures(self) -> dict[str, int]:
-        """The three figures, as the package's parser names them."""
-        return {
-            "proactive_suggestion": self.proactive_suggestion,
-            "category_prediction": self.category_prediction,
-            "aggregate": self.aggregate,
-        }
+# The package's three figures of a verdict, each 0 or 1, as it names and orders them.
+VERDICT_FIGURES = ("proactive_suggestion", "category_prediction", "aggregate")
 
 
-def read_verdict(valid_first: str, valid_second: str, text: str, dataset: str) -> VerdictFigures:
-    """The verdict in `text`, a judge's whole answer with its thinking, on a sample of `dataset` (acronym).
+def read_verdict(valid: str, text: str, dataset: str) -> tuple[dict[str, int], bool]:
+    """The figures in `text`, a judge's whole answer with its thinking, and whether there is a verdict.
 
-    `valid_first` and `valid_second` are what `get_open_ended_gen_answers` of one environment gave
-    when called twice, as the package's example calls it: the judge is shown the first, its answer
-    is parsed with the second. They differ only for CIT where the first frame lies inside the film
-    (each call adds an option there); a verdict as long as the list that the judge saw then does
-    not parse, and that is the benchmark's rule. Both are taken so that the choice is made here.
+    Without one they are the zeros that the package counts: no score of ours. `dataset` is an acronym
+    and `valid` the second of `valid_answers`. It differs from what the judge was shown only for CIT
+    where the first frame lies inside the film: a verdict as long as the list that the judge saw then
+    does not parse, and that is the benchmark's rule.
     """
     from proactivebench.open_ended_gen import parse_judge_prediction
 
@@ -107,13 +88,11 @@ def read_verdict(valid_first: str, valid_second: str, text: str, dataset: str) -
 
     def parse(output: str) -> dict[str, int]:
         figures: dict[str, int] = parse_judge_prediction(
-            valid_answers=valid_second, raw_judge_output=output, dataset=dataset
+            valid_answers=valid, raw_judge_output=output, dataset=dataset
         )
         return figures
 
     figures = parse(verdict)
     # A verdict has at least one figure: all zeros, exchanged, are all ones; what has no verdict stays 0.
     parsed = bool(figures["aggregate"] or parse(verdict.translate(_EXCHANGED))["aggregate"])
-    return VerdictFigures(
-        figures["proactive_suggestion"], figures["category_prediction"], figures["aggregate"], parsed
-    )
+    return {key: figures[key] for key in VERDICT_FIGURES}, parsed

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, cast
-
-import orjson
+from typing import Any, Literal, Protocol, TypedDict, cast
 
 from pbclient.errors import DataError, EnvironmentFailed, InputError
 
@@ -97,9 +94,7 @@ class Environment(Protocol):
     options: list[str]
     correct_options: list[str]
     categories: list[str]
-    answer: str
     action_map: Mapping[str, int]
-    num_images: int
     num_turns: int
     max_steps: int
     reference: bool
@@ -172,26 +167,10 @@ def data_code() -> str:
 
 @cache
 def _filter_table() -> Mapping[str, frozenset[int]]:
-    table = _table_in_json(data_code()) or _table_in_python(data_code())
-    return {stem: frozenset(ids) for stem, ids in table.items()}
-
-
-def _table_in_json(code: str) -> dict[str, list[int]] | None:
-    """The table where it is a line that is JSON too, as it is shipped: reading it as Python takes 20 ms."""
-    lines = re.findall(r"^FILTER\b.*$", code, re.MULTILINE)
-    found = re.fullmatch(r"FILTER = (\{.*\})", lines[0]) if len(lines) == 1 else None
-    try:
-        table: dict[str, list[int]] | None = orjson.loads(found[1]) if found else None
-    except orjson.JSONDecodeError:
-        return None
-    return table
-
-
-def _table_in_python(code: str) -> dict[str, list[int]]:
-    for statement in ast.parse(code).body:
+    for statement in ast.parse(data_code()).body:
         if isinstance(statement, ast.Assign) and "FILTER" in map(ast.unparse, statement.targets):
             table: dict[str, list[int]] = ast.literal_eval(statement.value)
-            return table
+            return {stem: frozenset(ids) for stem, ids in table.items()}
     raise InputError("The installed proactivebench has no FILTER table: install proactivebench 0.1.1.")
 
 
@@ -205,3 +184,49 @@ def guarded[T](step: Callable[[], T]) -> T:
         raise EnvironmentFailed(
             f"The benchmark's environment failed: {type(error).__name__}: {reason}"
         ) from error
+
+
+type Word = Literal["correct", "wrong", "mismatch"]
+
+
+class _Rules(Protocol):
+    """The part of an environment that looks at one answer or one option, and at no episode."""
+
+    correct_options: list[str]
+
+    def _evaluate(
+        self, generated_answer: str, correct_answers: list[str], options: list[str], shift_index: int
+    ) -> tuple[Word, str]: ...
+
+
+def evaluate(answer: str, correct: Sequence[str], options: Sequence[str], shift: int = 0) -> tuple[Word, str]:
+    """The environment's word for an answer, and the option that it found in it ("" for a mismatch).
+
+    For answers whose environment is gone or never was: recorded turns, and completions in training.
+    `shift` is how many options stand before these on the screen: it moves their letters. All of
+    `correct` must be among `options`.
+    """
+    return _rules()._evaluate(answer, list(correct), list(options), shift)
+
+
+@lru_cache(maxsize=1024)
+def suggests(option: str) -> bool:
+    """Whether an option is a proactive suggestion, and no abstention. It must not be a category."""
+    return option in _rules(option).correct_options
+
+
+@lru_cache(maxsize=16)
+def _rules(*options: str) -> _Rules:
+    # These rules are the same for all data sets; the environment of ROD needs the fewest fields.
+    row = {
+        "id": 0,
+        "image_template": "",
+        "first_image": 0,
+        "num_images": 1,
+        "reference_image": 0,
+        "prompt": "",
+        "options": list(options),
+        "categories": [""],
+        "answer": "",
+    }
+    return cast(_Rules, environment_class("ROD")(entry=row, data_dir=""))

@@ -54,7 +54,7 @@ class Cached:
             hit = self._look_up(key, spelled, request)
             if hit is not None:
                 return hit
-            return await self.inner.complete(request.named(key, spelled))
+            return await self.inner.complete(request._replace(key=key, spelled=spelled))
 
     def _look_up(self, key: str, spelled: bytes, request: Request) -> Response | None:
         try:

@@ -27,7 +27,7 @@ from pbclient.calls.retrying import Retrying
 from pbclient.episodes.judge import Judge
 from pbclient.models.model import Model
 from pbclient.money.amounts import dollars, format_dollars
-from pbclient.money.books import RunBooks
+from pbclient.money.books import Books
 from pbclient.money.bounds import images_of
 from pbclient.money.budget import BoundCorrection, Budget, Held
 from pbclient.progress import Progress
@@ -108,7 +108,7 @@ class Stack:
 
     def judge(self, model: Model, limits: Limits) -> Judge:
         """A judge with its stack and its books."""
-        books = RunBooks(self.ledger, model.price)
+        books = Books(self.ledger, model.price)
         return Judge(
             model.title, self.provider_for(model, limits), model.params, books, grammar=model.choice.grammar
         )

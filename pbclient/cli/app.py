@@ -7,23 +7,23 @@ imported before a command needs it.
 from __future__ import annotations
 
 import errno
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from pbclient.cli.cache import cache
-from pbclient.cli.compare import compare, filter_
 from pbclient.cli.data import data
-from pbclient.cli.doctor import doctor
-from pbclient.cli.judge import judge
-from pbclient.cli.options import FOLDER, ConfiguredCommand
+from pbclient.cli.options import FOLDER, TEXT, ConfiguredCommand
 from pbclient.report.summary import print_summary
-from pbclient.report.terminal import show
+from pbclient.report.terminal import Grid, show
 
-if TYPE_CHECKING:
-    from pbclient.scheduler.evaluate import RunResult
+_RUNS = click.argument("folders", metavar="RUN...", nargs=-1, type=FOLDER)
+_FORCE = click.option(
+    "--force", is_flag=True, help="Match samples by id where the data are not known to be the same."
+)
 
 
 class _Sentences(click.Group):
@@ -64,12 +64,16 @@ def main() -> None:
     """Evaluate multimodal models on ProactiveBench: at a bounded price, with nothing paid twice."""
 
 
+main.add_command(data)
+main.add_command(cache)
+
+
 @main.command()
 def demo() -> None:
     """Try everything in a few seconds: no key, no data, no network."""
-    from pbclient.cli.demo import show
+    from pbclient.cli.demo import demonstrate
 
-    show(click.echo)
+    demonstrate(click.echo)
 
 
 @main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig")
@@ -77,12 +81,13 @@ def demo() -> None:
 @click.option("--debug", is_flag=True, help="Say which callbacks hold the event loop up for more than 50 ms.")
 def run(as_json: bool, debug: bool, **options: Any) -> None:
     """Play the episodes with a model, or continue the run in --out."""
-    from pbclient.cli.live import play
+    from pbclient.cli.live import ending, play
     from pbclient.config import RunConfig
 
     result = play(RunConfig(**options), debug=debug)
     print_summary(result.summary, as_json)
-    _print_ending(result)
+    for line in ending(result, ["pbclient", *sys.argv[1:]]):
+        click.echo(line, err=True)
     sys.exit(result.exit_code)
 
 
@@ -90,14 +95,12 @@ def run(as_json: bool, debug: bool, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
 def estimate(as_json: bool, **options: Any) -> None:
     """What a run with these options will cost and tell. Asks nobody, needs no key."""
-    import json
-
     from pbclient.config import RunConfig
     from pbclient.forecast.estimate import estimate as estimated
-    from pbclient.report.estimate import parts
+    from pbclient.report.tables import of_estimate
 
     found = estimated(RunConfig(**options))
-    show(*[json.dumps(found.to_json(), indent=2)] if as_json else parts(found))
+    show(*[json.dumps(found.to_json(), indent=2)] if as_json else of_estimate(found))
 
 
 @main.command()
@@ -106,21 +109,86 @@ def estimate(as_json: bool, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def score(folder: Path, reward: bool, as_json: bool) -> None:
     """Score a run again from its recorded answers: no call, no cache, no images."""
-    from pbclient.scores.rescore import rescore_run
-
     if reward:
-        _print_rewards(folder, as_json)
+        from pbclient.report.tables import of_rewards
+        from pbclient.scores.rescore import recorded_rewards
+
+        found = recorded_rewards(folder)
+        show(json.dumps(found, indent=2) if as_json else of_rewards(found))
     else:
+        from pbclient.scores.rescore import rescore_run
+
         print_summary(rescore_run(folder), as_json)
 
 
-def _print_rewards(folder: Path, as_json: bool) -> None:
-    import json
+@main.command(cls=ConfiguredCommand, config="pbclient.config.JudgeConfig", without={"mmproj"})
+@click.argument("folder", metavar="RUN", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def judge(folder: Path, as_json: bool, **options: Any) -> None:
+    """Judge the recorded open-ended answers of a run, again or by another model."""
+    from pbclient.cli.live import attended, unresolved
+    from pbclient.config import JudgeConfig
+    from pbclient.scheduler.rejudge import rejudge
 
-    from pbclient.scores.rewards import recorded_rewards, reward_lines
+    config = JudgeConfig(**options)
+    result = attended(
+        lambda progress, interrupts: rejudge(folder, config, progress=progress, interrupts=interrupts)
+    )
+    print_summary(result.summary, as_json)
+    judged = result.outcomes.get("resolved", 0)
+    click.echo(f"{result.judge} judged {judged} of {result.planned} answers.", err=True)
+    for line in unresolved(result.reasons):
+        click.echo(line, err=True)
+    if result.unusable is not None:
+        click.echo(f"Stopped: {result.unusable}", err=True)
+    sys.exit(result.exit_code)
 
-    found = recorded_rewards(folder)
-    show(json.dumps(found, indent=2) if as_json else "\n".join(reward_lines(found)))
+
+@main.command()
+@_RUNS
+@click.option(
+    "--flips", is_flag=True, help="List every episode whose answer changed, not only the first few."
+)
+@click.option(
+    "--with", "beside", type=click.Choice(["paper"]), help="Show published figures beside the runs."
+)
+@_FORCE
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def compare(folders: tuple[Path, ...], flips: bool, beside: str | None, force: bool, as_json: bool) -> None:
+    """Two or more runs on the episodes they share: paired differences, tests, what changed."""
+    from pbclient.benchmark.paper import table
+    from pbclient.compare.comparison import compare as compared
+    from pbclient.report.comparison import parts
+
+    comparison = compared(folders, force=force)
+    if beside:
+        comparison["paper"] = table()
+    show(*[json.dumps(comparison, indent=2)] if as_json else parts(comparison, flips=flips))
+
+
+@main.command("filter")
+@_RUNS
+@click.option(
+    "--threshold",
+    type=TEXT,
+    default="25",
+    show_default=True,
+    help="Percent of the runs: what so many answer at the first turn is dropped.",
+)
+@click.option("--out", type=FOLDER, help="Write the kept samples here, for `run --filter FILE`.")
+@_FORCE
+@click.option("--json", "as_json", is_flag=True, help="Print what --out writes.")
+def filter_(folders: tuple[Path, ...], threshold: str, out: Path | None, force: bool, as_json: bool) -> None:
+    """The paper's filter from runs of several models on unfiltered data (run --filter none)."""
+    from pbclient.compare.filter import dump, make_filter, read_threshold, write
+    from pbclient.report.tables import of_filter
+
+    filtered = make_filter(folders, read_threshold(threshold), force=force)
+    written = "--out FILE writes the list."
+    if out is not None:
+        write(out, filtered)
+        written = f"Kept samples: {out} (run --filter {out} plays them)."
+    show(*[dump(filtered).decode().rstrip("\n")] if as_json else [*of_filter(filtered), written])
 
 
 @main.command()
@@ -128,19 +196,31 @@ def providers() -> None:
     """What can be named after --provider, and what each needs."""
     from pbclient.models.doctor import HEAD, OTHERS, provider_rows
 
-    rows = [HEAD, *provider_rows()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
-    click.echo(f"\n{OTHERS}")
+    show(Grid(HEAD, provider_rows(), left=4), OTHERS)
 
 
-def _print_ending(result: RunResult) -> None:
-    from pbclient.cli.live import ending
+@main.command(cls=ConfiguredCommand, config="pbclient.models.doctor.DoctorConfig")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def doctor(as_json: bool, **options: Any) -> None:
+    """What is installed, whether a model sees, how fast it is, and whether batching changes its answers.
 
-    for line in ending(result, ["pbclient", *sys.argv[1:]]):
-        click.echo(line, err=True)
+    A model that costs money is asked nothing. Exit code 4 when something must be mended.
+    """
+    import asyncio
+    import time
 
+    from pbclient.models.doctor import DoctorConfig, examine
+    from pbclient.models.trials import Finding, to_json
 
-for command in (judge, compare, filter_, data, doctor, cache):
-    main.add_command(command)
+    config = DoctorConfig(**options)
+    findings: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        findings.append(finding)
+        if not as_json:
+            click.echo(str(finding))
+
+    asyncio.run(examine(config, tell, time.perf_counter, lambda line: click.echo(line, err=True)))
+    if as_json:
+        click.echo(json.dumps(to_json(findings), indent=2))
+    sys.exit(0 if all(finding.good for finding in findings) else 4)

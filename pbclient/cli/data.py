@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,13 +39,13 @@ def download(folder: Path | None, datasets: tuple[str, ...], revision: str | Non
     """
     from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from pbclient.data.download import Download
+    from pbclient.data.download import download as fetched
     from pbclient.data.home import default_folder
 
     target = folder or default_folder()
     try:
         with _bars(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as watch:
-            record = Download(target, datasets, revision).run(watch)
+            record = fetched(target, datasets, revision, watch)
     except KeyboardInterrupt:
         click.echo("Stopped: the same command goes on from here.", err=True)
         sys.exit(130)
@@ -60,17 +61,15 @@ def download(folder: Path | None, datasets: tuple[str, ...], revision: str | Non
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(folder: Path | None, datasets: tuple[str, ...], decode: bool, as_json: bool) -> None:
     """Hold DIR, by default your data folder, against what is published; exit code 4 if it is not sound."""
-    import json
-
     from rich.progress import MofNCompleteColumn
 
     from pbclient.data.check import check as checked
     from pbclient.data.home import default_folder
-    from pbclient.report.data import parts
+    from pbclient.report.tables import of_check
 
     with _bars(MofNCompleteColumn()) as watch:
         report = checked(folder or default_folder(), datasets, decode=decode, tell=watch.progress)
-    show(*[json.dumps(report.to_json(), indent=2)] if as_json else parts(report))
+    show(*[json.dumps(report.to_json(), indent=2)] if as_json else of_check(report))
     sys.exit(4 if report.problems else 0)
 
 

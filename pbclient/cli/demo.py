@@ -26,12 +26,12 @@ from providers.loopback.server import Ask, LoopbackServer
 
 NEXT = """What next, with a real model:
   export OPENAI_API_KEY=...
-  pbclient run --provider openai --max-cost 2 --limit 5      (built-in samples)
-  pbclient run --provider openai --max-cost 25 --data DIR    (the published test/ folder)
-`pbclient providers` lists the other providers, `pbclient run --help` the options."""
+  uv run pbclient run --provider openai --max-cost 2 --limit 5      (built-in samples)
+  uv run pbclient run --provider openai --max-cost 25 --data DIR    (the published test/ folder)
+`uv run pbclient providers` lists the other providers, `uv run pbclient run --help` the options."""
 
 
-def show(say: Say) -> None:
+def demonstrate(say: Say) -> None:
     """Run the demo and say what happens."""
     with tempfile.TemporaryDirectory(prefix="pbclient-demo-") as folder:
         asyncio.run(_show(Path(folder), say))

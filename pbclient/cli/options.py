@@ -18,31 +18,28 @@ from pbclient.option import GROUPS, Option, flag, kind, options
 MOST_DOLLARS = 10**9  # more is a slip of the hand
 
 
-class _Text(click.types.StringParamType):
-    """A text that is not empty: that one is a shell variable that was never set."""
+class _Given(click.ParamType[Any]):
+    """What is not empty: that is a variable that was never set, or the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_filled(value), param, ctx)
+        if value == "":
+            raise click.BadParameter("the value is empty: give one, or leave the option out.")
+        return super().convert(value, param, ctx)
 
 
-class _Folder(click.Path):
-    """A path that is not empty: that one is the current folder."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_filled(value), param, ctx)
+class _Text(_Given, click.types.StringParamType):
+    pass
 
 
-def _filled(value: Any) -> Any:
-    if value == "":
-        raise click.BadParameter("the value is empty: give one, or leave the option out.")
-    return value
+class _Folder(_Given, click.Path):
+    pass
 
 
 TEXT = _Text()
 FOLDER = _Folder(path_type=Path)
 
 
-def _dollars(context: click.Context, option: click.Parameter, text: str) -> Decimal | None:
+def _dollars(context: click.Context, option: click.Parameter, text: str) -> Decimal | str | None:
     if text.lower() == "none":
         return None
     try:
@@ -50,12 +47,10 @@ def _dollars(context: click.Context, option: click.Parameter, text: str) -> Deci
         if not 0 <= amount <= MOST_DOLLARS:
             raise InvalidOperation
     except InvalidOperation:
+        if text == option.default:  # a word such as "as the run"
+            return text
         raise click.BadParameter(f"{text!r} is no number of dollars; give one such as 25, or none.") from None
     return amount
-
-
-def _dollars_or_default(context: click.Context, option: click.Parameter, text: str) -> Decimal | str | None:
-    return text if text == option.default else _dollars(context, option, text)
 
 
 def _params(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
@@ -84,7 +79,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "str": {"type": TEXT},
     "Path": {"type": FOLDER},
     "Decimal": {"callback": _dollars},
-    "Decimal | str": {"callback": _dollars_or_default},
+    "Decimal | str": {"callback": _dollars},
     "tuple[str, ...]": {"multiple": True},
     "Mapping[str, Json]": {"multiple": True, "callback": _params},
 }

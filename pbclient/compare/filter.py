@@ -70,8 +70,12 @@ def make_filter(paths: Sequence[Path], threshold: Fraction, *, force: bool = Fal
     samples = _samples(runs, firsts)
     names = [name for name in STEMS if any(name == dataset for dataset, _ in samples)]
     different = other_data(runs, names, force=force)
-    judged = [_judged(sample, firsts) for sample in samples]
-    kept = [sample for sample in judged if sample.share is None or sample.share < threshold]
+    judged = []
+    for sample in samples:
+        counts = [first[sample] for first in firsts]
+        shares = [Fraction(right, resolved) for right, resolved in counts if resolved]
+        judged.append(_Judged(sample, len(shares), _mean(shares)))
+    kept = [of for of in judged if of.share is None or of.share < threshold]
     if not kept:
         raise InputError("This filter keeps no sample at all: raise --threshold.")
     ids = _ids(kept)
@@ -82,7 +86,17 @@ def make_filter(paths: Sequence[Path], threshold: Fraction, *, force: bool = Fal
         "made": {
             "rule": RULE,
             "threshold_percent": float(100 * threshold),
-            "runs": [_provenance(run) for run in runs],
+            "runs": [
+                {
+                    "id": run.folder.manifest["id"],
+                    "provider": run.config.get("provider"),
+                    "model": run.config.get("model"),
+                    "benchmark": run.config.get("benchmark"),
+                    "filter": run.config.get("filter") or "official",
+                    "data": run.data.get("digest"),
+                }
+                for run in runs
+            ],
             "differences": config_differences(runs),
             "other_data": different,
             "partly_resolved": sum(0 < sample.runs < len(runs) for sample in judged),
@@ -151,30 +165,11 @@ def _samples(runs: Sequence[Recorded], firsts: Sequence[_First]) -> list[_Sample
     return every
 
 
-def _judged(sample: _Sample, firsts: Sequence[_First]) -> _Judged:
-    counts = [first[sample] for first in firsts]
-    shares = [Fraction(right, resolved) for right, resolved in counts if resolved]
-    return _Judged(sample, len(shares), _mean(shares))
-
-
 def _ids(judged: Iterable[_Judged]) -> dict[str, list[int]]:
     ids: dict[str, list[int]] = {}
     for dataset, sample in (of.sample for of in judged):
         ids.setdefault(dataset, []).append(int(sample))
     return {name: sorted(ids[name]) for name in STEMS if name in ids}
-
-
-def _provenance(run: Recorded) -> dict[str, Any]:
-    manifest, config = run.folder.manifest, run.config
-    data = manifest.get("data")
-    return {
-        "id": manifest["id"],
-        "provider": config.get("provider"),
-        "model": config.get("model"),
-        "benchmark": config.get("benchmark"),
-        "filter": config.get("filter") or "official",
-        "data": data.get("digest") if isinstance(data, dict) else data,
-    }
 
 
 def _table(judged: Sequence[_Judged]) -> dict[str, Any]:

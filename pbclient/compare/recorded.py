@@ -46,6 +46,12 @@ class Recorded:
         return {**config, "judge": config.get("judge") or manifest.get("judge")}
 
     @property
+    def data(self) -> Mapping[str, Any]:
+        """Digests of its data; before there were sources a run had one, of what it played."""
+        data = self.folder.manifest.get("data")
+        return data if isinstance(data, dict) else {"digest": data}
+
+    @property
     def mode(self) -> str:
         return mode_of(self.folder.manifest)
 
@@ -82,17 +88,10 @@ def other_data(runs: Sequence[Recorded], datasets: Sequence[str], *, force: bool
 
     Raises `InputError` when there are such data sets, unless forced.
     """
-    digests: list[str] = []
-    sources: list[Mapping[str, Any]] = []
-    for run in runs:
-        # Runs from before there were sources have a digest of what they played, and nothing else.
-        data = run.folder.manifest.get("data")
-        described = data if isinstance(data, dict) else {"digest": data}
-        digests.append(str(described.get("digest")))
-        by_name = described.get("sources")
-        sources.append(by_name if isinstance(by_name, dict) else {})
-    if len(set(digests)) == 1:
+    if len({str(run.data.get("digest")) for run in runs}) == 1:
         return []
+    by_name = [run.data.get("sources") for run in runs]
+    sources: list[Mapping[str, Any]] = [each if isinstance(each, dict) else {} for each in by_name]
     different = [
         name
         for name in datasets

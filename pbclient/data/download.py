@@ -14,16 +14,17 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from pbclient.benchmark.package import DATA_SETS, DataSet, data_set
 from pbclient.benchmark.paper import FOLDER, REPOSITORY
-from pbclient.data.home import RECORD, Installed, Record, recorded
-from pbclient.data.hub import Hub, Listing, RemoteFile, is_file, path_in, size_of
+from pbclient.data.home import RECORD, SCHEMA, Record, recorded
+from pbclient.data.hub import DataFile, fetch, is_file, list_files, size_of
 from pbclient.errors import DataError
 from runs import replace_file
 
@@ -41,78 +42,75 @@ class Watch(Protocol):
         """So many bytes of a file are there."""
 
 
-@dataclass(frozen=True)
-class Download:
-    """The published data of some data sets (or of all) into one folder."""
-
-    folder: Path
-    datasets: Sequence[str] = ()
-    revision: str | None = None
-    hub: Hub = field(default_factory=Hub)
-
-    def run(self, watch: Watch) -> Record:
-        """Fetch what is missing. Raises `InputError`; the same again goes on with the missing files."""
-        named = [data_set(name) for name in self.datasets]
-        if os.path.lexists(self.folder) and not self.folder.is_dir():
-            raise DataError(f"{self.folder} is not a folder: name another.")
-        listing = self.hub.listing(self.revision)
-        with _disk(self.folder), _alone(self.folder) as staging:
-            published = {path_in(staging, file) for file in listing.files}
-            for path in {*(staging / FOLDER).glob("*")} - published:
+def download(folder: Path, datasets: Sequence[str], revision: str | None, watch: Watch) -> Record:
+    """Fetch what is missing of some published data sets, or of all, into a folder. Raises `InputError`;
+    the same again goes on with the missing files."""
+    named = {data_set(name) for name in datasets}
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise DataError(f"{folder} is not a folder: name another.")
+    commit, published = list_files(revision)
+    with _disk(folder), _alone(folder) as staging:
+        for path in (staging / FOLDER).glob("*"):
+            if path.name not in published:
                 path.unlink()
-            # The folder stays of one commit: what it holds already is wanted too.
-            old = recorded(self.folder)
-            there = [data_set(name) for name in old.datasets] if old else []
-            wanted = [dataset for dataset in DATA_SETS if not named or dataset in [*named, *there]]
-            files = _files_of(listing, wanted)
+        # The folder stays of one commit: what it holds already is wanted too.
+        old = recorded(folder)
+        named |= {data_set(name) for name in old.datasets} if named and old else set()
+        wanted = [dataset for dataset in DATA_SETS if not named or dataset in named]
+        files = _files_of(published, wanted)
+        missing: dict[Path, DataFile] = {}
+        for name, file in files.items():
+            path = folder / name
             # Those that are there are told apart by digest: a size says little.
-            missing = [file for file in files if not self._is_installed(file, old, watch)]
-            _check_space(missing, staging)
-            for file in missing:
-                self._fetch(listing.commit, file, staging, watch)
-            installed = {file.name: Installed(file.size, file.digest) for file in files}
-            record = Record(listing.commit, tuple(each.acronym for each in wanted), True, installed)
-            return self._install(record, old, [path_in(staging, file) for file in missing])
+            if os.path.lexists(path) and is_file(path, file):
+                watch.say(f"{name}: already there")
+                continue
+            if os.path.lexists(path) and (old is None or name not in old.files):
+                raise DataError(f"{path} is not the published file: move it away, or name another folder.")
+            missing[staging / FOLDER / name] = file
+        _fetch(commit, missing, staging, watch)
+        record = Record(commit, tuple(each.acronym for each in wanted), True, files)
+        return _install(folder, record, old, list(missing))
 
-    def _is_installed(self, file: RemoteFile, old: Record | None, watch: Watch) -> bool:
-        path = self.folder / file.name
-        if not os.path.lexists(path):
-            return False
-        if is_file(path, file.size, file.digest):
-            watch.say(f"{file.name}: already there")
-            return True
-        if old is None or file.name not in old.files:
-            raise DataError(f"{path} is not the published file: move it away, or name another folder.")
-        return False
 
-    def _fetch(self, commit: str, file: RemoteFile, staging: Path, watch: Watch) -> None:
-        watch.progress(file.name, 0, file.size)
-        self.hub.fetch(commit, file, staging, lambda have: watch.progress(file.name, have, file.size))
-        path = path_in(staging, file)
-        if not is_file(path, file.size, file.digest):
+def _fetch(commit: str, missing: Mapping[Path, DataFile], staging: Path, watch: Watch) -> None:
+    """Get these files to their places under `staging` if the disk has room for what they lack."""
+    needed = sum(max(file.size - size_of(path), 0) for path, file in missing.items())
+    free = shutil.disk_usage(staging).free
+    if needed > free:
+        raise DataError(
+            f"{shown(needed)} are to be downloaded and {shown(free)} are free where {staging.parent} is: "
+            "free some space, name a folder elsewhere, or choose data sets with --dataset."
+        )
+    for path, file in missing.items():
+        tell = partial(watch.progress, path.name, size=file.size)
+        tell(0)
+        fetch(commit, path.name, staging, tell)
+        if not is_file(path, file):
             path.unlink()
             raise DataError(
-                f"{file.name} has arrived damaged and was thrown away: run the same command again, and if it "
+                f"{path.name} has arrived damaged and was thrown away: run the same command again, and if it "
                 "stays so name another --revision."
             )
-        watch.say(f"{file.name}: {shown(file.size)}")
+        watch.say(f"{path.name}: {shown(file.size)}")
 
-    def _install(self, record: Record, old: Record | None, arrived: Sequence[Path]) -> Record:
-        """Move what has arrived to its place; from the first move to the last the record says so."""
-        if old == record and not arrived:
-            return old
-        before = dict(old.files) if old else {}
-        _write(self.folder, replace(record, complete=False, files={**before, **record.files}))
-        for path in arrived:
-            # Else the record could outlive, in a loss of power, the bytes that it vouches for.
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            path.replace(self.folder / path.name)
-        for name in before.keys() - record.files.keys():
-            # An archive that is no longer published would go before those that are.
-            (self.folder / name).unlink(missing_ok=True)
-        _write(self.folder, record)
-        return record
+
+def _install(folder: Path, record: Record, old: Record | None, arrived: Sequence[Path]) -> Record:
+    """Move what has arrived to its place; from the first move to the last the record says so."""
+    if old == record and not arrived:
+        return old
+    before = dict(old.files) if old else {}
+    _write(folder, replace(record, complete=False, files={**before, **record.files}))
+    for path in arrived:
+        # Else the record could outlive, in a loss of power, the bytes that it vouches for.
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        path.replace(folder / path.name)
+    for name in before.keys() - record.files.keys():
+        # An archive that is no longer published would go before those that are.
+        (folder / name).unlink(missing_ok=True)
+    _write(folder, record)
+    return record
 
 
 def shown(size: int) -> str:
@@ -122,23 +120,22 @@ def shown(size: int) -> str:
     return decimal(size)
 
 
-def _files_of(listing: Listing, wanted: Sequence[DataSet]) -> list[RemoteFile]:
+def _files_of(published: Mapping[str, DataFile], wanted: Sequence[DataSet]) -> dict[str, DataFile]:
     """The files of these data sets, archives first: rows without frames are worth nothing."""
-    names = {file.name for file in listing.files}
     for dataset in wanted:
-        if dataset.file_name not in names:
+        if dataset.file_name not in published:
             raise DataError(
                 f"{REPOSITORY} has no {FOLDER}/{dataset.file_name} at this revision: "
                 "name another with --revision."
             )
-        if not any(_may_hold_frames(name, [dataset]) for name in names):
+        if not any(_may_hold_frames(name, [dataset]) for name in published):
             raise DataError(
                 f"{REPOSITORY} has no archive with the frames of {dataset.acronym}: "
                 "name another with --revision."
             )
     rows = {dataset.file_name for dataset in wanted}
-    files = [file for file in listing.files if file.name in rows or _may_hold_frames(file.name, wanted)]
-    return sorted(files, key=lambda file: (file.name in rows, file.name))
+    names = [name for name in published if name in rows or _may_hold_frames(name, wanted)]
+    return {name: published[name] for name in sorted(names, key=lambda name: (name in rows, name))}
 
 
 def _may_hold_frames(name: str, wanted: Sequence[DataSet]) -> bool:
@@ -154,18 +151,9 @@ def _may_hold_frames(name: str, wanted: Sequence[DataSet]) -> bool:
     return not owners or any(dataset in wanted for dataset in owners)
 
 
-def _check_space(missing: Sequence[RemoteFile], staging: Path) -> None:
-    needed = sum(max(file.size - size_of(path_in(staging, file)), 0) for file in missing)
-    free = shutil.disk_usage(staging).free
-    if needed > free:
-        raise DataError(
-            f"{shown(needed)} are to be downloaded and {shown(free)} are free where {staging.parent} is: "
-            "free some space, name a folder elsewhere, or choose data sets with --dataset."
-        )
-
-
 def _write(folder: Path, record: Record) -> None:
-    replace_file(folder / RECORD, [json.dumps(record.to_json(), indent=2).encode() + b"\n"])
+    content = {"schema": SCHEMA, "repository": REPOSITORY, **asdict(record)}
+    replace_file(folder / RECORD, [json.dumps(content, indent=2).encode() + b"\n"])
 
 
 @contextmanager

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from pbclient.benchmark.package import data_set
-from pbclient.benchmark.paper import REPOSITORY
-from pbclient.data.hub import size_of
+from pbclient.data.hub import DataFile, size_of
 from pbclient.errors import DataError
 from pbclient.progress import Say
 
@@ -25,32 +24,20 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Installed:
-    """One file of a download: bytes, and its digest as `pbclient.data.hub.RemoteFile` has it."""
-
-    size: int
-    digest: str
-
-
-@dataclass(frozen=True)
 class Record:
     """What a download has put into a folder. Unless `complete`, it was interrupted while doing so."""
 
     commit: str
     datasets: tuple[str, ...]
     complete: bool = False
-    files: Mapping[str, Installed] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as it is written."""
-        return {"schema": SCHEMA, "repository": REPOSITORY, **asdict(self)}
+    files: Mapping[str, DataFile] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The record as it was written. Raises whatever comes of reading anything else."""
         if record["schema"] != SCHEMA:
             raise ValueError("written by another version")
-        files = {name: Installed(**file) for name, file in record["files"].items()}
+        files = {name: DataFile(**file) for name, file in record["files"].items()}
         if any(Path(name).name != name for name in files):
             # Files of a record are replaced and deleted.
             raise ValueError("names that lead elsewhere")

@@ -31,72 +31,55 @@ type Tell = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """One file of the published folder. `digest` is `sha256:` and hex for large files, `git:` and hex
-    (the id of the git blob) for the others."""
+class DataFile:
+    """Bytes and digest of a file of the published folder. `digest` is `sha256:` and hex for large files,
+    `git:` and hex (the id of the git blob) for the others."""
 
-    name: str
     size: int
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The files of the published folder at one commit."""
+def list_files(revision: str | None = None) -> tuple[str, dict[str, DataFile]]:
+    """The commit at a branch, tag or commit, and the published folder's files there by name.
 
-    commit: str
-    files: tuple[RemoteFile, ...]
+    Raises `InputError`, as `fetch` does.
+    """
+    from huggingface_hub.hf_api import RepoFile
 
-
-@dataclass(frozen=True)
-class Hub:
-    """The hub at `endpoint`, by default at `HF_ENDPOINT` or where `huggingface_hub` looks itself."""
-
-    endpoint: str | None = None
-
-    def listing(self, revision: str | None = None) -> Listing:
-        """List the published folder at a branch, tag or commit. Raises `InputError`."""
-        from huggingface_hub.hf_api import RepoFile
-
-        api = self._api()
-        with _faults(api.endpoint, revision or "main", f"{FOLDER}/"):
-            commit = api.dataset_info(REPOSITORY, revision=revision).sha
-            if not commit:
-                raise ValueError("an answer without a commit")
-            entries = api.list_repo_tree(REPOSITORY, FOLDER, revision=commit, repo_type="dataset")
-            files = tuple(_remote_file(entry) for entry in entries if isinstance(entry, RepoFile))
-        return Listing(commit, files)
-
-    def fetch(self, commit: str, file: RemoteFile, folder: Path, tell: Tell) -> None:
-        """Get a file to `path_in(folder, file)` unless it is there; `tell` hears the bytes that have come.
-
-        Raises `InputError`, or `OSError` when the disk does not take it. The digest is not checked here.
-        """
-        api = self._api()
-        with _faults(api.endpoint, commit, f"{FOLDER}/{file.name}"):
-            api.hf_hub_download(
-                REPOSITORY,
-                f"{FOLDER}/{file.name}",
-                repo_type="dataset",
-                revision=commit,
-                local_dir=folder,
-                tqdm_class=progress_bar(tell),
-            )
-
-    def _api(self) -> HfApi:
-        # It would report to its endpoint which program it is called by; nobody has asked for that.
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        from huggingface_hub import HfApi
-
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-        # The library reads the variable when it is imported, which may have been long ago.
-        endpoint = self.endpoint or os.environ.get(ENDPOINT_VARIABLE) or None
-        return HfApi(endpoint=endpoint, library_name="pbclient")
+    api = _api()
+    with _faults(api.endpoint, revision or "main", f"{FOLDER}/"):
+        commit = api.dataset_info(REPOSITORY, revision=revision).sha
+        if not commit:
+            raise ValueError("an answer without a commit")
+        entries = api.list_repo_tree(REPOSITORY, FOLDER, revision=commit, repo_type="dataset")
+        return commit, dict(_data_file(entry) for entry in entries if isinstance(entry, RepoFile))
 
 
-def path_in(folder: Path, file: RemoteFile) -> Path:
-    """Where `Hub.fetch` puts a file."""
-    return folder / FOLDER / file.name
+def fetch(commit: str, name: str, folder: Path, tell: Tell) -> None:
+    """Get a file to its place under `folder` unless it is there; `tell` hears the bytes that have come.
+
+    Raises `OSError` when the disk does not take it. The digest is not checked here.
+    """
+    api = _api()
+    with _faults(api.endpoint, commit, f"{FOLDER}/{name}"):
+        api.hf_hub_download(
+            REPOSITORY,
+            f"{FOLDER}/{name}",
+            repo_type="dataset",
+            revision=commit,
+            local_dir=folder,
+            tqdm_class=progress_bar(tell),
+        )
+
+
+def _api() -> HfApi:
+    # It would report to its endpoint which program it is called by; nobody has asked for that.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import HfApi
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # The library reads the variable when it is imported, which may have been long ago.
+    return HfApi(endpoint=os.environ.get(ENDPOINT_VARIABLE) or None, library_name="pbclient")
 
 
 def size_of(path: Path) -> int:
@@ -107,9 +90,9 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def is_file(path: Path, size: int, digest: str) -> bool:
-    """Whether a file has this size and this digest, of either kind."""
-    return size_of(path) == size and digest_of(path, digest) == digest
+def is_file(path: Path, file: DataFile) -> bool:
+    """Whether this is the file, by size and digest of either kind."""
+    return size_of(path) == file.size and digest_of(path, file.digest) == file.digest
 
 
 def digest_of(path: Path, like: str) -> str:
@@ -149,13 +132,13 @@ def progress_bar(tell: Tell) -> Any:
     return Bar
 
 
-def _remote_file(entry: RepoFile) -> RemoteFile:
+def _data_file(entry: RepoFile) -> tuple[str, DataFile]:
     name = entry.path.removeprefix(f"{FOLDER}/")
     if not name or name.startswith(".") or {"/", "\\", "\0"}.intersection(name):
         raise ValueError(f"no file name: {name!r}")
     if entry.lfs is not None:
-        return RemoteFile(name, entry.lfs.size, f"sha256:{entry.lfs.sha256}")
-    return RemoteFile(name, entry.size, f"git:{entry.blob_id}")
+        return name, DataFile(entry.lfs.size, f"sha256:{entry.lfs.sha256}")
+    return name, DataFile(entry.size, f"git:{entry.blob_id}")
 
 
 @contextmanager

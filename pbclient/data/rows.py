@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from reprlib import repr as shortly
 from string import Formatter
 from typing import Any
 
 from pbclient.errors import DataError
 from pbclient.images.frames import is_inside
+from pbclient.option import Rule
 
 # The environments make lists of this many numbers, and an episode may take this many turns.
 MAX_FRAMES = 20_000
@@ -56,80 +56,59 @@ def spelled(row: Mapping[str, Any]) -> bytes:
         raise DataError("a value is nested too deeply") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """What a field must hold, in words and as a test.
-
-    What JSON gives has exactly the built-in types, and its true and false are no numbers here.
-    """
-
-    words: str
-    holds: Callable[[Any], bool]
-
-
-def whole(least: int, most: int) -> Field:
-    """A whole number."""
-    return Field(
+# What JSON gives has exactly the built-in types, and its true and false are no numbers here.
+def _whole(least: int, most: int) -> Rule:
+    return Rule(
         f"a whole number from {least} to {most}",
         lambda value: type(value) is int and least <= value <= most,
     )
 
 
-def number(most: int) -> Field:
-    """A number that is not too far from 0; no comparison holds for NaN."""
-    return Field(
-        f"a number of at most {most}", lambda value: type(value) in (int, float) and abs(value) <= most
-    )
+def _is_pixels(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) <= MAX_PIXEL  # type: ignore[arg-type]  # NaN is none
 
 
-def texts(most: int) -> Field:
-    """A list of texts that is not empty."""
-    return Field(
-        f"a list of 1 to {most} texts",
-        lambda value: type(value) is list and 0 < len(value) <= most and {str}.issuperset(map(type, value)),
-    )
-
-
-def either(words: str, *fields: Field) -> Field:
-    """What one of these fields may hold."""
-    return Field(words, lambda value: any(field.holds(value) for field in fields))
-
-
-def record(**fields: Field) -> Field:
-    """An object that has these fields, and perhaps others."""
-    return Field(
-        f"an object with the numbers {', '.join(fields)}",
-        lambda value: type(value) is dict and all(fields[name].holds(value.get(name)) for name in fields),
-    )
-
-
-TEXT = Field("a text", lambda value: type(value) is str)
-BOOL = Field("true or false", lambda value: type(value) is bool)
-NULL = Field("null", lambda value: value is None)
-FRAME = whole(0, MAX_FRAMES)
-COUNT = whole(1, MAX_FRAMES)
+TEXT = Rule("a text", lambda value: type(value) is str)
+TEXTS = Rule(
+    f"a list of 1 to {MAX_OPTIONS} texts",
+    lambda value: (
+        type(value) is list and 0 < len(value) <= MAX_OPTIONS and {str}.issuperset(map(type, value))
+    ),
+)
+FRAME = _whole(0, MAX_FRAMES)
+COUNT = _whole(1, MAX_FRAMES)
 # These are only written into paths, so a text serves as well.
-NAME = either("a frame's number or name", FRAME, TEXT)
-NAMES = Field(
+NAME = Rule("a frame's number or name", lambda value: type(value) is str or FRAME.holds(value))
+NAMES = Rule(
     f"a list of at most {MAX_FRAMES} frame numbers or names",
     lambda value: type(value) is list and len(value) <= MAX_FRAMES and all(map(NAME.holds, value)),
 )
-PIXELS = number(MAX_PIXEL)
+FLAG = Rule("true or false", lambda value: type(value) in (bool, int) and value in (0, 1))
+PIXELS = Rule(f"a number of at most {MAX_PIXEL}", _is_pixels)
+CROP = Rule(
+    "an object with the numbers top, left, height, width",
+    lambda value: (
+        type(value) is dict
+        and all(_is_pixels(value.get(side)) for side in ("top", "left", "height", "width"))
+    ),
+)
 
 # What the environments read of every row, and what single ones read besides or otherwise.
-FIELDS: Mapping[str, Field] = {
+FIELDS: Mapping[str, Rule] = {
     "image_template": TEXT,
     "first_image": FRAME,
     "num_images": COUNT,
-    "reference_image": either("a frame's number or name, or null", NAME, NULL),
+    "reference_image": Rule(
+        "a frame's number or name, or null", lambda value: value is None or NAME.holds(value)
+    ),
     "prompt": TEXT,
-    "options": texts(MAX_OPTIONS),
-    "categories": texts(MAX_OPTIONS),
+    "options": TEXTS,
+    "categories": TEXTS,
     "answer": TEXT,
 }
-FIELDS_OF: Mapping[str, Mapping[str, Field]] = {
+FIELDS_OF: Mapping[str, Mapping[str, Rule]] = {
     "ROD": FIELDS,
-    "VSOD": {**FIELDS, "strong_occlusions": either("true or false", BOOL, whole(0, 1))},
+    "VSOD": {**FIELDS, "strong_occlusions": FLAG},
     "MVP-N": {**FIELDS, "valid_images": NAMES, "first_image": NAME},
     "IN-C": {**FIELDS, "quality_answer": TEXT},
     "QD": FIELDS,
@@ -140,7 +119,7 @@ FIELDS_OF: Mapping[str, Mapping[str, Field]] = {
         "granularity": COUNT,
         "horizontal_step": PIXELS,
         "vertical_step": PIXELS,
-        "crop": record(top=PIXELS, left=PIXELS, height=PIXELS, width=PIXELS),
+        "crop": CROP,
     },
 }
 
@@ -182,14 +161,8 @@ def check_row(acronym: str, row: Mapping[str, Any]) -> None:
 def _filled(template: str, places: frozenset[str]) -> str:
     """A template with its places filled. Refuses what `str.format` must not be given: it follows
     attributes and indexes."""
-    filled = template
-    for name in places:
-        filled = filled.replace(f"{{{name}}}", "0")
-    if "{" not in filled and "}" not in filled:
-        return filled
-    # Only where other braces are left it takes a parser to say what they mean.
+    filled = ""
     try:
-        filled = ""
         for text, place, width, conversion in Formatter().parse(template):
             if place is not None and (place not in places or width or conversion):
                 raise ValueError("unknown place")

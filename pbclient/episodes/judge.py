@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pbclient import record
-from pbclient.benchmark.open_ended import VerdictFigures, judge_messages, read_verdict
+from pbclient.benchmark.open_ended import VERDICT_FIGURES, judge_messages, read_verdict
 from pbclient.errors import PbclientError
 from pbclient.money.books import Books
 from pbclient.money.budget import BudgetExhausted
@@ -21,7 +21,6 @@ from providers import Json, Provider, ProviderError, Request
 
 DRAWS = 2
 MOST_ANSWERS = 1000
-_NO_VERDICT = VerdictFigures(0, 0, 0, parsed=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +80,8 @@ class Judge:
                 response = await self.provider.complete(Request(messages, params, repeat, turn=1))
                 call = record.call(response, self.books.entry(response), self.clock() - started)
                 calls.append({**call, "finish": response.finish})
-                verdict = self._read(question, response.text)
-                if verdict.parsed and response.finish == "stop":
+                verdict, parsed = read_verdict(question.valid[1], response.text, question.dataset)
+                if parsed and response.finish == "stop":
                     return self._judged("resolved", question, calls, verdict)
         except BudgetExhausted as exhausted:
             return self._judged("budget", question, calls, error=str(exhausted))
@@ -90,25 +89,23 @@ class Judge:
             error = f"The judge could not be asked: {failure}"
         return self._judged("judge_failed", question, calls, error=error)
 
-    def _read(self, question: Question, text: str) -> VerdictFigures:
-        return read_verdict(*question.valid, text, question.dataset)
-
     def _judged(
         self,
         outcome: str,
         question: Question,
         calls: Sequence[Record],
-        verdict: VerdictFigures | None = None,
+        verdict: Mapping[str, int] | None = None,
         error: str | None = None,
     ) -> Judged:
         # The package asks once, and counts what it cannot read as zeros.
-        official = self._read(question, str(calls[0]["answer"])) if calls else _NO_VERDICT
-        figures: Record = dict.fromkeys(_NO_VERDICT.figures())
+        official = dict.fromkeys(VERDICT_FIGURES, 0)
+        if calls:
+            official, _ = read_verdict(question.valid[1], str(calls[0]["answer"]), question.dataset)
         record: Record = {
             "judge": self.title,
             "valid": list(question.valid),
-            **(dict(verdict.figures()) if verdict else figures),
-            "official": dict(official.figures()),
+            **(verdict or dict.fromkeys(VERDICT_FIGURES)),
+            "official": dict(official),
             "turns": list(calls),
         }
         return Judged(outcome, record, error)
@@ -117,6 +114,7 @@ class Judge:
 def verdict_grammar(question: Question) -> str:
     """GBNF of a verdict on this question: as many zeros and ones as the benchmark's parser takes."""
     for count in range(1, MOST_ANSWERS):
-        if read_verdict(*question.valid, ",".join("1" * count), question.dataset).parsed:
+        _, parsed = read_verdict(question.valid[1], ",".join("1" * count), question.dataset)
+        if parsed:
             return "root ::= [01]" + ' "," [01]' * (count - 1)
     return "root ::= [01]"

@@ -111,12 +111,9 @@ def _read_again(model: Model, reader: Model) -> str:
 
 
 def _turns(plan: Plan, forecaster: Forecaster) -> str:
-    history = forecaster.history
+    history, parts = forecaster.history, []
     own = {name: history.own[name] for name in plan.counts if name in history.own}
-    others = {
-        name: history.others[name] for name in plan.counts if name in history.others and name not in own
-    }
-    parts = []
+    others = {name: history.others[name] for name in plan.counts if name in history.others.keys() - own}
     for records, whose in ((own, "this model"), (others, "other models")):
         if records:
             means = ", ".join(f"{name} {record.mean_turns:.2f}" for name, record in records.items())

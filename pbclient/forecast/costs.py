@@ -10,16 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pbclient.benchmark.open_ended import judge_messages, valid_answers
-from pbclient.data.folder import Sample
-from pbclient.episodes.judge import DRAWS
-from pbclient.episodes.players import View
 from pbclient.forecast.history import History
-from pbclient.forecast.longest import Step, hold_of, longest_answer, text_tokens
+from pbclient.forecast.longest import Step, hold_of, text_tokens
 from pbclient.models.model import Model
 from pbclient.money.prices import cost
-from pbclient.scheduler.plan import Plan
-from providers import Message, Request, Usage
+from providers import Message, Usage
 from providers.catalog import prices as price_map
 
 ASSUMED_TURNS = 1.6
@@ -34,11 +29,11 @@ ASSUMED_ACCURACY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Calls or picodollars."""
+    """Calls, picodollars or dollars."""
 
-    least: int = 0
+    least: float = 0
     expected: float = 0
-    most: int = 0
+    most: float = 0
 
     def __add__(self, other: Range) -> Range:
         return Range(self.least + other.least, self.expected + other.expected, self.most + other.most)
@@ -132,33 +127,12 @@ class Forecaster:
         return min(max(cost(self.model.price, usage, images=step.images), self.floor), step.hold)
 
 
-@dataclass(frozen=True)
-class JudgeForecaster:
-    """For the judge of a plan, on answers of its model."""
-
-    plan: Plan
-    judge: Model
-    answering: Model
-
-    async def of_answer(self, request: Request) -> Forecast:
-        """A verdict that is not stored, on an answer that is; earlier draws without a verdict are."""
-        return await self._forecast(request.messages, draws=DRAWS - request.repeat, least=1)
-
-    async def of_coming(self, sample: Sample, view: View, answer_tokens: int) -> Forecast:
-        """A verdict on the answer that is still to come; an answer that is cut off gets none."""
-        # Another environment: each look at this one's list may change it.
-        environment = self.plan.rules.environment(sample, self.plan.row(sample))
-        messages = judge_messages(view.state["prompt"], valid_answers(environment)[0], "")
-        return await self._forecast(
-            messages, draws=DRAWS, least=0, answer=(longest_answer(self.answering), answer_tokens)
-        )
-
-    async def _forecast(
-        self, messages: Sequence[Message], *, draws: int, least: int, answer: tuple[int, int] = (0, 0)
-    ) -> Forecast:
-        """`answer` are the most and the probable tokens that come to the messages."""
-        weight = await self.judge.bounds.weigh(messages)
-        hold = hold_of(self.judge, weight.tokens + answer[0], 0)
-        usage = Usage(text_tokens(messages)[1] + answer[1], min(ASSUMED_VERDICT, self.judge.output_limit))
-        expected = min(cost(self.judge.price, usage, images=0), hold)
-        return Forecast(Range(least, 1, draws), Range(0, expected, draws * hold), hold)
+async def forecast_verdict(
+    judge: Model, messages: Sequence[Message], *, draws: int, least: int, answer: tuple[int, int] = (0, 0)
+) -> Forecast:
+    """Of a verdict that is not stored; `answer` are the most and the probable tokens yet to come."""
+    tokens, _ = await judge.bounds.weigh(messages)
+    hold = hold_of(judge, tokens + answer[0], 0)
+    usage = Usage(text_tokens(messages)[1] + answer[1], min(ASSUMED_VERDICT, judge.output_limit))
+    expected = min(cost(judge.price, usage, images=0), hold)
+    return Forecast(Range(least, 1, draws), Range(0, expected, draws * hold), hold)

@@ -11,48 +11,59 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from math import sqrt
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
+from pbclient.benchmark.open_ended import judge_messages, valid_answers
 from pbclient.benchmark.package import OEG
 from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
+from pbclient.episodes.judge import DRAWS
 from pbclient.episodes.players import View
 from pbclient.forecast.assumptions import Notes, assumptions
-from pbclient.forecast.costs import ASSUMED_ACCURACY, Forecast, Forecaster, JudgeForecaster
+from pbclient.forecast.costs import ASSUMED_ACCURACY, Forecast, Forecaster, Range, forecast_verdict
 from pbclient.forecast.history import RESULTS, read_history
-from pbclient.forecast.longest import LongestPath, Step, longest_path
-from pbclient.forecast.power import detectable, half_width
+from pbclient.forecast.longest import LongestPath, Step, longest_answer, longest_path
 from pbclient.forecast.replay import Replayed, replay
 from pbclient.money.amounts import dollars
 from pbclient.scheduler.plan import DEFAULTS, Plan, prepare
+from pbclient.scores.intervals import stratified_mean, wilson
 from runs import Balance, Episodes, Identity, RunFolder, identity
+
+# What samples can tell; accuracies are fractions here, not percent.
+SIGNIFICANCE = 0.05
+POWER = 0.80
+
+type Stratum = tuple[float, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
     """How far the money goes: episodes, and what their accuracy then tells, in percentage points.
 
-    `half_width` is that of the 95 % interval; `difference` is what a comparison of two models on so
-    many samples detects. Both are None where there is nothing to tell.
+    `acc_half_width` is that of the 95 % interval; `detectable` is what a comparison of two models on
+    so many samples detects. Both are None where there is nothing to tell.
     """
 
     episodes: int
-    half_width: float | None
-    difference: float | None
+    acc_half_width: float | None
+    detectable: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of a data set, or of all: `cost` is in picodollars, `stored` episodes are answered already.
+    """Of a data set, or of all: `cost` is in dollars, `stored` episodes are answered already.
 
     `buys` is reached when calls cost what is expected, `buys_at_worst` when each costs its most.
     """
 
     episodes: int
     stored: int
-    forecast: Forecast
+    calls: Range
+    cost: Range
     buys: Reach
     buys_at_worst: Reach
 
@@ -67,20 +78,8 @@ class Estimate:
     assumptions: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it:
-
-        {"datasets": {"ROD": FIGURES, ...}, "total": FIGURES, "limit": dollars or null,
-         "assumptions": [sentence, ...]}, where FIGURES is
-        {"episodes", "stored", "calls": {"least", "expected", "most"}, "cost": {the same, in dollars},
-         "buys": {"episodes", "acc_half_width", "detectable"}, "buys_at_worst": {the same}}
-        with the last two of these in percentage points or null.
-        """
-        return {
-            "datasets": {name: _figures(figures) for name, figures in self.datasets.items()},
-            "total": _figures(self.total),
-            "limit": self.limit,
-            "assumptions": list(self.assumptions),
-        }
+        """As `--json` prints it: the fields of this and of `Figures`, by their names."""
+        return {**asdict(self), "assumptions": list(self.assumptions)}
 
 
 def estimate(config: RunConfig, results: Path = RESULTS) -> Estimate:
@@ -148,12 +147,10 @@ class _Survey:
         self._asked: set[str] = set()
         self._first_steps: dict[tuple[str, str], tuple[Step, ...]] = {}
         # Nobody is asked by a baseline.
-        self._forecaster = self._judge = None
+        self._forecaster = None
         if plan.model is not None:
             history = read_history(plan, results)
             self._forecaster = Forecaster(plan.model, history, open_ended=plan.config.mode == OEG)
-            if plan.judge is not None:
-                self._judge = JudgeForecaster(plan, plan.judge, plan.model)
 
     async def make(self) -> None:
         """Look at every episode."""
@@ -181,16 +178,23 @@ class _Survey:
             return Forecast()
         shared = replayed.key in self._asked
         self._asked.add(replayed.key)
+        judge = self._plan.judge
         if replayed.view is not None:
             steps = await self._steps(sample, replayed, replayed.view, ahead)
             self._notes.turns = max(self._notes.turns, replayed.turns + len(steps))
             forecast = forecaster.forecast(sample.dataset, replayed.turns, steps, shared=shared)
-            if self._judge is not None:
-                tokens, _ = forecaster.output(sample.dataset)
-                forecast += await self._judge.of_coming(sample, replayed.view, tokens)
+            if judge is not None:
+                # Another environment: each look at this one's list may change it.
+                environment = self._plan.rules.environment(sample, self._plan.row(sample))
+                valid, _ = valid_answers(environment)
+                messages = judge_messages(replayed.view.state["prompt"], valid, "")
+                answer = longest_answer(forecaster.model), forecaster.output(sample.dataset)[0]
+                # An answer that is cut off gets no verdict.
+                forecast += await forecast_verdict(judge, messages, draws=DRAWS, least=0, answer=answer)
             return forecast
-        if self._judge is not None and replayed.judged is not None and not shared:
-            return await self._judge.of_answer(replayed.judged)
+        if judge is not None and replayed.judged is not None and not shared:
+            request = replayed.judged
+            return await forecast_verdict(judge, request.messages, draws=DRAWS - request.repeat, least=1)
         return Forecast()
 
     async def _steps(
@@ -222,10 +226,13 @@ class _Survey:
         )
 
     def _figures(self, names: list[str]) -> Figures:
+        forecast = sum((self._forecasts[name] for name in names), Forecast())
+        calls, cost = forecast.calls, forecast.cost
         return Figures(
             episodes=sum(self._episodes[name] for name in names),
             stored=sum(self._complete[name] for name in names),
-            forecast=sum((self._forecasts[name] for name in names), Forecast()),
+            calls=Range(calls.least, round(calls.expected, 2), calls.most),
+            cost=Range(*(dollars(round(value)) for value in (cost.least, cost.expected, cost.most))),
             buys=self._reach(self._expected, names),
             buys_at_worst=self._reach(self._worst, names),
         )
@@ -245,21 +252,30 @@ def _points(fraction: float | None) -> float | None:
     return None if fraction is None else round(100 * fraction, 2)
 
 
-def _figures(figures: Figures) -> dict[str, Any]:
-    calls, cost = figures.forecast.calls, figures.forecast.cost
-    buys, at_worst = (
-        {"episodes": of.episodes, "acc_half_width": of.half_width, "detectable": of.difference}
-        for of in (figures.buys, figures.buys_at_worst)
-    )
-    return {
-        "episodes": figures.episodes,
-        "stored": figures.stored,
-        "calls": {"least": calls.least, "expected": round(calls.expected, 2), "most": calls.most},
-        "cost": {
-            "least": dollars(cost.least),
-            "expected": dollars(round(cost.expected)),
-            "most": dollars(cost.most),
-        },
-        "buys": buys,
-        "buys_at_worst": at_worst,
-    }
+def half_width(strata: Sequence[Stratum]) -> float | None:
+    """Half of the 95 % interval of an accuracy: of one (accuracy, n), or of the mean over several.
+
+    Wilson's interval for each, joined as the run's own average is; None where nothing is sampled.
+    """
+    intervals = [(accuracy, wilson(accuracy * n, n)) for accuracy, n in strata if n]
+    mean = stratified_mean([(accuracy, interval) for accuracy, interval in intervals if interval])
+    return (mean[1] - mean[0]) / 2 if mean else None
+
+
+def detectable(strata: Sequence[Stratum]) -> float | None:
+    """The smallest difference between two models, each run on so many samples, that is found
+    significant at 5 % (two-sided) in 80 % of such pairs of runs.
+
+    (z_.975 + z_.80) * sqrt(2 p (1 - p) / n), the normal approximation for two independent proportions
+    (J. L. Fleiss, B. Levin, M. C. Paik, "Statistical Methods for Rates and Proportions", 3rd ed. 2003,
+    chapter 4); for a mean over k data sets the variances are added and divided by k squared. Runs on
+    the same samples that are compared in pairs find smaller ones. None where nothing is sampled, or
+    where no difference would do.
+    """
+    sampled = [(accuracy, n) for accuracy, n in strata if n]
+    if not sampled:
+        return None
+    variance = sum(2 * accuracy * (1 - accuracy) / n for accuracy, n in sampled) / len(sampled) ** 2
+    normal = NormalDist()
+    difference = (normal.inv_cdf(1 - SIGNIFICANCE / 2) + normal.inv_cdf(POWER)) * sqrt(variance)
+    return difference if difference <= 1 else None

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pbclient.benchmark.package import OEG
 from pbclient.data.folder import Sample
@@ -66,7 +65,10 @@ class Record:
     def add(self, run: str, episode: Episode) -> None:
         """A resolved episode. Raises `KeyError`, `TypeError` or `ValueError` when it is not one."""
         turns = episode["turns"]
-        counts = [_counts(turn["usage"]) for turn in turns if turn["usage"] is not None]
+        usages = [turn["usage"] for turn in turns if turn["usage"] is not None]
+        counts = [(of["input_tokens"], of["output_tokens"], of.get("reasoning_tokens", 0)) for of in usages]
+        if not all(isinstance(count, int) and count >= 0 for each in counts for count in each):
+            raise ValueError("no counts of tokens")
         if not turns or not isinstance(episode["correct"], bool):
             raise ValueError("no resolved episode")
         self.runs.add(run)
@@ -100,12 +102,11 @@ class History:
 
     def output(self) -> Record | None:
         """What calls of this model had as output in any data set, if any of them said."""
-        pooled = Record()
-        for record in self.own.values():
-            pooled.calls += record.calls
-            pooled.output += record.output
-            pooled.reasoning += record.reasoning
-        return pooled if pooled.calls else None
+        own = self.own.values()
+        calls, output = sum(of.calls for of in own), sum(of.output for of in own)
+        return (
+            Record(calls=calls, output=output, reasoning=sum(of.reasoning for of in own)) if calls else None
+        )
 
 
 def read_history(plan: Plan, results: Path = RESULTS) -> History:
@@ -158,10 +159,3 @@ def _is_of(plan: Plan, sample: Sample | None, episode: Episode) -> bool:
     except Exception:
         # The package's code on an untrusted row, and a line that somebody may have written by hand.
         return False
-
-
-def _counts(usage: Mapping[str, Any]) -> tuple[int, int, int]:
-    counts = usage["input_tokens"], usage["output_tokens"], usage.get("reasoning_tokens", 0)
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise ValueError("no counts of tokens")
-    return counts

@@ -17,13 +17,13 @@ from pbclient.data.folder import Sample
 from pbclient.episodes.players import Conversation, View, suggestions
 from pbclient.episodes.rules import Rules
 from pbclient.errors import EnvironmentFailed, FrameError
+from pbclient.images.encoding import Transform, fitted
 from pbclient.images.pictures import Picture, Pictures
-from pbclient.images.transforms import Transform, fitted
 from pbclient.models.model import Model
 from pbclient.money.bounds import images_of
 from pbclient.scheduler.plan import Plan
 from providers import Message, Request
-from providers.catalog.text_tokens import TOKENS_A_MESSAGE, text_bound
+from providers.catalog.tokens import TOKENS_A_MESSAGE, text_bound
 from providers.types import EncodedImage
 
 # English text in today's tokenizers.
@@ -125,7 +125,7 @@ class LongestPath:
         images = images_of(Request(tuple(messages), {}))
         if self.model.price.is_free:
             return _Size(images=images)
-        most = (await self.model.bounds.weigh(messages)).tokens
+        most, _ = await self.model.bounds.weigh(messages)
         bound, probable = text_tokens(messages)
         return _Size(most, most - bound - TOKENS_A_MESSAGE * len(messages) + probable, images)
 

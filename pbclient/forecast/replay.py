@@ -18,20 +18,19 @@ from pbclient.episodes.judge import Judge
 from pbclient.episodes.players import Player, View
 from pbclient.images.pictures import Pictures
 from pbclient.models.model import Model
-from pbclient.money.books import NoBooks
+from pbclient.money.books import Books
 from pbclient.record import calls
 from pbclient.scheduler.plan import Plan
 from providers import Json, Provider, Request, Response
 
 
 class _Missing(Exception):
-    """The cache does not hold this request: of the model about `view`, or of the judge without one."""
+    """The cache does not hold this request."""
 
     def __init__(self, key: str, request: Request) -> None:
         super().__init__(key)
         self.key = key
         self.request = request
-        self.view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +54,33 @@ class Replayed:
         return self.key is None and self.failure is None
 
 
-@dataclass(frozen=True)
 class Replay:
-    """Plays the episodes of a plan from what is stored."""
+    """Plays the episodes of a plan from what is stored, itself the player that `inner` answers for."""
 
-    plan: Plan
-    player: Player
-    judge: Judge | None = None
+    def __init__(self, plan: Plan, inner: Player, judge: Judge | None) -> None:
+        self._plan = plan
+        self._inner = inner
+        self._judge = judge
+        self._asked: View | None = None
+
+    async def answer(self, view: View) -> Response:
+        self._asked = view
+        response = await self._inner.answer(view)
+        self._asked = None
+        return response
 
     async def play(self, sample: Sample, repeat: int) -> Replayed:
         """One episode, as far as stored answers carry it."""
-        episode = self.plan.episode(sample, repeat, self.player, NoBooks(), self.judge)
+        self._asked = None
+        episode = self._plan.episode(sample, repeat, self, Books(), self._judge)
         try:
-            line = await episode.play(self.plan.row(sample))
+            line = await episode.play(self._plan.row(sample))
         except _Missing as missing:
             turns, request = len(episode.turns), missing.request
-            if missing.view is None:
-                # The judge's earlier draws are there.
-                return Replayed(turns, turns + request.repeat, missing.key, judged=request)
-            return Replayed(turns, turns, missing.key, missing.view)
+            if self._asked is not None:
+                return Replayed(turns, turns, missing.key, self._asked)
+            # The judge's earlier draws are there.
+            return Replayed(turns, turns + request.repeat, missing.key, judged=request)
         failure = str(line.get("error")) if line["outcome"] == "failed" else None
         return Replayed(len(episode.turns), sum(1 for _ in calls(line)), failure=failure)
 
@@ -85,12 +92,12 @@ def replay(plan: Plan, model: Model) -> Iterator[Replay]:
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder)) if folder.is_dir() else None
         pictures = stack.enter_context(Pictures(plan.data.frames))
-        player = _ViewNoting(plan.player(model, _stored(model, store), pictures))
+        player = plan.player(model, _stored(model, store), pictures)
         judge = None
         if plan.judge is not None:
             grammar = plan.judge.choice.grammar
             answers = _stored(plan.judge, store)
-            judge = Judge(plan.judge.title, answers, plan.judge.params, NoBooks(), grammar=grammar)
+            judge = Judge(plan.judge.title, answers, plan.judge.params, Books(), grammar=grammar)
         yield Replay(plan, player, judge)
 
 
@@ -119,17 +126,3 @@ class _Stored:
         except (CorruptEntry, ValueError):
             pass  # as in a run: what cannot be read is bought again
         raise _Missing(key, request)
-
-
-@dataclass(frozen=True)
-class _ViewNoting:
-    """A player that says of what is missing which view it was asked about."""
-
-    inner: Player
-
-    async def answer(self, view: View) -> Response:
-        try:
-            return await self.inner.answer(view)
-        except _Missing as missing:
-            missing.view = view
-            raise

@@ -1,17 +1,28 @@
-"""Choose the bytes that show a picture: its own where all decoders see the same in them, else a new PNG."""
+"""What a transform does to a picture, found out without decoding; and the bytes that show the result.
+
+They are its own where all decoders see the same in them, else a new PNG.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from pbclient.images.transforms import TOO_MANY, RefusedError, Size, Transform, checked_size
 from providers.types import EncodedImage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
+type Transform = Callable[[Any], Any]
+type Size = tuple[int, int]
+
+MAX_PIXELS = 50_000_000
+_TOO_MANY = f"would be shown with more than {MAX_PIXELS:,} pixels: replace it by a smaller one"
+_UNKNOWN = "unknown here: install proactivebench 0.1.1"
 # Raster formats whose plugins run no program and fetch no file; that of JPEG opens MPO too.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
@@ -22,6 +33,79 @@ _UPRIGHT = 1
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _APP1, _START_OF_SCAN, _BARE = 0xE1, 0xDA, range(0xD0, 0xDA)
 _FIRST, _PADDING = 0xC0, 0xFF
+
+
+class RefusedError(Exception):
+    """Why a picture is not shown, to be said after its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The one thing that a transform does to a picture, in whole pixels."""
+
+    name: Literal["crop", "resize"]
+    numbers: tuple[int, ...]
+    size: Size
+
+
+class Recorder:
+    """Stands in for a picture and notes what a transform does to it.
+
+    `looked` is its size once somebody asked for it: it is measured only then.
+    """
+
+    __slots__ = ("_measure", "looked")
+
+    def __init__(self, measure: Callable[[], Size]) -> None:
+        self._measure = measure
+        self.looked: Size | None = None
+
+    @property
+    def size(self) -> Size:
+        self.looked = self.looked or self._measure()
+        return self.looked
+
+    def crop(self, box: Sequence[float]) -> Change:
+        left, top, right, bottom = box
+        if not all(map(math.isfinite, box)) or right < left or bottom < top:
+            raise RefusedError(f"cannot be cropped to {tuple(box)}: mend the row")
+        # As Pillow rounds, so that equal crops have equal identities.
+        edges = (round(left), round(top), round(right), round(bottom))
+        return Change("crop", edges, checked_size((edges[2] - edges[0], edges[3] - edges[1])))
+
+    def resize(self, size: Sequence[int]) -> Change:
+        width, height = size
+        return Change("resize", (width, height), checked_size((width, height)))
+
+    def __getattr__(self, name: str) -> Any:
+        raise RefusedError(f"is changed by {name!r}, which is {_UNKNOWN}")
+
+
+def recorded(recorder: Recorder, transform: Transform) -> Change | None:
+    """What the transform does; None for nothing. Raises `RefusedError` for what is not known here."""
+    result = transform(recorder)
+    if result is recorder:
+        return None
+    if isinstance(result, Change):
+        return result
+    raise RefusedError(f"is changed in a way that is {_UNKNOWN}")
+
+
+def fitted(size: Size, edge: int) -> Size | None:
+    """The largest size of these proportions with no edge longer than `edge`; None when it is this one."""
+    longest = max(size)
+    if longest <= edge:
+        return None
+    return max(1, size[0] * edge // longest), max(1, size[1] * edge // longest)
+
+
+def checked_size(size: Size) -> Size:
+    """The size, if a picture may be shown with it. Raises `RefusedError`."""
+    if min(size) < 1:
+        raise RefusedError(f"would be cut to {size[0]} x {size[1]} pixels: mend the row")
+    if size[0] * size[1] > MAX_PIXELS:
+        raise RefusedError(_TOO_MANY)
+    return size
 
 
 def picture_size(data: bytes) -> Size:
@@ -83,7 +167,7 @@ def _opened(data: bytes) -> ImageFile:
     except UnidentifiedImageError:
         raise RefusedError(f"is no picture in a format known here ({', '.join(_FORMATS)})") from None
     except Image.DecompressionBombError:
-        raise RefusedError(TOO_MANY) from None
+        raise RefusedError(_TOO_MANY) from None
     checked_size(image.size)
     return image
 

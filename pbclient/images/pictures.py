@@ -13,13 +13,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 from pbclient.errors import DataError, FrameError
+from pbclient.images import encoding
 from pbclient.images.digests import Digests, Known
-from pbclient.images.encoding import encode, ordinary_size, picture_size
+from pbclient.images.encoding import Change, Recorder, RefusedError, Size, Transform, fitted, recorded
 from pbclient.images.frames import FrameStore
-from pbclient.images.transforms import Change, Recorder, RefusedError, Size, Transform, fitted, recorded
 from providers.types import EncodedImage, Json
 
 # Part of every identity: raise it when other bytes are sent of the same source.
@@ -48,7 +49,7 @@ class Pictures:
         self._encoded = _Recent[_Key, EncodedImage](
             kept_bytes * 3 // 4, lambda image: len(image.data) * 7 // 3
         )
-        self._sizes: dict[str, Size] = {}
+        self._header_size = cache(self._measured)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="pictures")
         # Pillow warns of large and odd files; both are dealt with here, and `catch_warnings` is
         # not safe in threads.
@@ -65,7 +66,7 @@ class Pictures:
 
         def measure() -> Size:
             data = self._waiting.get(known.digest)
-            return known.size or (self._measured(relative) if data is None else picture_size(data))
+            return known.size or (self._measured(relative) if data is None else encoding.picture_size(data))
 
         recorder = Recorder(measure)
         try:
@@ -96,13 +97,7 @@ class Pictures:
 
     def size(self, relative: str, transform: Transform) -> Size:
         """Width and height of what would be sent, from the file's header at most. Raises `FrameError`."""
-
-        def measure() -> Size:
-            if relative not in self._sizes:
-                self._sizes[relative] = self._measured(relative)
-            return self._sizes[relative]
-
-        recorder = Recorder(measure)
+        recorder = Recorder(lambda: self._header_size(relative))
         try:
             change = recorded(recorder, transform)
             return recorder.size if change is None else change.size
@@ -121,10 +116,10 @@ class Pictures:
 
     def _measured(self, relative: str) -> Size:
         try:
-            return picture_size(self._frames.head(relative, HEAD_BYTES))
+            return encoding.picture_size(self._frames.head(relative, HEAD_BYTES))
         except Exception:
             # Long metadata may stand before the size.
-            return picture_size(self._frames.read(relative))
+            return encoding.picture_size(self._frames.read(relative))
 
     async def _hashed(self, relative: str) -> str:
         data = self._frames.read_at_once(relative, INLINE_BYTES)
@@ -147,7 +142,7 @@ class Pictures:
             known = None if stamp is None else self._digests.get(stamp)
             if picture.digest != (known.digest if known else _sha256(data)):
                 raise _changed(picture)
-        size = ordinary_size(data)
+        size = encoding.ordinary_size(data)
         return None if size is None else EncodedImage("image/jpeg", data, *size)
 
     def _encode(self, picture: Picture, data: bytes | None) -> EncodedImage:
@@ -157,7 +152,7 @@ class Pictures:
             if picture.digest != _sha256(data):
                 raise _changed(picture)
         try:
-            return encode(data, None if picture.change is None else picture.transform, picture.fit)
+            return encoding.encode(data, None if picture.change is None else picture.transform, picture.fit)
         except Exception as error:
             raise _named(picture.relative, error) from error
 

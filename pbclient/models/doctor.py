@@ -19,15 +19,15 @@ from pbclient.money.prices import MILLION, OWN_MACHINE, Price, describe, price_o
 from pbclient.option import check as check_options
 from pbclient.option import option
 from pbclient.progress import Say
-from providers import Hosted, Json, ProviderError, Unusable
+from providers import Json, ProviderError, Unusable
 from providers.catalog import names as catalog
 from providers.catalog import prices as price_map
 from providers.catalog.target import Target
 from providers.direct.wire import Direct, speaks
-from providers.hf.device import choose
-from providers.hf.model import NEEDED
+from providers.hf.model import NEEDED, choose
 from providers.host_memory import free_memory, processors
-from providers.llama.binary import LIBRARY, Device, find_engine
+from providers.hosted.wire import Hosted
+from providers.llama.launch import LIBRARY, Device, find_engine
 
 HEAD = ("provider", "ready", "needs", "default model")
 OTHERS = """Any other name that LiteLLM knows is taken too, with the variable <NAME>_API_KEY and --model.

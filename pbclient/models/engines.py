@@ -120,8 +120,8 @@ async def peak(local: Local) -> str:
     from providers.llama.engine import LlamaCpp
 
     if isinstance(local, LlamaCpp):
-        held = local.memory()
-        found = [(held.host, "of this machine's memory"), (held.device, "of the device's")]
+        host, device = local.memory()
+        found = [(host, "of this machine's memory"), (device, "of the device's")]
     else:
         most = (await local.facts()).get("peak bytes")
         found = [(most if isinstance(most, int) else None, "of memory")]

@@ -15,8 +15,7 @@ from pbclient.money.amounts import picodollars_up
 from pbclient.money.prices import Price, cost, hold
 from providers import BadRequest, Message, Request, Response
 from providers.catalog.image_limits import MIB, NO_LIMITS, ImageLimits, encoded
-from providers.catalog.image_tokens import bound as image_bound
-from providers.catalog.text_tokens import TOKENS_A_MESSAGE, template_bound, text_bound
+from providers.catalog.tokens import TOKENS_A_MESSAGE, image_bound, template_bound, text_bound
 
 _FEWER = "lower --shots, leave --history out or ask another model"
 _SMALLER = "--resize makes frames smaller"
@@ -54,17 +53,6 @@ def _mib(size: int) -> str:
     return f"{size / MIB:.1f} MiB"
 
 
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """Of messages: the most input tokens that they can have, and the bytes of each of their images."""
-
-    tokens: int = 0
-    images: tuple[int, ...] = ()
-
-    def __add__(self, other: Weight) -> Weight:
-        return Weight(self.tokens + other.tokens, self.images + other.images)
-
-
 @dataclass(frozen=True)
 class Bounds:
     """Bounds for the calls to one model; `image_tokens` is the user's own bound for any image.
@@ -80,14 +68,14 @@ class Bounds:
 
     async def of(self, request: Request) -> int:
         """Picodollars. Raises `FrameError` when an image cannot be made, `BadRequest` for too large ones."""
-        if self._never_holds:
-            return 0
-        weight = await self.weigh(request.messages)
-        refuse_too_large(self.limits, weight.images)
-        return self.hold(weight.tokens, len(weight.images), request)
+        if self.price.is_free and self.limits == NO_LIMITS:
+            return 0  # and nothing is refused, whatever is asked
+        tokens, images = await self.weigh(request.messages)
+        refuse_too_large(self.limits, images)
+        return self.hold(tokens, len(images), request)
 
-    async def weigh(self, messages: Iterable[Message]) -> Weight:
-        """Of messages, without what stands around all of them."""
+    async def weigh(self, messages: Iterable[Message]) -> tuple[int, list[int]]:
+        """The most input tokens of messages, without what stands around them; the bytes of each image."""
         tokens, images = 0, []
         for message in messages:
             tokens += TOKENS_A_MESSAGE
@@ -98,7 +86,7 @@ class Bounds:
                     encoded = await part.encode()
                     tokens += self.image(encoded.width, encoded.height)
                     images.append(len(encoded.data))
-        return Weight(tokens, tuple(images))
+        return tokens, images
 
     def hold(self, tokens: int, images: int, request: Request) -> int:
         """Picodollars for messages of so many tokens and images, sent with the options of `request`."""
@@ -120,11 +108,6 @@ class Bounds:
         if self.image_tokens is not None:
             return self.image_tokens
         return image_bound(self.provider, self.model, width, height)
-
-    @cached_property
-    def _never_holds(self) -> bool:
-        """Whether nothing is held, and nothing refused, whatever is asked."""
-        return self.price.is_free and self.limits == NO_LIMITS
 
     @cached_property
     def _around(self) -> int:

@@ -162,7 +162,7 @@ class Held:
     async def _spend(self, request: Request, hold: int, bound: int) -> Response:
         try:
             with waits_for("the model"):
-                response = await self.inner.complete(request.covered(hold))
+                response = await self.inner.complete(request._replace(hold=hold))
         except BaseException as error:
             if _provably_free(error):
                 self.budget.release(hold)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -76,7 +76,7 @@ class Price:
     @property
     def is_free(self) -> bool:
         """Whether no call can cost anything."""
-        return not (self.image or self.request or any(any(_amounts(rates)) for rates in self.tiers))
+        return not (self.image or self.request or any(any(astuple(rates)[1:]) for rates in self.tiers))
 
 
 def price_of(
@@ -154,10 +154,6 @@ def stated_in(described: Mapping[str, Any] | None) -> str | None:
     return text if flag == "--price" else None
 
 
-def _amounts(rates: Rates) -> tuple[int, ...]:
-    return rates.input, rates.output, rates.cached_input, rates.cache_write, rates.reasoning
-
-
 def _stated(text: str) -> Price:
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(AMOUNT.fullmatch(part) for part in parts):
@@ -172,29 +168,18 @@ def _parse(row: price_map.Row, model: str, *, regional: bool) -> Price | None:
     """A row of the price map, or None where it does not say what every token costs."""
     if row.get("mode", "chat") not in CHAT:
         return None
-    scale = _uplift(row, regional)
+    keys = REGIONAL + (REGIONAL_ENDPOINTS if regional else ())
+    scale = max(Decimal(1), *(Decimal(str(row.get(key, 1))) for key in keys))
     tiers = _ranges(row, scale) if "tiered_pricing" in row else _thresholds(row, scale)
     # The map also writes 0 where no price is known: nobody is promised a free call on its word.
     if not tiers or not all(rates.input and rates.output for rates in tiers):
         return None
-    return Price(
-        tiers,
-        image=_rate(row, "input_cost_per_image", scale) or 0,
-        request=(_rate(row, "input_cost_per_request", scale) or 0) + _search(row, model),
-        source="LiteLLM's price map",
-    )
-
-
-def _uplift(row: price_map.Row, regional: bool) -> Decimal:
-    keys = REGIONAL + (REGIONAL_ENDPOINTS if regional else ())
-    return max(Decimal(1), *(Decimal(str(row.get(key, 1))) for key in keys))
-
-
-def _search(row: price_map.Row, model: str) -> int:
-    prices = row.get("search_context_cost_per_query")
-    if not isinstance(prices, Mapping) or not SEARCHES.search(model.lower()):
-        return 0
-    return max((picodollars_up(price) for price in prices.values()), default=0)
+    request = _rate(row, "input_cost_per_request", scale) or 0
+    searches = row.get("search_context_cost_per_query")
+    if isinstance(searches, Mapping) and SEARCHES.search(model.lower()):
+        request += max((picodollars_up(price) for price in searches.values()), default=0)
+    image = _rate(row, "input_cost_per_image", scale) or 0
+    return Price(tiers, image, request, source="LiteLLM's price map")
 
 
 def _thresholds(row: price_map.Row, scale: Decimal) -> tuple[Rates, ...]:
@@ -202,10 +187,9 @@ def _thresholds(row: price_map.Row, scale: Decimal) -> tuple[Rates, ...]:
     thresholds = {match.groups() for key in row if (match := THRESHOLD.fullmatch(key))}
     # xAI bills the dearer tier from the threshold on, the others beyond it.
     reached = 1 if row["litellm_provider"] == "xai" else 0
-    suffixes = {0: ""} | {
-        int(number) * (1000 if kilo else 1) - reached: f"_above_{number}{kilo}_tokens"
-        for number, kilo in thresholds
-    }
+    suffixes = {0: ""}
+    for number, kilo in thresholds:
+        suffixes[int(number) * (1000 if kilo else 1) - reached] = f"_above_{number}{kilo}_tokens"
     tiers: list[Rates] = []
     for above, suffix in sorted(suffixes.items()):
         rates = _rates(row, above, scale, suffix, below=tiers[-1] if tiers else None)

@@ -46,16 +46,16 @@ def table(summary: Summary) -> Grid:
     if _is_open(summary):
         headings = ["data set", "judged", *(f"{name} % [95 % CI]" for name in _SHARES)]
         for name, entry in entries.items():
-            shares = [_figure(entry[share], entry[f"{share}_ci"], _percent) for share in _SHARES]
+            shares = [figure(entry[share], entry[f"{share}_ci"], _percent) for share in _SHARES]
             rows.append([name, f"{entry['judged']}/{entry['n']}", *shares])
     else:
         headings = ["data set", "n", "resolved", "acc % [95 % CI]", "bounds", "ps [95 % CI]"]
         for name, entry in entries.items():
             counts = [str(entry["n"]), str(entry["resolved"])]
-            acc = _figure(entry["acc"], entry["acc_ci"], _percent)
+            acc = figure(entry["acc"], entry["acc_ci"], _percent)
             whole = entry["n"] == entry["resolved"]
             bounds = "-" if whole else _interval(entry["acc_bounds"], _percent)
-            ps = _figure(entry["ps"], entry["ps_ci"], _suggestions)
+            ps = figure(entry["ps"], entry["ps_ci"], _suggestions)
             rows.append([name, *counts, acc, bounds, ps])
     return Grid(headings, rows, total=True)
 
@@ -114,7 +114,7 @@ def _open_figures(summary: Summary) -> Iterator[str]:
             yield f"{judge} judged none of the same answers"
             continue
         shares = ", ".join(f"{share} {agreement['average'][share]:.1f}" for share in _SHARES)
-        kappa = _figure(agreement["kappa"], agreement["kappa_ci"], "{:.2f}".format)
+        kappa = figure(agreement["kappa"], agreement["kappa_ci"], "{:.2f}".format)
         same = f"the same verdict on {agreement['raw']:.1f} % of {agreement['n']}"
         yield f"{judge}: {shares}; {same} (kappa {kappa})"
 
@@ -127,7 +127,8 @@ def _total(summary: Summary, key: str) -> int:
     return sum(entry.get(key, 0) for entry in summary["datasets"].values())
 
 
-def _figure(value: float | None, interval: Sequence[float] | None, shown: Shown) -> str:
+def figure(value: float | None, interval: Sequence[float] | None, shown: Shown) -> str:
+    """A figure and its interval, both as `shown`."""
     return "-" if value is None or interval is None else f"{shown(value)} {_interval(interval, shown)}"
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from shutil import get_terminal_size
+from textwrap import TextWrapper
 
 import click
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +36,10 @@ type Part = Grid | str  # a paragraph is a text
 def show(*parts: Part) -> None:
     """Print tables and paragraphs, with an empty line between them."""
     grids = [part for part in parts if isinstance(part, Grid)]
-    if grids and sys.stdout is not None and sys.stdout.isatty():
-        # Rich costs a tenth of a second that pipes and plain lines need not pay.
-        from rich.console import Console
-
-        console = Console()
-        if all(_has_room(console, draw([grid])) for grid in grids):
-            console.print(draw(parts))
-            return
-    click.echo(plain(parts))
+    columns = get_terminal_size().columns
+    at_terminal = bool(grids) and sys.stdout is not None and sys.stdout.isatty()
+    room = at_terminal and max(map(len, plain(grids).splitlines())) <= columns
+    click.echo(draw(parts, columns) if room else plain(parts))
 
 
 def plain(parts: Sequence[Part]) -> str:
@@ -54,47 +47,27 @@ def plain(parts: Sequence[Part]) -> str:
     return "\n\n".join(part if isinstance(part, str) else "\n".join(_lines(part)) for part in parts)
 
 
-def _lines(grid: Grid) -> Iterator[str]:
+def draw(parts: Sequence[Part], columns: int) -> str:
+    """For a terminal with room for the tables: with rules and bold rows, paragraphs broken between words."""
+    wrapper = TextWrapper(columns, break_long_words=False, break_on_hyphens=False)
+    drawn: list[str] = []
+    for part in parts:
+        lines = _lines(part, ruled=True) if isinstance(part, Grid) else map(wrapper.fill, part.splitlines())
+        drawn.append("\n".join(lines))
+    return "\n\n".join(drawn)
+
+
+def _lines(grid: Grid, *, ruled: bool = False) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(grid.headings, *grid.rows, strict=True)]
     for number, row in enumerate([grid.headings, *grid.rows], -1):
-        if number in grid.breaks:
+        total = ruled and grid.total and number == len(grid.rows) - 1
+        if ruled and number == 0:
+            yield "─" * (sum(widths) + 2 * len(widths) - 2)
+        elif number in grid.breaks or total:
             yield ""
         cells = [
             cell.ljust(width) if column < grid.left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        yield "  ".join(cells).rstrip()
-
-
-def draw(parts: Sequence[Part]) -> RenderableType:
-    """For a terminal with room for it."""
-    from rich.console import Group
-    from rich.text import Text
-
-    lines: list[RenderableType] = []
-    for part in parts:
-        lines += ["", Text(part) if isinstance(part, str) else _table(part)]
-    return Group(*lines[1:])
-
-
-def _table(grid: Grid) -> RenderableType:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for column, heading in enumerate(grid.headings):
-        table.add_column(Text(heading), justify="left" if column < grid.left else "right", overflow="fold")
-    for number, row in enumerate(grid.rows):
-        total = grid.total and number == len(grid.rows) - 1
-        if total or number in grid.breaks:
-            table.add_section()
-        table.add_row(*map(Text, row), style="bold" if total else None)
-    return table
-
-
-def _has_room(console: Console, drawn: RenderableType) -> bool:
-    from rich.measure import Measurement
-
-    unbounded = console.options.update(width=1_000_000)
-    return Measurement.get(console, unbounded, drawn).maximum <= console.width
+        line = "  ".join(cells).rstrip()
+        yield click.style(line, bold=True) if ruled and (number < 0 or total) else line

@@ -15,14 +15,15 @@ from pbclient.calls.process import room_for
 from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
 from pbclient.models.engines import peak
-from pbclient.money.books import Books, NoBooks
+from pbclient.money.amounts import dollars
+from pbclient.money.books import Books
 from pbclient.progress import Progress
 from pbclient.scheduler.plan import BASELINE, DEFAULTS, Order, Plan, prepare
 from pbclient.scheduler.session import Session, open_session
 from pbclient.scheduler.workers import Interrupts, work
 from pbclient.scores.rescore import judge_lines
-from pbclient.scores.summary import LedgerTotals, Tally, dump
-from runs import Episode, Episodes, Identity, RunFolder, replace_file
+from pbclient.scores.summary import Tally, dump
+from runs import Balance, Episode, Episodes, Identity, RunFolder, replace_file
 
 type Owed = tuple[Sample, int]
 
@@ -86,7 +87,8 @@ async def evaluate(
         async with open_session(plan, folder, progress) as session:
             with Recording(folder, progress) as recording:
                 await _Run(plan, session, recording, progress, interrupts).play()
-                summary = await asyncio.to_thread(recording.summarize, session.totals())
+                limit = None if plan.limit is None else dollars(plan.limit)
+                summary = await asyncio.to_thread(recording.summarize, session.ledger, limit)
         unusable = None if session.unusable is None else str(session.unusable)
         reasons = tuple(progress.reasons.most_common())
         result = RunResult(folder.path, summary, interrupts.count > 0, unusable, len(plan.order), reasons)
@@ -130,9 +132,9 @@ class Recording:
         self._episodes.append(episode)
         self._count(episode)
 
-    def summarize(self, ledger: LedgerTotals) -> dict[str, Any]:
+    def summarize(self, ledger: Balance, limit: float | None) -> dict[str, Any]:
         """Write summary.json, and return what is in it."""
-        summary = self._tally.summary(ledger)
+        summary = self._tally.summary(ledger, limit)
         replace_file(self._folder.summary, [dump(summary)])
         return summary
 
@@ -197,7 +199,7 @@ class _Run:
 
         async def answer(owed: Owed) -> None:
             sample, repeat = owed
-            played = await plan.episode(sample, repeat, self.session.player, NoBooks()).play(plan.row(sample))
+            played = await plan.episode(sample, repeat, self.session.player, Books()).play(plan.row(sample))
             if played["outcome"] == "failed":
                 # It has no answer, and asking again would need the model's memory again.
                 self.recording.append(played)

@@ -12,13 +12,11 @@ from pbclient.episodes.judge import Judge
 from pbclient.episodes.players import BaselinePlayer, Player
 from pbclient.images.digests import Digests
 from pbclient.images.pictures import Pictures
-from pbclient.money.amounts import dollars
-from pbclient.money.books import Books, NoBooks, RunBooks
+from pbclient.money.books import Books
 from pbclient.progress import Progress
 from pbclient.scheduler.plan import Plan
-from pbclient.scores.summary import LedgerTotals
 from providers import Unusable
-from runs import Ledger, RunFolder
+from runs import Balance, RunFolder
 
 
 @dataclass
@@ -29,26 +27,12 @@ class Session:
     books: Books
     judge: Judge | None = None
     breakers: list[Breaker] = field(default_factory=list)
-    ledger: Ledger | None = None
-    limit: int | None = None
+    ledger: Balance = field(default_factory=Balance)
 
     @property
     def unusable(self) -> Unusable | None:
         """Why no further call can succeed."""
         return next((breaker.shut for breaker in self.breakers if breaker.shut), None)
-
-    def totals(self) -> LedgerTotals:
-        """Money and calls over all lives of the run."""
-        limit = None if self.limit is None else dollars(self.limit)
-        if self.ledger is None:
-            return LedgerTotals(settled=0.0, held=0.0, limit=limit, calls=0, retries=0)
-        return LedgerTotals(
-            settled=dollars(self.ledger.settled),
-            held=dollars(self.ledger.kept + self.ledger.held),
-            limit=limit,
-            calls=self.ledger.calls,
-            retries=self.ledger.retries,
-        )
 
 
 @asynccontextmanager
@@ -56,7 +40,7 @@ async def open_session(plan: Plan, folder: RunFolder, progress: Progress) -> Asy
     """What a run plays with, closed with the block."""
     if plan.model is None:
         assert plan.policy is not None
-        yield Session(BaselinePlayer(plan.policy), NoBooks(), limit=plan.limit)
+        yield Session(BaselinePlayer(plan.policy), Books())
         return
     async with open_stack(plan.cache_dir(folder.path), plan.limit, folder, progress) as stack:
         stack.show_money()
@@ -72,5 +56,5 @@ async def open_session(plan: Plan, folder: RunFolder, progress: Progress) -> Asy
         pictures = stack.stack.enter_context(Pictures(plan.data.frames, digests))
         player = plan.player(plan.model, stack.provider_for(plan.model, limits), pictures)
         judge = stack.judge(plan.judge, limits) if plan.judge else None
-        books = RunBooks(stack.ledger, plan.model.price)
-        yield Session(player, books, judge, stack.breakers, stack.ledger, plan.limit)
+        books = Books(stack.ledger, plan.model.price)
+        yield Session(player, books, judge, stack.breakers, stack.ledger)

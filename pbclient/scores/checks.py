@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
+from pbclient.benchmark.open_ended import VERDICT_FIGURES
 from pbclient.benchmark.package import DATA_SETS
 from pbclient.errors import InputError
 from runs import Episode
 
 DATASETS = tuple(dataset.acronym for dataset in DATA_SETS)
 OUTCOMES = ("resolved", "refused", "truncated", "failed", "judge_failed", "budget")
-VERDICT_FIGURES = ("proactive_suggestion", "category_prediction", "aggregate")
 
 type Checks = Mapping[str, Callable[[Any], bool]]
 

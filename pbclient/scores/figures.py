@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pbclient.scores.intervals import Interval, stratified_mean, wilson
 
 type Figure = tuple[float, Interval]
+type Named = Mapping[str, Figure | None]
 
 
 def independent(repeats: Iterable[int]) -> float:
@@ -55,16 +56,23 @@ def average_span(spans: Iterable[Interval]) -> Interval | None:
     return sum(worst for worst, _ in known) / len(known), sum(best for _, best in known) / len(known)
 
 
-def entry(name: str, figure: Figure | None) -> dict[str, Any]:
-    """The two keys of a figure in a summary; null where nothing stands behind it."""
-    if figure is None:
-        return {name: None, f"{name}_ci": None}
-    return {name: rounded(figure[0]), f"{name}_ci": pair(figure[1])}
+def entries(figures: Named, bounds: Mapping[str, Interval | None] | None = None) -> dict[str, Any]:
+    """The keys of figures in a summary, and of the bounds of some; null where nothing stands behind one."""
+    keys: dict[str, Any] = {}
+    for name, figure in figures.items():
+        keys |= {name: None, f"{name}_ci": None}
+        if figure is not None:
+            keys |= {name: rounded(figure[0]), f"{name}_ci": pair(figure[1])}
+        if bounds and name in bounds:
+            keys[f"{name}_bounds"] = pair(bounds[name])
+    return keys
 
 
-def entries(figures: Mapping[str, Figure | None]) -> dict[str, Any]:
-    """The keys of several."""
-    return {key: value for name, figure in figures.items() for key, value in entry(name, figure).items()}
+def averages(
+    names: Iterable[str], datasets: Collection[Mapping[str, Figure | None]]
+) -> dict[str, Figure | None]:
+    """The average of each of these figures."""
+    return {name: average(figures[name] for figures in datasets) for name in names}
 
 
 def rounded(value: float) -> float:

@@ -11,31 +11,19 @@ from statistics import NormalDist
 from typing import Any
 
 from pbclient.scores.checks import check_verdict_line
-from pbclient.scores.figures import entry, independent, percent
-from pbclient.scores.intervals import Interval, wilson
+from pbclient.scores.figures import Figure, entries, independent, share
 from runs import Episode, Identity, identity
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """`raw` is the share of equal labels, with Wilson's interval; `kappa` is agreement beyond chance.
-
-    Both judges giving one and the same label throughout would agree always by chance alone: then
-    there is no kappa. `kappa_ci` is the normal interval: it may pass 1, and has no width where all
-    labels are equal, so that few pairs are then told by `raw_ci` alone.
-    """
-
-    n: int
-    raw: float
-    raw_ci: Interval
-    kappa: float | None
-    kappa_ci: Interval | None
-
-
 def agreement[L: Hashable](
-    pairs: Mapping[tuple[L, L], int], confidence: float = 0.95, size: float | None = None
-) -> Agreement | None:
-    """The agreement of two judges, from how often each pair of labels was given; None without pairs.
+    pairs: Mapping[tuple[L, L], int], size: float | None = None
+) -> dict[str, Figure | None]:
+    """The agreement of two judges, from how often each pair of labels was given.
+
+    `raw` is the share of equal labels, with Wilson's interval, and `kappa` agreement beyond chance;
+    there is none where both judges give one and the same label throughout, since they would agree
+    always by chance alone. Its interval is the normal one, cut at 1, and has no width where all labels
+    are equal, so that few pairs are then told by `raw` alone.
 
     J. Cohen, "A coefficient of agreement for nominal scales", Educ. Psychol. Meas. 20 (1960) 37-46;
     the asymptotic standard error is that of J. L. Fleiss, J. Cohen, B. S. Everitt, "Large sample
@@ -45,33 +33,31 @@ def agreement[L: Hashable](
     n = sum(pairs.values())
     size = n if size is None else size
     equal = sum(count for (one, other), count in pairs.items() if one == other)
-    raw_ci = wilson(equal if size == n else equal / n * size, size, confidence)
-    if raw_ci is None:
-        return None
+    raw, kappa = share(equal, n, size), None
     # In fractions, so that the order of the labels moves no digit.
-    beyond_chance = _kappa({pair: Fraction(count, n) for pair, count in pairs.items()})
-    if beyond_chance is None:
-        return Agreement(n, equal / n, raw_ci, None, None)
-    kappa, variance = beyond_chance
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * sqrt(variance / size)
-    return Agreement(n, equal / n, raw_ci, kappa, (kappa - half, kappa + half))
+    beyond_chance = _kappa({pair: Fraction(count, n) for pair, count in pairs.items()}) if raw else None
+    if beyond_chance is not None:
+        value, variance = beyond_chance
+        half = NormalDist().inv_cdf((1 + 0.95) / 2) * sqrt(variance / size)
+        kappa = value, (max(value - half, -1.0), min(value + half, 1.0))
+    return {"raw": raw, "kappa": kappa}
 
 
 def _kappa[L: Hashable](table: Mapping[tuple[L, L], Fraction]) -> tuple[float, float] | None:
     """Kappa of a table of shares, and its variance times the number of pairs."""
     rows: defaultdict[L, Fraction] = defaultdict(Fraction)
     columns: defaultdict[L, Fraction] = defaultdict(Fraction)
-    for (one, other), share in table.items():
-        rows[one] += share
-        columns[other] += share
-    raw = sum(share for (one, other), share in table.items() if one == other)
-    chance = sum(share * columns[label] for label, share in list(rows.items()))
+    for (one, other), part in table.items():
+        rows[one] += part
+        columns[other] += part
+    raw = sum(part for (one, other), part in table.items() if one == other)
+    chance = sum(part * columns[label] for label, part in list(rows.items()))
     if chance == 1:
         return None
     kappa = (raw - chance) / (1 - chance)
     spread = sum(
-        share * ((one == other) - (columns[one] + rows[other]) * (1 - kappa)) ** 2
-        for (one, other), share in table.items()
+        part * ((one == other) - (columns[one] + rows[other]) * (1 - kappa)) ** 2
+        for (one, other), part in table.items()
     )
     return float(kappa), float((spread - (kappa - chance * (1 - kappa)) ** 2) / (1 - chance) ** 2)
 
@@ -125,22 +111,10 @@ def _agreements(pairs: Mapping[tuple[int, _Label, _Label], int]) -> dict[str, An
         by_repeat[repeat] += count
         whole[own, other] += count
     samples = independent(by_repeat.values())
-    entries = {"n": whole.total(), **_agreement(whole, samples)}
+    found = {"n": whole.total(), **entries(agreement(whole, samples))}
     for part, index in _PARTS.items():
         labels: Counter[tuple[int, int]] = Counter()
         for (own, other), count in whole.items():
             labels[own[index], other[index]] += count
-        entries[part] = _agreement(labels, samples)
-    return entries
-
-
-def _agreement(pairs: Mapping[tuple[Any, Any], int], samples: float) -> dict[str, Any]:
-    found = agreement(pairs, size=samples)
-    raw = kappa = None
-    if found is not None:
-        raw = 100 * found.raw, percent(found.raw_ci)
-        if found.kappa is not None and found.kappa_ci is not None:
-            # No agreement is beyond 1, though the normal interval may be.
-            low, high = found.kappa_ci
-            kappa = found.kappa, (max(low, -1.0), min(high, 1.0))
-    return {**entry("raw", raw), **entry("kappa", kappa)}
+        found[part] = entries(agreement(labels, samples))
+    return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pbclient.scores.checks import Checks, is_count
-from pbclient.scores.figures import Figure, average, average_span, entries, independent, pair, share, span
+from pbclient.scores.figures import Figure, average, average_span, averages, entries, independent, share, span
 from pbclient.scores.intervals import Interval, bootstrap_mean
 from pbclient.scores.trajectory import Trajectory, trajectory_of
 from runs import Episode
@@ -38,23 +38,17 @@ _ACTIONS: Mapping[str, _Count] = {
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one data set; None where nothing is resolved.
+    """Of one data set; None where nothing is resolved. `by_turns` is number of turns -> (episodes, acc)."""
 
-    `rest` are ps and the shares beside acc; `by_turns` is number of turns -> (episodes, acc).
-    """
-
-    acc: Figure | None
+    shares: Mapping[str, Figure | None]  # and ps
     acc_bounds: Interval
-    rest: Mapping[str, Figure | None]
     actions: Mapping[str, Figure | None]
     by_turns: Mapping[int, tuple[int, Figure | None]]
 
     def entry(self) -> dict[str, Any]:
         """As in a summary."""
         return {
-            **entries({"acc": self.acc}),
-            "acc_bounds": pair(self.acc_bounds),
-            **entries(self.rest),
+            **entries(self.shares, {"acc": self.acc_bounds}),
             "actions": entries(self.actions),
             "by_turns": {
                 str(turns): {"n": n, **entries({"acc": acc})} for turns, (n, acc) in self.by_turns.items()
@@ -87,9 +81,8 @@ class Tally:
         counts = {name: self._sum(success) for name, success in _SHARES.items()}
         shares = {name: share(count, resolved, samples) for name, count in counts.items()}
         return Figures(
-            acc=shares.pop("acc"),
+            shares={"acc": shares.pop("acc"), "ps": self._suggestions(), **shares},
             acc_bounds=span(counts["acc"], n - resolved, n),
-            rest={"ps": self._suggestions(), **shares},
             actions={name: self._share_of_turns(success) for name, success in _ACTIONS.items()},
             by_turns=self._by_turns(),
         )
@@ -145,12 +138,11 @@ def averaged(datasets: Mapping[str, Figures]) -> dict[str, Any]:
             **entries({"acc": acc}),
             "over": list(over),
         }
-    rest = ("ps", *(name for name in _SHARES if name != "acc"))
+    names = ("acc", "ps", *(name for name in _SHARES if name != "acc"))
+    bounds = {"acc": average_span(of.acc_bounds for of in figures)}
     return {
-        **entries({"acc": average(of.acc for of in figures)}),
-        "acc_bounds": pair(average_span(of.acc_bounds for of in figures)),
-        **entries({name: average(of.rest[name] for of in figures) for name in rest}),
-        "actions": entries({name: average(of.actions[name] for of in figures) for name in _ACTIONS}),
+        **entries(averages(names, [of.shares for of in figures]), bounds),
+        "actions": entries(averages(_ACTIONS, [of.actions for of in figures])),
         "by_turns": by_turns,
-        "over": [name for name, of in datasets.items() if of.acc is not None],
+        "over": [name for name, of in datasets.items() if of.shares["acc"] is not None],
     }

@@ -13,17 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pbclient.scores.checks import Checks
-from pbclient.scores.figures import (
-    Figure,
-    average,
-    average_span,
-    entry,
-    independent,
-    pair,
-    rounded,
-    share,
-    span,
-)
+from pbclient.scores.figures import Figure, average_span, averages, entries, independent, rounded, share, span
 from pbclient.scores.intervals import Interval
 from runs import Episode
 
@@ -45,7 +35,7 @@ class Figures:
     def entry(self) -> dict[str, Any]:
         """As in a summary."""
         official = {name: rounded(value) for name, value in self.official.items()}
-        return {"judged": self.judged, **_entries(self.shares, self.bounds), "official": official}
+        return {"judged": self.judged, **entries(self.shares, self.bounds), "official": official}
 
 
 @dataclass(slots=True)
@@ -86,18 +76,11 @@ class Tally:
 def averaged(datasets: Mapping[str, Figures]) -> dict[str, Any]:
     """The figures averaged over data sets: bounds and official ones over all, the rest over those judged."""
     figures = list(datasets.values())
-    shares = {name: average(of.shares[name] for of in figures) for name in FIGURES}
+    shares = averages(FIGURES, [of.shares for of in figures])
     bounds = {name: average_span(of.bounds[name] for of in figures) for name in FIGURES}
     official = {
         name: rounded(sum(of.official[name] for of in figures) / len(figures)) if figures else None
         for name in FIGURES
     }
     over = [dataset for dataset, of in datasets.items() if of.judged]
-    return {**_entries(shares, bounds), "official": official, "over": over}
-
-
-def _entries(shares: Mapping[str, Figure | None], bounds: Mapping[str, Interval | None]) -> dict[str, Any]:
-    keys: dict[str, Any] = {}
-    for name in FIGURES:
-        keys |= {**entry(name, shares[name]), f"{name}_bounds": pair(bounds[name])}
-    return keys
+    return {**entries(shares, bounds), "official": official, "over": over}

@@ -1,20 +1,31 @@
-"""`pbclient score`: the summary again from what a run folder holds. No call, no cache, no images."""
+"""`pbclient score`: the summary again from what a run folder holds. No call, no cache, no images.
+
+With `--reward` the paper's post-training reward over the turns of a recorded run.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pbclient.benchmark.open_ended import read_verdict
+from pbclient.benchmark.open_ended import VERDICT_FIGURES, read_verdict
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.errors import InputError
-from pbclient.money.amounts import dollars
+from pbclient.reward import RIGHT_CATEGORY, VALID_SUGGESTION
 from pbclient.scores import mcqa, oeg
-from pbclient.scores.checks import VERDICT_FIGURES, check, check_verdict_line, is_count, name
-from pbclient.scores.summary import LedgerTotals, Summary, dump, mode_of, summarize
+from pbclient.scores.checks import DATASETS, check, check_verdict_line, is_count, name
+from pbclient.scores.figures import Named, average, entries
+from pbclient.scores.intervals import bootstrap_mean, bootstrap_ratio
+from pbclient.scores.summary import Summary, dump, mode_of, summarize
 from pbclient.scores.trajectory import trajectory_of
 from runs import Balance, Episode, Episodes, RunFolder, replace_file
+
+# Rewards are counted in quarters, so that their sums are exact.
+_QUARTERS = 4
+_FIGURES = ("per_turn", "per_episode")
+_RIGHT, _VALID = int(_QUARTERS * RIGHT_CATEGORY), int(_QUARTERS * VALID_SUGGESTION)
 
 
 def rescore_run(path: Path) -> Summary:
@@ -24,15 +35,13 @@ def rescore_run(path: Path) -> Summary:
     its own turns.
     """
     folder = read_run(path)
-    balance = Balance.read(folder.ledger)
-    ledger = LedgerTotals(
-        settled=dollars(balance.settled),
-        held=dollars(balance.kept + balance.held),
+    summary = summarize(
+        folder.manifest,
+        checked_episodes(folder),
+        Balance.read(folder.ledger),
+        judge_lines(folder.path),
         limit=folder.manifest["settings"].get("max_cost"),
-        calls=balance.calls,
-        retries=balance.retries,
     )
-    summary = summarize(folder.manifest, checked_episodes(folder), ledger, judge_lines(folder.path))
     replace_file(folder.summary, [dump(summary)])
     return summary
 
@@ -97,18 +106,16 @@ def _rescore_verdict(line: Episode) -> None:
     verdict = line.get("verdict")
     if verdict is None:
         return
-    shown, parsed_with = verdict["valid"]
     first = final = None
     for turn in verdict["turns"]:
         answer = turn["answer"] if isinstance(turn.get("answer"), str) else ""
-        read = read_verdict(shown, parsed_with, answer, line["dataset"])
-        first = read if first is None else first
-        if final is None and read.parsed and turn.get("finish") == "stop":
-            final = read
-    figures = final.figures() if final is not None else dict.fromkeys(VERDICT_FIGURES)
-    _must_be(line, "its judge's answers", figures, verdict)
+        figures, parsed = read_verdict(verdict["valid"][1], answer, line["dataset"])
+        first = first or figures
+        if final is None and parsed and turn.get("finish") == "stop":
+            final = figures
+    _must_be(line, "its judge's answers", final or dict.fromkeys(VERDICT_FIGURES), verdict)
     # The package asks once, and counts what it cannot read as zeros.
-    official = first.figures() if first is not None else dict.fromkeys(VERDICT_FIGURES, 0)
+    official = first or dict.fromkeys(VERDICT_FIGURES, 0)
     _must_be(line, "its judge's first answer, as the package reads it,", official, verdict["official"])
 
 
@@ -119,3 +126,52 @@ def _must_be(line: Episode, source: str, computed: Mapping[str, Any], recorded: 
             raise InputError(
                 f"{name(line)} is recorded with {key} {recorded.get(key)}, but {source} gave {value}."
             )
+
+
+def recorded_rewards(path: Path) -> Summary:
+    """The rewards of the run at `path`: by data set and averaged over them, with 95 % intervals.
+
+    Only resolved episodes count. An episode is what is drawn again for the intervals, with all its
+    turns. Raises `InputError` for an open-ended run, whose answers have no turns, and whatever
+    `rescore_run` raises.
+    """
+    folder = read_run(path)
+    if mode_of(folder.manifest) == OEG:
+        raise InputError(f"{path} is an open-ended run: the reward is defined on turns of multiple choice.")
+    tallies = {name: mcqa.Tally.of(name, folder.manifest["config"]) for name in DATASETS}
+    for episode in checked_episodes(folder):
+        tallies[episode["dataset"]].add(episode)
+    tallies = {name: tally for name, tally in tallies.items() if tally.trajectories}
+    figures = {name: _figures(tally) for name, tally in tallies.items()}
+    return {
+        "datasets": {
+            name: {
+                "episodes": tally.trajectories.total(),
+                "turns": sum(of.turns * times for (_, of), times in tally.trajectories.items()),
+                **entries(figures[name]),
+            }
+            for name, tally in tallies.items()
+        },
+        "average": {
+            **entries({key: average(of[key] for of in figures.values()) for key in _FIGURES}),
+            "over": list(tallies),
+        },
+    }
+
+
+def _figures(tally: mcqa.Tally) -> Named:
+    """The mean over the turns of a data set, and the mean over its episodes of their sums."""
+    pairs: Counter[tuple[int, int]] = Counter()  # quarters and turns of an episode
+    sums: Counter[int] = Counter()
+    for (_, trajectory), times in tally.trajectories.items():
+        quarters = _RIGHT * trajectory.right + _VALID * trajectory.accepted
+        pairs[quarters, trajectory.turns] += times
+        sums[quarters] += times
+    turns = sum(turns * times for (_, turns), times in pairs.items())
+    total, samples = sum(quarters * times for quarters, times in sums.items()), int(tally.samples())
+    per_turn = total / turns, bootstrap_ratio(pairs, seed=tally.dataset, size=samples)
+    per_episode = total / pairs.total(), bootstrap_mean(sums, seed=tally.dataset, size=samples)
+    return {
+        name: None if of is None else (value / _QUARTERS, (of[0] / _QUARTERS, of[1] / _QUARTERS))
+        for name, (value, of) in zip(_FIGURES, (per_turn, per_episode), strict=True)
+    }

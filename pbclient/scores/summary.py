@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +20,7 @@ from pbclient.record import calls
 from pbclient.scores import mcqa, oeg
 from pbclient.scores.checks import DATASETS, OUTCOMES, check, name
 from pbclient.scores.judges import JudgePairs
-from runs import Episode
+from runs import Balance, Episode
 
 SCHEMA = 1
 MOST_SAVED = 1e9  # dollars, by one call: more than any answer is worth
@@ -29,29 +28,19 @@ MOST_SAVED = 1e9  # dollars, by one call: more than any answer is worth
 type Summary = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerTotals:
-    """What a run has spent so far: dollars, and attempts on the wire. `limit` None means none was set."""
-
-    settled: float
-    held: float
-    limit: float | None
-    calls: int
-    retries: int
-
-
 def summarize(
     manifest: Mapping[str, Any],
     episodes: Iterable[Episode],
-    ledger: LedgerTotals,
+    ledger: Balance,
     judged: Mapping[str, Iterable[Episode]] | None = None,
+    limit: float | None = None,
 ) -> Summary:
     """The object of `summary.json`, from all that a `Tally` takes. Raises `InputError` as it does."""
     tally = Tally(manifest)
     tally.compare(judged or {})
     for episode in episodes:
         tally.add(episode)
-    return tally.summary(ledger)
+    return tally.summary(ledger, limit)
 
 
 def dump(summary: Summary) -> bytes:
@@ -118,8 +107,8 @@ class Tally:
             # In picodollars: sums of floats would depend on the order of the lines.
             self._saved += _picodollars(saved)
 
-    def summary(self, ledger: LedgerTotals) -> Summary:
-        """The object of `summary.json`, as far as the run has come."""
+    def summary(self, ledger: Balance, limit: float | None = None) -> Summary:
+        """The object of `summary.json`, as far as the run has come; `limit` is in dollars."""
         sizes = {
             dataset: n
             for dataset, outcomes in self._outcomes.items()
@@ -146,9 +135,9 @@ class Tally:
             "average": self._mode.averaged(figures),
             **({"judges": judges} if judges else {}),
             "cost": {
-                "settled": round(float(ledger.settled), 12),
-                "held": round(float(ledger.held), 12),
-                "limit": None if ledger.limit is None else round(float(ledger.limit), 12),
+                "settled": round(dollars(ledger.settled), 12),
+                "held": round(dollars(ledger.kept + ledger.held), 12),
+                "limit": None if limit is None else round(float(limit), 12),
                 "saved_by_cache": round(dollars(self._saved), 12),
             },
             "calls": {"wire": ledger.calls, "hits": self._hits, "retries": ledger.retries},

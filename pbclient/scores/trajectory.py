@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from pbclient.benchmark.choices import evaluate, suggests
+from pbclient.benchmark.package import evaluate, suggests
 from pbclient.errors import InputError
 from pbclient.scores.checks import name
 from runs import Episode

@@ -50,13 +50,7 @@ def encoded(raw: int) -> int:
 # 200k tokens), 8000 pixels an edge, 2000 in requests of more than 20 images. The edition of 2026 allows
 # 10 MB an image, counted as base64. 32 MB a request: platform.claude.com/docs/en/api/overview.
 CLAUDE = ImageLimits(
-    "Anthropic",
-    images=600,
-    edge=8000,
-    many=20,
-    edge_of_many=2000,
-    image_bytes=10 * MIB,
-    request_bytes=32 * MIB,
+    "Anthropic", 600, edge=8000, many=20, edge_of_many=2000, image_bytes=10 * MIB, request_bytes=32 * MIB
 )
 CLAUDE_SHORT = replace(CLAUDE, images=100)
 

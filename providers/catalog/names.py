@@ -131,14 +131,6 @@ def _prefix(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
-def _unknown(name: str) -> str:
-    first = [entry.name for entry in HOSTED]
-    near = [MAKERS[name.lower()]] if name.lower() in MAKERS else []
-    near += get_close_matches(name.lower(), [*first, *sorted(known_names())], n=2, cutoff=0.7)
-    said = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else f"try {', '.join(first)}."
-    return f"There is no provider {name!r}: {said}"
-
-
 @cache
 def _litellm_names() -> frozenset[str]:
     # `vertex_ai-anthropic_models` and the like are families of rows, and no routes.

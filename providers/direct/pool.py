@@ -11,7 +11,7 @@ import os
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -32,12 +32,9 @@ from providers.replies.error_text import one_line
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
-
 # No waits of its own: the deadline of an attempt is one, over everything.
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
-# Calls at once in a session: aiohttp closes its idle connections in one go, 20 us of the event loop each.
-_MOST = 256
 # Bodies at once that are put together or on their way out: each may hold megabytes of images. Where a
 # connection takes 0.2 s to open, these are 1,280 new ones a second.
 _LEAVING = 256
@@ -45,8 +42,6 @@ _LEAVING = 256
 _PATIENCE = 10.0
 # Bytes that are handed to a connection at a time: TLS encrypts whatever it is given in one go.
 _SLICE = 256 * 1024
-# Seconds that a connection may be idle (aiohttp's own number), and by how much sessions differ in that.
-_IDLE, _APART = 15.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +57,12 @@ class Arrived:
         return 200 <= self.status < 300
 
 
-class _Place:
-    """A place in `room`, or none. Given back once: when the body has left, or when it never will."""
-
-    def __init__(self, room: asyncio.Semaphore | None) -> None:
-        self._room = room
-
-    def leave(self) -> None:
-        if self._room is not None:
-            self._room.release()
-            self._room = None
-
-
 class _Sending(Payload):
     """A JSON body that is let go as soon as it is sent; `begun` from the moment it may have left."""
 
     _autoclose = True
 
-    def __init__(self, content: bytes, place: _Place) -> None:
+    def __init__(self, content: bytes, place: ExitStack) -> None:
         super().__init__(content, content_type="application/json")
         self._size = len(content)
         self._place = place
@@ -95,18 +78,10 @@ class _Sending(Payload):
         for start in range(0, len(content), _SLICE):
             await writer.write(content[start : start + _SLICE])
             await writer.drain()
-        self._place.leave()
+        self._place.close()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return str(self._value, encoding, errors)
-
-
-@dataclass(slots=True)
-class _Share:
-    """A session for `_MOST` calls at once, and how many there are now."""
-
-    session: aiohttp.ClientSession
-    calls: int = 0
 
 
 class Pool:
@@ -117,7 +92,7 @@ class Pool:
         self._headers = CIMultiDict({"User-Agent": "pbclient", **headers})
         self._proxy = proxy_for(self._url)
         self._trust = _trusted() if self._url.scheme == "https" else True
-        self._shares: list[_Share] = []
+        self._session: aiohttp.ClientSession | None = None
         self._room = asyncio.Semaphore(_LEAVING)
 
     async def post(
@@ -128,54 +103,44 @@ class Pool:
         The body is put together once there is room for it, before the deadline begins; what that raises
         is raised.
         """
-        place = await self._enter()
-        try:
-            return await self._sent(_Sending(await body(), place), asked, timeout)
-        finally:
-            place.leave()
-
-    async def _enter(self) -> _Place:
-        """A place, at once or in turn; none for who has waited long enough."""
-        room = self._room
-        if room.locked():
-            try:
-                async with asyncio.timeout(_PATIENCE):
+        # A place in the room, given back when the body has left, or when it never will. Who has waited long
+        # enough goes on without one.
+        with ExitStack() as place:
+            room = self._room
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE if room.locked() else None):
                     await room.acquire()
-            except TimeoutError:
-                return _Place(None)
-        else:
-            await room.acquire()
-        return _Place(room)
-
-    async def _sent(self, sending: _Sending, asked: Asked, timeout: float) -> Arrived | ProviderError:
-        deadline = asyncio.timeout(timeout)
-        outer = sys.exception()  # what the caller is dealing with, if anything
-        share = self._with_room()
-        share.calls += 1
-        try:
-            async with deadline:
-                return await self._post(share.session, sending)
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # the last for a host that is no name
-            _let_go(error, outer)
-            if deadline.expired():
-                said = f"{asked.who} did not answer within {timeout:g} s."
-                return AttemptTimedOut(said, billed=sending.begun)
-            return _broken(error, asked, sending.begun)
-        finally:
-            share.calls -= 1
+                    place.callback(room.release)
+            sending = _Sending(await body(), place)
+            deadline = asyncio.timeout(timeout)
+            outer = sys.exception()  # what the caller is dealing with, if anything
+            try:
+                async with deadline:
+                    return await self._post(sending)
+            except (aiohttp.ClientError, OSError, UnicodeError) as error:  # the last: a host that is no name
+                _let_go(error, outer)
+                if deadline.expired():
+                    said = f"{asked.who} did not answer within {timeout:g} s."
+                    return AttemptTimedOut(said, billed=sending.begun)
+                return _broken(error, asked, sending.begun)
 
     async def close(self) -> None:
-        """Close every connection, letting the loop go round; a later call opens new ones."""
-        shares, self._shares = self._shares, []
+        """Close every connection; a later call opens new ones."""
+        session, self._session = self._session, None
         self._room = asyncio.Semaphore(_LEAVING)  # it may be another loop's by then
-        # A stack goes on closing the others when it is cancelled.
-        async with AsyncExitStack() as closing:
-            for share in shares:
-                closing.push_async_callback(share.session.close)
+        if session is not None:
+            await session.close()
 
-    async def _post(self, session: aiohttp.ClientSession, sending: _Sending) -> Arrived:
+    async def _post(self, sending: _Sending) -> Arrived:
+        if self._session is None:
+            # As many connections as calls at once; without `inf` all idle ones were due at one full second.
+            connector = aiohttp.TCPConnector(
+                limit=0, ssl=self._trust, ttl_dns_cache=300, timeout_ceil_threshold=math.inf
+            )
+            jar = aiohttp.DummyCookieJar()
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=jar, timeout=_NO_TIMEOUT)
         # No headers of the session's: aiohttp would show those, and the key, to a proxy as well.
-        response = await session.post(
+        response = await self._session.post(
             self._url, data=sending, headers=self._headers, allow_redirects=False, proxy=self._proxy
         )
         try:
@@ -185,23 +150,6 @@ class Pool:
             # With its end aiohttp has closed it and kept the connection; what has none yet is of no use.
             if not response.closed:
                 response.close()
-
-    def _with_room(self) -> _Share:
-        # The first one with room: so there never are more connections than there were calls at once.
-        for share in self._shares:
-            if share.calls < _MOST:
-                return share
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            ssl=self._trust,
-            ttl_dns_cache=300,
-            keepalive_timeout=_IDLE + _APART * len(self._shares),
-            timeout_ceil_threshold=math.inf,  # else all of them are due at the same full second
-        )
-        jar = aiohttp.DummyCookieJar()
-        share = _Share(aiohttp.ClientSession(connector=connector, cookie_jar=jar, timeout=_NO_TIMEOUT))
-        self._shares.append(share)
-        return share
 
 
 async def _read(stream: aiohttp.StreamReader, limit: int) -> bytes:

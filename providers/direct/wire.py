@@ -12,15 +12,15 @@ import os
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING
 
-from providers.catalog.target import Asked, Target
+from providers.catalog.target import Asked, Target, Wire
 from providers.direct.anthropic import Messages
 from providers.direct.openai import ChatCompletions
 from providers.errors import AuthenticationFailed, ProviderError
 from providers.replies.bodies import LONGEST, LONGEST_ERROR, BodyError, parse, too_long
 from providers.replies.refusals import no_answer, redirect, redirected, refused
-from providers.types import Json, Request, Response
+from providers.types import Request, Response
 
 if TYPE_CHECKING:
     from providers.direct.pool import Arrived, Pool
@@ -30,36 +30,15 @@ class NotSpokenError(LookupError):
     """A provider that only LiteLLM reaches; the message says what to do."""
 
 
-class Shape(Protocol):
-    """How one vendor writes requests and answers."""
+type Shape = ChatCompletions | Messages
 
-    def url(self, endpoint: str) -> str:
-        """Where requests are posted to."""
-        ...
-
-    def headers(self, key: str, environ: Mapping[str, str]) -> Mapping[str, str]:
-        """What every request carries."""
-        ...
-
-    async def body(self, model: str, request: Request) -> bytes:
-        """Raises `BadRequest` for what cannot be said, and whatever an image raises."""
-        ...
-
-    def read(self, answer: Mapping[str, Any], who: str) -> Response:
-        """Raises `MalformedResponse` when there is no answer in it."""
-        ...
-
-
+_OPENROUTER = ChatCompletions("openrouter")
 # Who is asked at which own endpoint, in which shape there, and in which at a base URL.
 _SPOKEN: Mapping[str, tuple[str | None, Shape, Shape]] = {
     "anthropic": ("https://api.anthropic.com", Messages(), Messages()),
     "hosted_vllm": (None, ChatCompletions("any"), ChatCompletions("any")),
     "openai": ("https://api.openai.com/v1", ChatCompletions("openai"), ChatCompletions("any")),
-    "openrouter": (
-        "https://openrouter.ai/api/v1",
-        ChatCompletions("openrouter"),
-        ChatCompletions("openrouter"),
-    ),
+    "openrouter": ("https://openrouter.ai/api/v1", _OPENROUTER, _OPENROUTER),
 }
 
 
@@ -68,40 +47,23 @@ def speaks(provider: str) -> bool:
     return provider in _SPOKEN
 
 
-class Direct:
-    """One model of one provider. Making it is cheap; the first call imports aiohttp.
+class Direct(Wire):
+    """One model of one provider; the first call imports aiohttp. The deadline begins when the body is there.
 
-    `timeout` is the wall-clock deadline of a call in seconds, from when its body is there. Close it with
-    `aclose`, or use it as an async context manager, in the loop in which it was used. Raises
-    `NotSpokenError` for a provider that it does not reach, and what `Target.of` raises.
+    Raises `NotSpokenError` for a provider that it does not reach.
     """
 
     def __init__(self, target: Target, timeout: float = 600.0) -> None:
-        self._target = target
-        self.provider = target.provider
-        self.model = target.model
-        self.timeout = timeout
-        self._endpoint, self._shape = _spoken(target)
+        super().__init__(target, timeout)
         self._pool: Pool | None = None
-        self._loading = asyncio.Lock()
-
-    @classmethod
-    def of(
-        cls,
-        provider: str,
-        model: str,
-        *,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        timeout: float = 600.0,
-    ) -> Self:
-        """The model of this name. Raises what `Target.of` raises."""
-        return cls(Target.of(provider, model, base_url, api_key), timeout)
-
-    @property
-    def identity(self) -> Mapping[str, Json]:
-        """What a cache key says of it: who answers, and where. The wire is no part of it."""
-        return self._target.identity
+        if target.provider not in _SPOKEN:
+            known = ", ".join(sorted(_SPOKEN))
+            raise NotSpokenError(f"--wire direct reaches {known}: use --wire litellm for {target.provider}.")
+        own, there, elsewhere = _SPOKEN[target.provider]
+        self._shape = elsewhere if target.endpoint else there
+        if not (target.endpoint or own):
+            raise ValueError(f"{target.provider} is a server of your own: name it with --base-url.")
+        self._endpoint = target.endpoint or own or ""
 
     async def complete(self, request: Request) -> Response:
         """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
@@ -120,12 +82,6 @@ class Direct:
         """Close the connections."""
         if self._pool is not None:
             await self._pool.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
 
     async def _open(self, asked: Asked) -> Pool:
         key = self._target.key
@@ -148,25 +104,12 @@ class Direct:
         try:
             if len(arrived.content) > LONGEST:
                 raise too_long()
-            body, _ = parse(arrived.content, arrived.headers)
+            body = parse(arrived.content, arrived.headers)
             return self._shape.read(body if isinstance(body, dict) else {}, asked.who)
         except BodyError as error:
             return no_answer(error, asked, time.time())
         except ProviderError as error:
             return error.with_traceback(None)
-
-
-def _spoken(target: Target) -> tuple[str, Shape]:
-    """The endpoint that is asked, and the shape in which."""
-    if target.provider not in _SPOKEN:
-        known = ", ".join(sorted(_SPOKEN))
-        raise NotSpokenError(f"--wire direct reaches {known}: use --wire litellm for {target.provider}.")
-    own, there, elsewhere = _SPOKEN[target.provider]
-    if target.endpoint:
-        return target.endpoint, elsewhere
-    if own is None:
-        raise ValueError(f"{target.provider} is a server of your own: name it with --base-url.")
-    return own, there
 
 
 def _pool(url: str, headers: Mapping[str, str]) -> Pool:

@@ -1,4 +1,4 @@
-"""Run rows as one padded batch through transformers.
+"""Requests as rows, run as one padded batch through transformers.
 
 Its continuous batching takes token ids alone, no images, so a batch is one call of `generate`. Rows are
 padded on the left, each has its own options and limit, and each is answered when its own end is reached.
@@ -7,31 +7,133 @@ padded on the left, each has its own options and limit, and each is answered whe
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 
-from providers.errors import BadRequest, ContextExceeded, ImagesUnsupported, Unusable
-from providers.hf.gatherer import OutOfMemory
+from providers.errors import BadRequest, ContextExceeded, ImagesUnsupported, ProviderError, Unusable
 from providers.hf.model import Loaded, free, out_of_memory
-from providers.hf.row import Prompt, Row
-from providers.hf.sampler import Sampler
+from providers.hf.sampler import Options, Sampler, Vocabulary
+from providers.replies.answers import visible
 from providers.replies.error_text import one_line
-from providers.types import Json, Message
+from providers.types import EncodedImage, Finish, Request, Response, Usage
 
+_CHARACTERS_A_TOKEN = 3
+_PIXELS_A_TOKEN = 28 * 28  # of the models whose image tokens grow with the image
 _DEVICE_LOST = ("CUDA error", "device-side assert", "MPS backend")
 
 
-def render(
-    loaded: Loaded, messages: Sequence[Message], images: Sequence[Any], template: Mapping[str, Json]
-) -> Prompt:
-    """A prompt in the model's own template; `images` are decoded, in the order of the messages.
+class OutOfMemory(Exception):
+    """A batch did not fit into the device's memory; what it took there has been freed."""
 
-    Raises `ImagesUnsupported`, or `BadRequest` when the template does not take the messages.
+
+@dataclass(eq=False)
+class Row:
+    """A request as a row of a batch, settled as soon as its own answer ends, whatever the others still do.
+
+    `text` is the prompt in the model's own template, `images` are RGB pictures of PIL in their order,
+    `special` is whether the tokenizer still has to add its own first token. `options` have no gaps,
+    `began` hears when its batch begins.
     """
+
+    text: str
+    images: tuple[Any, ...]
+    special: bool
+    options: Options
+    began: Callable[[], None] = lambda: None
+    future: Future[Response] = field(default_factory=Future)
+    gone: bool = False  # its asker waits no more
+    ids: list[int] = field(default_factory=list)
+    read: Sequence[int] = ()  # the tokens of the prompt, images included
+    room: int = 0  # tokens that the answer may have
+
+    @property
+    def kind(self) -> Hashable:
+        """Rows of different kinds never share a batch."""
+        # Many processors do not take one in which only some rows have images.
+        return bool(self.images), self.special
+
+    @property
+    def shape(self) -> Hashable:
+        """Rows of different shapes share a batch unless the model turns out not to take that."""
+        return tuple(image.size for image in self.images)
+
+    @property
+    def size(self) -> int:
+        """About how many tokens it has."""
+        pixels = sum(int(image.width * image.height) for image in self.images)
+        return len(self.text) // _CHARACTERS_A_TOKEN + pixels // _PIXELS_A_TOKEN
+
+    @property
+    def over(self) -> bool:
+        """Whether it is answered or failed, or nobody waits for it any more."""
+        return self.gone or self.future.done()
+
+    def begin(self, prompt: Sequence[int], context: int | None) -> None:
+        """Its batch begins (again): `prompt` are its tokens, of which the model can read `context`.
+
+        Raises `ContextExceeded`.
+        """
+        self.ids.clear()
+        self.read = prompt
+        room = self.options.max_tokens if context is None else context - len(prompt)
+        if room < 1:
+            raise ContextExceeded(
+                f"The prompt has {len(prompt)} tokens with its images, but the model reads {context} "
+                "and needs room for an answer."
+            )
+        self.room = min(room, self.options.max_tokens)
+        self.began()
+
+    def take(self, token: int, vocabulary: Vocabulary) -> None:
+        """One more token of the answer, which may be its last."""
+        self.ids.append(token)
+        ended = token in vocabulary.ends
+        if not ended and not self.options.stop and len(self.ids) < self.room:
+            return
+        text = vocabulary.decode(self.ids)
+        stops = [index for stop in self.options.stop if (index := text.find(stop)) >= 0]
+        if stops:
+            text = text[: min(stops)]
+        if ended or stops:
+            finish: Finish = "stop"
+        elif len(self.ids) >= self.room:
+            finish = "length"
+        else:
+            return
+        # It may be empty: the model chose to say nothing, as in llama.cpp, and is not asked for it again.
+        answer = Response(visible(text), finish, Usage(len(self.read), len(self.ids)))
+        with suppress(InvalidStateError):
+            self.future.set_result(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Ends it without an answer; what is no `ProviderError` yet becomes one."""
+        if not isinstance(error, ProviderError):
+            reason = one_line(str(error)) or type(error).__name__
+            error = BadRequest(f"The model could not answer this request: {reason}")
+        with suppress(InvalidStateError):  # its asker may go at any time
+            self.future.set_exception(error)
+
+
+def render(loaded: Loaded, request: Request, images: Sequence[EncodedImage], options: Options) -> Row:
+    """The request as a row; `images` are those of its messages in their order.
+
+    Raises `ImagesUnsupported`, or `BadRequest` for an image or messages that cannot be read.
+    """
+    from PIL import Image
+
     if images and not loaded.sees:
         raise ImagesUnsupported(f"{loaded.name} sees no images: it is a text model.")
+    try:
+        # As the benchmark's own loop hands them to a processor.
+        decoded = tuple(Image.open(BytesIO(image.data)).convert("RGB") for image in images)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BadRequest(f"An image of the request cannot be decoded: {error}.") from None
     chat: list[dict[str, Any]] = []
-    for message in messages:
+    for message in request.messages:
         parts = [
             {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
             for part in message.parts
@@ -40,14 +142,16 @@ def render(
         chat.append({"role": message.role, "content": content})
     writer = loaded.processor or loaded.tokenizer
     try:
-        text = str(writer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, **template))
+        text = str(
+            writer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, **options.template)
+        )
     except Exception as error:  # a template may raise anything, in its own words
         reason = one_line(str(error))
         raise BadRequest(f"The chat template of {loaded.name} does not take this request: {reason}") from None
     # As transformers itself does it: most templates write the first token, and two of them are one too many.
     first = loaded.tokenizer.bos_token
     special = loaded.sees and not (first is not None and text.startswith(first))
-    return Prompt(text, tuple(images), special)
+    return Row(text, decoded, special, options.completed(loaded.model.generation_config))
 
 
 def run(loaded: Loaded, rows: Sequence[Row], closing: Callable[[], bool]) -> None:
@@ -86,95 +190,14 @@ def _run(loaded: Loaded, rows: Sequence[Row], closing: Callable[[], bool]) -> No
         pad_token_id=loaded.tokenizer.pad_token_id or 0,
         eos_token_id=list(loaded.vocabulary.ends) or None,
     )
-    steering = _Steering(loaded, rows, closing)
-    with torch.inference_mode():
-        loaded.model.generate(
-            **inputs,
-            generation_config=settings,
-            logits_processor=[steering.choose],
-            stopping_criteria=[steering.stop],
-        )
+    samplers = [
+        Sampler(row.options, row.read, loaded.vocabulary) if row.options.steered else None for row in rows
+    ]
 
-
-def _readable(loaded: Loaded, rows: list[Row]) -> tuple[list[Row], Any]:
-    """The rows that the model can read, and these as its inputs; the other rows fail."""
-    while rows:
-        try:
-            inputs = _inputs(loaded, rows)
-        except Exception as error:
-            readable = [row for row in rows if _reads(loaded, row)] if len(rows) > 1 else []
-            if readable == rows or out_of_memory(error):
-                raise
-            if len(rows) == 1:
-                rows[0].fail(_unreadable(loaded, rows[0], error))
-            rows = readable
-            continue
-        masks = inputs["attention_mask"].bool()
-        if not masks[:, -1].all():
-            # It would change the answers, with no more than a warning. Alone a row needs no padding.
-            raise ValueError("The processor pads on the right.")
-        begun = []
-        for row, ids, mask in zip(rows, inputs["input_ids"], masks, strict=True):
-            try:
-                row.begin(ids[mask].tolist(), loaded.context)
-                begun.append(row)
-            except ContextExceeded as error:
-                row.fail(error)
-        if len(begun) == len(rows):
-            return rows, inputs
-        rows = begun
-    return [], None
-
-
-def _inputs(loaded: Loaded, rows: Sequence[Row]) -> Any:
-    texts = [row.prompt.text for row in rows]
-    options: dict[str, Any] = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
-    if loaded.processor is None:
-        read = loaded.tokenizer(texts, add_special_tokens=False, **options).to(loaded.model.device)
-        return {name: read[name] for name in ("input_ids", "attention_mask")}
-    images = [list(row.prompt.images) for row in rows]
-    read = loaded.processor(
-        text=texts,
-        images=images if any(images) else None,
-        add_special_tokens=rows[0].prompt.special,
-        **options,
-    )
-    return read.to(loaded.model.device, loaded.model.dtype)
-
-
-def _reads(loaded: Loaded, row: Row) -> bool:
-    try:
-        _inputs(loaded, [row])
-    except Exception as error:
-        row.fail(_unreadable(loaded, row, error))
-        return False
-    return True
-
-
-def _unreadable(loaded: Loaded, row: Row, error: Exception) -> BadRequest:
-    sizes = ", ".join(f"{image.width}x{image.height}" for image in row.prompt.images)
-    what = f"these images ({sizes} pixels)" if sizes else "this text"
-    return BadRequest(f"The processor of {loaded.name} does not take {what}: {one_line(str(error))}")
-
-
-class _Steering:
-    """What `generate` calls at each step: rows choose their tokens, and are told which they got."""
-
-    def __init__(self, loaded: Loaded, rows: Sequence[Row], closing: Callable[[], bool]) -> None:
-        self._rows = rows
-        self._vocabulary = loaded.vocabulary
-        self._closing = closing
-        self._samplers = {
-            index: Sampler(row.options, row.read, loaded.vocabulary)
-            for index, row in enumerate(rows)
-            if row.options.steered
-        }
-
-    def choose(self, ids: Any, scores: Any) -> Any:
+    def choose(ids: Any, scores: Any) -> Any:
         """The scores with which the greedy choice is each row's own."""
-        for index, sampler in self._samplers.items():
-            row = self._rows[index]
-            if row.over:
+        for index, (row, sampler) in enumerate(zip(rows, samplers, strict=True)):
+            if sampler is None or row.over:
                 continue
             try:
                 scores[index] = sampler(scores[index], row.ids)
@@ -182,10 +205,57 @@ class _Steering:
                 row.fail(error)
         return scores
 
-    def stop(self, ids: Any, scores: Any) -> Any:
+    def stop(ids: Any, scores: Any) -> Any:
         """Which rows are over."""
-        for row, token in zip(self._rows, ids[:, -1].tolist(), strict=True):
+        for row, token in zip(rows, ids[:, -1].tolist(), strict=True):
             if not row.over:
-                row.take(token, self._vocabulary)
-        closing = self._closing()
-        return ids.new_tensor([closing or row.over for row in self._rows], dtype=bool)
+                row.take(token, loaded.vocabulary)
+        ending = closing()
+        return ids.new_tensor([ending or row.over for row in rows], dtype=bool)
+
+    with torch.inference_mode():
+        loaded.model.generate(
+            **inputs, generation_config=settings, logits_processor=[choose], stopping_criteria=[stop]
+        )
+
+
+def _readable(loaded: Loaded, rows: list[Row]) -> tuple[list[Row], Any]:
+    """The rows that the model has room for, and these as its inputs; the other rows fail."""
+    if not rows:
+        return [], None
+    try:
+        inputs = _inputs(loaded, rows)
+    except Exception as error:
+        if len(rows) > 1 or out_of_memory(error):
+            raise  # they are tried one by one
+        sizes = ", ".join(f"{image.width}x{image.height}" for image in rows[0].images)
+        what = f"these images ({sizes} pixels)" if sizes else "this text"
+        reason = one_line(str(error))
+        raise BadRequest(f"The processor of {loaded.name} does not take {what}: {reason}") from None
+    masks = inputs["attention_mask"].bool()
+    if not masks[:, -1].all():
+        # It would change the answers, with no more than a warning. Alone a row needs no padding.
+        raise ValueError("The processor pads on the right.")
+    for row, ids, mask in zip(rows, inputs["input_ids"], masks, strict=True):
+        try:
+            row.begin(ids[mask].tolist(), loaded.context)
+        except ContextExceeded as error:
+            row.fail(error)
+    begun = [row for row in rows if not row.over]
+    return (rows, inputs) if len(begun) == len(rows) else _readable(loaded, begun)
+
+
+def _inputs(loaded: Loaded, rows: Sequence[Row]) -> Any:
+    texts = [row.text for row in rows]
+    options: dict[str, Any] = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
+    if loaded.processor is None:
+        read = loaded.tokenizer(texts, add_special_tokens=False, **options).to(loaded.model.device)
+        return {name: read[name] for name in ("input_ids", "attention_mask")}
+    images = [list(row.images) for row in rows]
+    read = loaded.processor(
+        text=texts,
+        images=images if any(images) else None,
+        add_special_tokens=rows[0].special,
+        **options,
+    )
+    return read.to(loaded.model.device, loaded.model.dtype)

@@ -18,14 +18,12 @@ _PARTS = (".safetensors", ".bin", ".pt", ".pth", ".json", ".jinja", ".model", ".
 _WEIGHTS = (".safetensors", ".bin")
 _OLDER_WEIGHTS = (".bin", ".pt", ".pth")  # many a model has them beside its safetensors
 _TEMPLATES = "additional_chat_templates"
-_ADAPTER = "adapter_config.json"
 
 
 def find(model: str, *, fetch: bool = True, say: Callable[[str], None] = lambda text: None) -> Path:
-    """The folder of `model`: a folder on this machine, or else the snapshot of a model on the hub.
+    """The folder of `model`: one on this machine, or else the snapshot of a model on the hub.
 
-    With `fetch` a model that is not in the hub's local cache is downloaded, which can take long.
-    Raises `ModelNotFound`, or `Unusable` when the download fails.
+    With `fetch` it may be downloaded. Raises `ModelNotFound`, or `Unusable` when the download fails.
     """
     path = Path(model).expanduser()
     if model and path.is_dir():
@@ -79,18 +77,16 @@ def _download(name: str, parts: tuple[str, ...], *, local_files_only: bool = Fal
 def settings(folder: Path) -> dict[str, Any]:
     """The model's `config.json`. Raises `ModelNotFound` when the folder holds no model."""
     path = folder / "config.json"
+    if (folder / "adapter_config.json").is_file():
+        raise ModelNotFound(f"{folder} holds an adapter: merge it into its model first.")
     try:
         config = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        if (folder / _ADAPTER).is_file():
-            raise ModelNotFound(f"{folder} holds an adapter alone: merge it into its model first.") from None
         raise ModelNotFound(f"{folder} is no model folder: it holds no config.json.") from None
     except (OSError, ValueError) as error:
         raise Unusable(f"{path} cannot be read: {error}.") from None
     if not isinstance(config, dict):
         raise Unusable(f"{path} is no model's configuration.")
-    if (folder / _ADAPTER).is_file():
-        raise Unusable(f"{folder} holds an adapter beside its model: merge the two first.")
     if not weight_bytes(folder):
         raise ModelNotFound(f"{folder} holds no weights: there is no *.safetensors or *.bin file in it.")
     return config
@@ -103,10 +99,7 @@ def weight_bytes(folder: Path) -> int:
 
 
 def folder_digest(folder: Path, digest: FileDigest) -> str:
-    """The digest of all files that loading reads, by their names within the folder.
-
-    Seconds for each gigabyte, the first time. Raises as `digest` does.
-    """
+    """The digest of all files that loading reads, by their names within the folder."""
     named = sorted(path for path in folder.iterdir() if path.suffix in _PARTS and path.is_file())
     named += sorted((folder / _TEMPLATES).glob("*.jinja"))
     return combined({path.relative_to(folder).as_posix(): digest(path) for path in named})

@@ -1,34 +1,92 @@
-"""Load a model folder into memory through transformers, and tell what it can do.
+"""Choose device and precision, load a model folder into memory through transformers, tell what it can do.
+
+A cache key holds the precision, so it is chosen without torch, whose import takes seconds: what the driver
+says is believed, and whether torch can really use the device shows when the model is loaded.
 
 Vision models through `AutoModelForImageTextToText` and `AutoProcessor`, text models through
 `AutoModelForCausalLM` and `AutoTokenizer`. Code that a model brings along is never run. Everything here
-is called by the thread that owns the device.
+after `choose` is called by the thread that owns the device.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import platform
+import re
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from providers.errors import Unusable
-from providers.hf.device import ATTENTION, Setting
-from providers.hf.folder import settings, weight_bytes
+from providers.hf.folder import weight_bytes
 from providers.hf.sampler import Vocabulary
 from providers.host_memory import forget_peak, free_memory, peak_memory
 from providers.replies.error_text import one_line
 from providers.types import Json
 
+DTYPES = ("float32", "bfloat16", "float16")
+ATTENTION = "sdpa"  # as in the benchmark's own loop
 NEEDED = ("torch", "transformers", "accelerate")
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_BFLOAT16_FROM = (8, 0)  # compute capability: Ampere
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 _GB = 1e9
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`device` as torch names it, `dtype` the precision of weights and arithmetic."""
+
+    device: str
+    dtype: str
+    attention: str
+
+    def __str__(self) -> str:
+        return f"{self.device}, {self.dtype}, {self.attention} attention"
+
+
+def choose(device: str | None = None, dtype: str | None = None, attention: str | None = None) -> Setting:
+    """What was asked for, and for the rest what suits this machine. Raises `Unusable`."""
+    if device is not None and not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
+        raise Unusable(f"There is no device {device!r}: give cpu, cuda, cuda:1 (or another number) or mps.")
+    if dtype is not None and dtype not in DTYPES:
+        raise Unusable(f"There is no precision {dtype!r}: give {', '.join(DTYPES)}.")
+    if device is None and sys.platform == "darwin" and platform.machine() == "arm64":
+        device = "mps"
+    elif device is None:
+        with suppress(PackageNotFoundError):  # torch may be built for the processor alone
+            device = "cpu" if version("torch").endswith("+cpu") else None
+        device = device or ("cuda" if cuda_capability() else "cpu")
+    if dtype is None and device == "cpu":
+        dtype = "float32"  # the only one that every processor computes fast and alike
+    elif dtype is None:
+        capability = None if device == "mps" else cuda_capability(int(device.partition(":")[2] or 0))
+        dtype = "float16" if capability and capability < _BFLOAT16_FROM else "bfloat16"
+    return Setting(device, dtype, attention or ATTENTION)
+
+
+def cuda_capability(number: int = 0) -> tuple[int, int] | None:
+    """The compute capability of a CUDA device, from the driver; None where there is no such device."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1" if sys.platform != "win32" else "nvcuda.dll")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    known = (
+        driver.cuInit(0) == 0
+        and driver.cuDeviceGet(ctypes.byref(device), number) == 0
+        and driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, device) == 0
+        and driver.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device) == 0
+    )
+    return (major.value, minor.value) if known else None
 
 
 @dataclass
@@ -58,10 +116,10 @@ def engine() -> str:
     return f"transformers {installed['transformers']} / torch {installed['torch']}"
 
 
-def load(folder: Path, name: str, setting: Setting, say: Callable[[str], None]) -> Loaded:
-    """Seconds to minutes. Raises `Unusable` or `ModelNotFound`: one sentence that says what is wrong."""
-    engine()
-    config = settings(folder)
+def load(
+    folder: Path, name: str, config: Mapping[str, Any], setting: Setting, say: Callable[[str], None]
+) -> Loaded:
+    """Seconds to minutes. Raises `Unusable`: one sentence that says what is wrong."""
     # Threads of OpenMP that spin while they wait take the processors from the event loop.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
@@ -69,8 +127,12 @@ def load(folder: Path, name: str, setting: Setting, say: Callable[[str], None]) 
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        device_map = _device_map(_need(folder, config, setting), name, setting)
-        reset_peak(setting.device)
+        need = float(weight_bytes(folder))
+        if "quantization_config" not in config:
+            stored = config.get("dtype") or config.get("torch_dtype") or "float32"
+            need *= _BYTES[setting.dtype] / _BYTES.get(str(stored), 4)
+        device_map = _device_map(need, name, setting)
+        forget_peak()
         say(f"Loading {name} ({setting}).")
         return _loaded(folder, name, setting, device_map)
     except Unusable:
@@ -120,27 +182,13 @@ def _loaded(folder: Path, name: str, setting: Setting, device_map: Any) -> Loade
     ends = tokenizer.eos_token_id if ends is None else ends
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     text = config.get_text_config()
-    return Loaded(
-        name,
-        model.eval(),
-        processor,
-        tokenizer,
-        setting,
-        context=getattr(text, "max_position_embeddings", None),
-        vocabulary=Vocabulary(tokenizer, text.vocab_size, ends),
-    )
-
-
-def _need(folder: Path, config: Mapping[str, Any], setting: Setting) -> float:
-    """About how many bytes the weights take in memory."""
-    stored = config.get("dtype") or config.get("torch_dtype") or "float32"
-    if "quantization_config" in config:
-        return weight_bytes(folder)
-    return weight_bytes(folder) * _BYTES[setting.dtype] / _BYTES.get(str(stored), 4)
+    context = getattr(text, "max_position_embeddings", None)
+    vocabulary = Vocabulary(tokenizer, text.vocab_size, ends)
+    return Loaded(name, model.eval(), processor, tokenizer, setting, context, vocabulary)
 
 
 def _device_map(need: float, name: str, setting: Setting) -> Any:
-    """Where the weights go: one device, or spread over all CUDA devices. Raises `Unusable`."""
+    """Where `need` bytes of weights go: one device, or spread over all CUDA devices. Raises `Unusable`."""
     import torch
 
     device = setting.device
@@ -150,6 +198,8 @@ def _device_map(need: float, name: str, setting: Setting) -> Any:
             raise Unusable(
                 f"The device {device} cannot be used: torch {torch.__version__} sees {count} of them."
             )
+        for number in range(count):
+            torch.cuda.reset_peak_memory_stats(number)
     if device == "mps" and not torch.backends.mps.is_available():
         raise Unusable(f"The device mps cannot be used by torch {torch.__version__}.")
     spare = free_bytes(device)
@@ -170,9 +220,8 @@ def _too_large(name: str, setting: Setting) -> str:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether this is how torch says on some device that its memory is full."""
-    return isinstance(error, RuntimeError | MemoryError) and (
-        isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
-    )
+    said = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+    return said or isinstance(error, MemoryError)
 
 
 def free() -> None:
@@ -195,34 +244,17 @@ def free_bytes(device: str) -> int | None:
     return free_memory()
 
 
-def reset_peak(device: str) -> None:
-    """Start the measurement of `peak_bytes` over, where the system can."""
-    import torch
-
-    if device.startswith("cuda"):
-        for number in range(torch.cuda.device_count()):
-            torch.cuda.reset_peak_memory_stats(number)
-    else:
-        forget_peak()
-
-
-def peak_bytes(device: str) -> int:
-    """The most memory in use since `reset_peak`: of the CUDA devices, else of this process."""
-    import torch
-
-    if device.startswith("cuda"):
-        return sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
-    # Elsewhere than on Linux it is the most since the process began.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak_memory(os.getpid()) or (peak if sys.platform == "darwin" else peak * 1024)
-
-
 def facts(loaded: Loaded) -> dict[str, Json]:
-    """What `doctor` says of the engine and the model."""
+    """What `doctor` says of the engine and the model; the peak is that since loading began, if known."""
     import torch
 
     setting = loaded.setting
     cuda = setting.device.startswith("cuda")
+    if cuda:
+        peak = sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
+    else:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = peak_memory(os.getpid()) or (most if sys.platform == "darwin" else most * 1024)
     return {
         "engine": engine(),
         "device": torch.cuda.get_device_name(setting.device) if cuda else setting.device,
@@ -233,5 +265,5 @@ def facts(loaded: Loaded) -> dict[str, Json]:
         "context": loaded.context,
         "weights bytes": int(loaded.model.get_memory_footprint()),
         "free bytes": free_bytes(setting.device),
-        "peak bytes": peak_bytes(setting.device),
+        "peak bytes": peak,
     }

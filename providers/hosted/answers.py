@@ -11,12 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from providers.errors import MalformedResponse
-from providers.replies.answers import cost, counted, ended
+from providers.replies.answers import cost, counted, ended, finish_of
 from providers.replies.bodies import LONGEST, LONGEST_ERROR, parse, too_long
 from providers.replies.refusals import redirect
-from providers.types import Finish, Response
-
-_ENDINGS: Mapping[str, Finish] = {"length": "length", "content_filter": "refusal", "stop": "stop"}
+from providers.types import Response
 
 
 def read_answer(raw: Any, who: str, route: str) -> Response:
@@ -28,7 +26,7 @@ def read_answer(raw: Any, who: str, route: str) -> Response:
     text, finish = ended(
         who,
         choice.message.content or "",
-        _ENDINGS.get(choice.finish_reason, "stop"),
+        finish_of(extra.get("native_finish_reason") or choice.finish_reason),
         ending=extra.get("native_finish_reason"),
         error=extra.get("error"),
         refusal=_extra(choice.message).get("refusal"),
@@ -84,16 +82,10 @@ def reading(send: Send) -> Send:
                 break
         content = bytes(body[:limit])
         if response.is_success:
-            content = mended(content, response.headers)
+            content = json.dumps(parse(content, response.headers)).encode()
         # One of each name, the last one: httpx would join two of them, and nobody could read that.
         named = {name.lower(): value for name, value in response.headers.raw}
         headers = {name: value for name, value in named.items() if name not in _UNPACKED}
         return httpx.Response(response.status_code, headers=headers, content=content, request=request)
 
     return handle
-
-
-def mended(content: bytes, headers: Mapping[str, str] | None = None) -> bytes:
-    """The body of a success without what spoils it. Raises `BodyError` for an error in it."""
-    body, changed = parse(content, headers)
-    return json.dumps(body).encode() if changed else content

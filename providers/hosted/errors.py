@@ -42,7 +42,6 @@ from providers.replies.refusals import RedirectError, no_answer, redirected, ref
 
 # Classes of `litellm.exceptions`, most specific first; in `openai` those that it derives from.
 TABLE: tuple[tuple[str, type[ProviderError]], ...] = (
-    ("litellm.exceptions.UnsupportedParamsError", BadRequest),
     ("litellm.exceptions.ContextWindowExceededError", ContextExceeded),
     ("litellm.exceptions.ContentPolicyViolationError", RequestRefused),
     ("litellm.exceptions.RejectedRequestError", RequestRefused),
@@ -52,9 +51,7 @@ TABLE: tuple[tuple[str, type[ProviderError]], ...] = (
     ("litellm.exceptions.SensitiveDataRouteException", RequestRefused),
     ("litellm.exceptions.PaymentRequiredError", QuotaExhausted),
     ("litellm.exceptions.BudgetExceededError", QuotaExhausted),
-    ("litellm.exceptions.LiteLLMUnknownProvider", BadRequest),
     ("litellm.exceptions.ModelNotMappedError", BadRequest),
-    ("litellm.exceptions.MidStreamFallbackError", MalformedResponse),
     ("openai.APITimeoutError", AttemptTimedOut),
     ("openai.APIConnectionError", ConnectionFailed),
     ("openai.APIResponseValidationError", MalformedResponse),
@@ -62,14 +59,10 @@ TABLE: tuple[tuple[str, type[ProviderError]], ...] = (
     ("openai.PermissionDeniedError", AccessDenied),
     ("openai.NotFoundError", ModelNotFound),
     ("openai.RateLimitError", RateLimited),
-    ("openai.ConflictError", ServerFault),
     ("openai.BadRequestError", BadRequest),
     ("openai.UnprocessableEntityError", BadRequest),
-    ("openai.InternalServerError", ServerFault),
-    ("openai.APIStatusError", ServerFault),
     ("openai.LengthFinishReasonError", MalformedResponse),
     ("openai.ContentFilterFinishReasonError", RequestRefused),
-    ("openai.APIError", ServerFault),
     ("openai.OpenAIError", ServerFault),
 )
 

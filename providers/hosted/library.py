@@ -68,11 +68,6 @@ PATCHES: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
         _for_others,
         "it looks for the price of each answer: a third of its time, more for a model that has none",
     ),
-    (
-        "litellm.litellm_core_utils.core_helpers:_FINISH_REASON_MAP",
-        lambda endings: {**endings, "model_context_window_exceeded": "length", "model_length": "length"},
-        "it takes these endings for a plain stop with only a warning",
-    ),
 )
 
 _LOADING = threading.Lock()
@@ -191,25 +186,23 @@ def unlogged() -> None:
     is_internal_call.set(True)
 
 
-class Clients:
-    """Counts who uses LiteLLM's clients in each loop, since it shares them: the last one closes them."""
+# How many use LiteLLM's clients in each loop, since it shares them.
+_users: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
-    def __init__(self) -> None:
-        self._users: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
-    def enter(self) -> None:
-        """Note one user of the running loop."""
-        loop = asyncio.get_running_loop()
-        self._users[loop] = self._users.get(loop, 0) + 1
+def enter() -> None:
+    """Note one user of LiteLLM's clients in the running loop."""
+    loop = asyncio.get_running_loop()
+    _users[loop] = _users.get(loop, 0) + 1
 
-    async def leave(self) -> None:
-        """Note that a user is done; close every client when it was the last."""
-        loop = asyncio.get_running_loop()
-        left = self._users.get(loop, 1) - 1
-        self._users[loop] = left
-        if left == 0:
-            litellm = load()
-            await litellm.close_litellm_async_clients()
-            # A closed client must not be found again.
-            litellm.in_memory_llm_clients_cache.flush_cache()
-            await asyncio.sleep(0)  # the transports close in the loop's next round
+
+async def leave() -> None:
+    """Note that a user is done; close every client when it was the last."""
+    loop = asyncio.get_running_loop()
+    _users[loop] -= 1
+    if not _users[loop]:
+        litellm = load()
+        await litellm.close_litellm_async_clients()
+        # A closed client must not be found again.
+        litellm.in_memory_llm_clients_cache.flush_cache()
+        await asyncio.sleep(0)  # the transports close in the loop's next round

@@ -7,55 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
-from providers.catalog.target import Asked, Target
+from providers.catalog.target import Asked, Target, Wire
 from providers.errors import AttemptTimedOut, ProviderError
 from providers.hosted.answers import read_answer
 from providers.hosted.errors import translate
-from providers.hosted.library import Clients, load, own_settings, reach, unlogged
+from providers.hosted.library import enter, leave, load, own_settings, reach, unlogged
 from providers.hosted.options import arguments as options
-from providers.types import Json, Message, Request, Response
-
-_clients = Clients()
+from providers.types import Message, Request, Response
 
 
-class Hosted:
-    """One model of one provider. Making it is cheap; the first call, or `load`, imports LiteLLM.
-
-    `timeout` is the wall-clock deadline of a call in seconds. Close it with `aclose`, or use it
-    as an async context manager, in the loop in which it was used.
-    """
+class Hosted(Wire):
+    """One model of one provider; the first call, or `load`, imports LiteLLM."""
 
     def __init__(self, target: Target, timeout: float = 600.0) -> None:
-        self._target = target
-        self.provider = target.provider
-        self.model = target.model
-        self.timeout = timeout
+        super().__init__(target, timeout)
         # LiteLLM routes by provider; its route for vLLM takes any OpenAI-compatible server, and is lighter.
         self._route = "hosted_vllm" if target.provider == "openai" and target.endpoint else target.provider
         self._litellm: Any = None
         self._entered = False
-        self._loading = asyncio.Lock()
-
-    @classmethod
-    def of(
-        cls,
-        provider: str,
-        model: str,
-        *,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        timeout: float = 600.0,
-    ) -> Self:
-        """The model of this name. Raises what `Target.of` raises."""
-        return cls(Target.of(provider, model, base_url, api_key), timeout)
-
-    @property
-    def identity(self) -> Mapping[str, Json]:
-        """What a cache key says of it: who answers, and where."""
-        return self._target.identity
 
     def load(self) -> None:
         """Import LiteLLM now (seconds), so that the first call does not."""
@@ -88,13 +59,7 @@ class Hosted:
         """Close the connections, unless another user of the loop still needs them."""
         if self._entered:
             self._entered = False
-            await _clients.leave()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
+            await leave()
 
     async def _enter(self) -> None:
         async with self._loading:
@@ -103,7 +68,7 @@ class Hosted:
                 await asyncio.to_thread(self.load)
         if not self._entered:
             self._entered = True
-            _clients.enter()
+            enter()
         unlogged()
 
     async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:

@@ -3,31 +3,43 @@
 A `llama-server` child does the work, or llama-cpp-python in a child where there is no server. It
 starts with the first call, is started once more when it dies, and ends with `aclose`. What it was
 answering when it died fails as a broken connection, which whoever retries asks again.
+
+An answer is in OpenAI's shape with two differences. An empty one is an answer: the engine counted the
+token that ended it, so the model chose to say nothing, and would again. And an answer that filled its
+slot was not cut off by the output limit: no higher limit would have helped.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from providers.catalog.target import Asked
 from providers.direct.openai import ChatCompletions
-from providers.errors import ConnectionFailed, ImagesUnsupported, ProviderError
+from providers.errors import BadRequest, ConnectionFailed, ContextExceeded, ImagesUnsupported, ProviderError
 from providers.host_memory import children, free_memory, peak_memory, processors
-from providers.llama.answers import read_answer, read_error, why_it_ended
-from providers.llama.binary import Device, environment, find_engine
-from providers.llama.command import command, read_overrides
 from providers.llama.gguf import Header, shards
-from providers.llama.process import Child, NotStartedError, start
-from providers.llama.settings import Settings, open_files, settle
+from providers.llama.launch import (
+    Device,
+    Settings,
+    command,
+    environment,
+    find_engine,
+    open_files,
+    read_overrides,
+    settle,
+)
+from providers.llama.process import Child, Say, start
+from providers.replies.answers import visible
 from providers.replies.bodies import LONGEST_ERROR, BodyError, parse
-from providers.replies.refusals import no_answer
+from providers.replies.refusals import no_answer, refused
 from providers.types import Json, Request, Response
 from providers.weights import Digests, FileDigest, combined
 
@@ -37,27 +49,6 @@ if TYPE_CHECKING:
 LOADING = 1800.0  # seconds: a hundred gigabytes from a slow disk
 _DYING = 5.0  # seconds between a broken connection and the end of the process behind it
 _SHAPE = ChatCompletions("any")
-
-type Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Running:
-    """A child that answers, and the connections to it."""
-
-    child: Child
-    pool: Pool
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """The most bytes of this machine's memory that an engine has held, and what it took of its devices'.
-
-    None where it cannot be seen, or where there is nothing to see.
-    """
-
-    host: int | None
-    device: int | None
 
 
 class LlamaCpp:
@@ -69,9 +60,8 @@ class LlamaCpp:
     `KEY=TYPE:VALUE` for keys of the file. `timeout` is the wall-clock deadline of a call in seconds,
     from when the engine takes it up. `digest` digests a file. `say` hears of choices, progress and deaths.
 
-    Raises `Unusable` in one sentence for what cannot be run: a missing or damaged file, a projector for
-    another model, no engine. Close it with `aclose`, or use it as an async context manager, in the loop
-    in which it was used.
+    Raises `Unusable` in one sentence for what cannot be run. Close it with `aclose`, or use it as an async
+    context manager, in the loop in which it was used.
     """
 
     def __init__(
@@ -89,6 +79,7 @@ class LlamaCpp:
         timeout: float = 600.0,
     ) -> None:
         self.files = open_files(model, mmproj)
+        self.name = model.name
         self.engine = find_engine(server)
         self.timeout = timeout
         read_overrides(overrides)
@@ -98,21 +89,12 @@ class LlamaCpp:
         self._say = say
         self._starting = asyncio.Lock()
         self._calls: asyncio.Semaphore | None = None
-        self._running: _Running | None = None
+        self._running: tuple[Child, Pool] | None = None
         self._died = False
-
-    @property
-    def name(self) -> str:
-        """The model's file name, which is what people call it."""
-        return self.files.model.path.name
 
     @cached_property
     def identity(self) -> Mapping[str, Json]:
-        """What a cache key says of it. Reads the weights, the first time: seconds for each gigabyte.
-
-        The names and places of the files are not in it, nor what only changes how fast it answers or
-        how long a prompt may be.
-        """
+        """What a cache key says of it, without names and places of files. At first it reads the weights."""
         model, projector = self.files.model, self.files.projector
         template = model.chat_template
         return {
@@ -146,19 +128,34 @@ class LlamaCpp:
     def _devices(self) -> tuple[Device, ...]:
         return self.engine.devices()
 
-    async def start(self) -> None:
-        """Start the engine now, so that the first call need not. Raises `Unusable` when it cannot be."""
-        await self._ready()
+    async def start(self) -> tuple[Child, Pool]:
+        """The running engine and the connections to it: started if it is not, and once more if it died.
+
+        Raises `Unusable` when it cannot be. The first call does it where nobody has.
+        """
+        async with self._starting:
+            if self._running is not None and not self._running[0].alive:
+                child, pool = self._running
+                end = f"{child.how_it_ended}: {child.last_words.rstrip('.')}."
+                if self._died:
+                    raise child.why(f"died twice, and is not started again: this time it {end}")
+                self._say(f"llama.cpp {end} It is started again.")
+                self._died, self._running = True, None
+                await pool.close()
+                await child.aclose()
+            if self._running is None:
+                self._running = await self._launch()
+            return self._running
 
     @property
     def child(self) -> Child | None:
         """The engine's process while there is one: whoever wants to look past us."""
-        return self._running.child if self._running else None
+        return self._running[0] if self._running else None
 
     async def complete(self, request: Request) -> Response:
         """One answer, or a `ProviderError`; nothing is ever billed."""
         parts = (part for message in request.messages for part in message.parts)
-        if not self.files.sees and not all(isinstance(part, str) for part in parts):
+        if not self.files.projector and not all(isinstance(part, str) for part in parts):
             raise ImagesUnsupported(
                 f"{self.name} is shown an image and has no projector to see it with: name one with --mmproj."
             )
@@ -169,18 +166,17 @@ class LlamaCpp:
             # deadline passes in a long queue.
             self._calls = asyncio.Semaphore(2 * settings.slots)
         async with self._calls:
-            content = await _SHAPE.body(self.name, request)  # what cannot be said starts no engine
-            running = await self._ready()
-            arrived = await running.pool.post(partial(_ready_made, content), asked, self.timeout)
+            child, pool = await self.start()
+            arrived = await pool.post(partial(_SHAPE.body, self.name, request), asked, self.timeout)
         if isinstance(arrived, ProviderError):
-            if isinstance(arrived, ConnectionFailed) and await running.child.ended(_DYING):
-                raise ConnectionFailed(f"llama.cpp {running.child.how_it_ended} while it answered.")
+            if isinstance(arrived, ConnectionFailed) and await child.ended(_DYING):
+                raise ConnectionFailed(f"llama.cpp {child.how_it_ended} while it answered.")
             raise arrived
         if not arrived.good:
             text = arrived.content[:LONGEST_ERROR].decode(errors="replace")
             raise read_error(arrived.status, arrived.headers, text, asked)
         try:
-            body, _ = parse(arrived.content, arrived.headers)
+            body = parse(arrived.content, arrived.headers)
         except BodyError as error:
             raise no_answer(error, asked, 0.0) from None
         answer = read_answer(body, asked.who, request.params, settings.ctx)
@@ -191,8 +187,8 @@ class LlamaCpp:
         async with self._starting:
             running, self._running = self._running, None
             if running:
-                await running.pool.close()
-                await running.child.aclose()
+                await running[1].close()
+                await running[0].aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -200,30 +196,25 @@ class LlamaCpp:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    def memory(self) -> Memory:
-        """What the running engine has taken; asks the devices, which takes a moment."""
-        if self._running is None:
-            return Memory(None, None)
-        peaks = [peak_memory(pid) for pid in children(self._running.child.pid)]
+    def memory(self) -> tuple[int | None, int | None]:
+        """The most bytes of this machine's memory that it has held, and what it took of its devices'."""
+        if self.child is None:
+            return None, None
+        peaks = [peak_memory(pid) for pid in children(self.child.pid)]
         now = {device.name: device.free for device in self.engine.devices()}
         taken = sum(max(0, before.free - now.get(before.name, before.free)) for before in self._devices)
-        return Memory(max((peak for peak in peaks if peak), default=None), taken if now else None)
+        return max((peak for peak in peaks if peak), default=None), taken if now else None
 
     def describe(self) -> dict[str, Json]:
         """What a person wants to know of it before a run; `free` memory is in bytes."""
-        settings, binary = self.settings, self.engine.binary
         return {
             "engine": self.engine.title,
-            "binary": None if binary is None else str(binary),
-            "devices": [{"name": f"{card.name} {card.title}", "free": card.free} for card in self._devices],
-            "processors": processors(),
             "free": free_memory(),
             "model": self.files.model.architecture,
             "quantization": self.files.model.quantization,
             "size": self.files.size,
-            "sees": self.files.sees,
-            "slots": settings.slots,
-            "ctx": settings.ctx,
+            "slots": self.settings.slots,
+            "ctx": self.settings.ctx,
         }
 
     async def _settled(self) -> Settings:
@@ -231,24 +222,7 @@ class LlamaCpp:
         known = "settings" in self.__dict__
         return self.settings if known else await asyncio.to_thread(lambda: self.settings)
 
-    async def _ready(self) -> _Running:
-        """The running engine: started if it is not, and once more if it died."""
-        async with self._starting:
-            if self._running is not None and not self._running.child.alive:
-                child, pool = self._running.child, self._running.pool
-                end = f"{child.how_it_ended}: {child.last_words.rstrip('.')}."
-                if self._died:
-                    twice = f"llama.cpp died twice, and is not started again: this time it {end}"
-                    raise why_it_ended(child.log, self.name, twice)
-                self._say(f"llama.cpp {end} It is started again.")
-                self._died, self._running = True, None
-                await pool.close()
-                await child.aclose()
-            if self._running is None:
-                self._running = await self._launch()
-            return self._running
-
-    async def _launch(self) -> _Running:
+    async def _launch(self) -> tuple[Child, Pool]:
         from providers.direct.pool import Pool
 
         settings = await self._settled()
@@ -257,19 +231,53 @@ class LlamaCpp:
             f"{self.engine.title} runs {self.name} on {where}, slots: {settings.slots} of "
             f"{settings.ctx:,} tokens each (--slots, --ctx)."
         )
-        try:
-            child = await start(
-                lambda port: command(self.engine, self.files, settings, self._overrides, port),
-                environment(os.environ),
-                self._say,
-                LOADING,
-            )
-        except NotStartedError as error:
-            raise why_it_ended(error.log, self.name, str(error)) from None
+        line = partial(command, self.engine, self.files, settings, self._overrides)
+        child = await start(line, environment(os.environ), self.name, self._say, LOADING)
         # It closes what was idle for a while: a connection for each call never finds a closed one.
-        pool = Pool(f"{child.url}/v1/chat/completions", {**child.headers, "Connection": "close"})
-        return _Running(child, pool)
+        return child, Pool(f"{child.url}/v1/chat/completions", {**child.headers, "Connection": "close"})
 
 
-async def _ready_made(content: bytes) -> bytes:
-    return content
+def read_error(status: int, headers: Mapping[str, str], text: str, asked: Asked) -> ProviderError:
+    """The error of a response with this status and body."""
+    try:
+        error = json.loads(text)["error"]
+        kind, message = error.get("type"), str(error.get("message"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        kind = message = ""
+        error = {}
+    if kind == "exceed_context_size_error":
+        needed, slot = error.get("n_prompt_tokens", "too many"), error.get("n_ctx", "fewer")
+        return too_long(f"The prompt has {needed} tokens, and a slot takes {slot}", status)
+    if "grammar" in message or "schema" in message:
+        # An option that the judge cannot do without must not be dropped like others that are refused.
+        return BadRequest(f"{asked.who} cannot use the grammar or schema: {message[:200]}", status=status)
+    return refused(status, headers, text, asked, time.time())
+
+
+def too_long(what: str, status: int | None = None) -> ContextExceeded:
+    """The error of a prompt, or of a prompt and its answer, that do not fit into a slot."""
+    return ContextExceeded(f"{what}: raise --ctx, or lower --slots where memory is short.", status=status)
+
+
+def read_answer(answer: Mapping[str, Any], who: str, params: Mapping[str, Json], ctx: int) -> Response:
+    """Raises `MalformedResponse` when there is no answer in it, `ContextExceeded` when it had no room.
+
+    `ctx` is the context of one slot in tokens.
+    """
+    try:
+        choice = answer["choices"][0]
+        said = (choice["message"].get("content") or "").strip()
+        silent = choice["finish_reason"] == "stop" and not said and answer["usage"]["completion_tokens"] > 0
+    except (LookupError, TypeError, AttributeError):
+        silent = False
+    if silent:
+        # Words in place of nothing, which answers of this shape must have.
+        answer = {**answer, "choices": [{**choice, "message": {**choice["message"], "content": "(nothing)"}}]}
+    response = _SHAPE.read(answer, who)
+    usage, most = response.usage, params.get("max_tokens")
+    if response.finish == "length" and usage and isinstance(most, int) and usage.output_tokens < most:
+        raise too_long(
+            f"The prompt has {usage.input_tokens} tokens, and its answer did not fit in a slot of {ctx}"
+        )
+    # A llama-server keeps thoughts apart from the answer, the library does not.
+    return response._replace(text="" if silent else visible(response.text), cost=0.0)

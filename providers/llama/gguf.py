@@ -128,8 +128,9 @@ def read_header(path: Path) -> Header:
         raise ModelNotFound(f"There is no file {error.filename or path}.") from None
     except OSError as error:
         raise Unusable(f"{path} cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:
-        raise Unusable(f"{path} is cut off or damaged ({error}): fetch it again.") from None
+    except (ValueError, KeyError) as error:
+        what = f"a value of type {error}" if isinstance(error, KeyError) else error
+        raise Unusable(f"{path} is cut off or damaged ({what}): fetch it again.") from None
     return Header(path, size, fields)
 
 
@@ -165,7 +166,7 @@ class _Reader:
         if kind == _STRING:
             return self._string()
         if kind != _ARRAY:
-            (value,) = self._take(_scalar(kind))
+            (value,) = self._take(_SCALARS[kind])
             return value
         item, count = self._take("IQ")
         if item == _STRING:
@@ -178,7 +179,7 @@ class _Reader:
                 at = len(data) + 1
             self._skip(at - self._at)
             return None
-        code = _scalar(item)
+        code = _SCALARS[item]
         if count > _LONGEST_ARRAY:
             self._skip(count * struct.calcsize(f"<{code}"))
             return None
@@ -199,9 +200,3 @@ class _Reader:
         if length > len(self._data) - self._at:
             raise ValueError("it ends within its header")
         self._at += length
-
-
-def _scalar(kind: int) -> str:
-    if kind not in _SCALARS:
-        raise ValueError(f"a value of type {kind}")
-    return _SCALARS[kind]

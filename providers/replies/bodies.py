@@ -33,8 +33,8 @@ def too_long() -> BodyError:
     return BodyError(f"more than {LONGEST >> 20} MB")
 
 
-def parse(content: bytes, headers: Mapping[str, str] | None = None) -> tuple[Any, bool]:
-    """The body of a success without what spoils it, and whether anything was taken out of it.
+def parse(content: bytes, headers: Mapping[str, str] | None = None) -> Any:
+    """The body of a success without what spoils it.
 
     Raises `BodyError` for an error in it, and for what is no JSON.
     """
@@ -45,7 +45,7 @@ def parse(content: bytes, headers: Mapping[str, str] | None = None) -> tuple[Any
         start = content[:LOOKED_AT].decode(errors="replace")
         raise BodyError(f"a success that holds no answer: {start}") from None
     if not isinstance(body, dict):
-        return body, False
+        return body
     error = body.pop("error", None)
     if isinstance(error, dict):
         says_error = any(error.get(name) for name in ("message", "code", "type", "status"))
@@ -53,20 +53,15 @@ def parse(content: bytes, headers: Mapping[str, str] | None = None) -> tuple[Any
         says_error = bool(error)
     if says_error:
         raise BodyError("an error", content.decode(errors="replace"), headers)
-    counted, joined = _without_wrong_counts(body), _joined(body)
-    return body, counted or joined or error is not None
-
-
-def _without_wrong_counts(body: dict[str, Any]) -> bool:
-    """Take out counts that cannot be true, all of them: half a count would be a bill too low."""
     known = "choices" in body or body.get("type") == "message"  # other shapes only LiteLLM reads
     name = "usage" if known else "usageMetadata"
     usage = body.get(name)
-    if usage is None or _sound(usage):
-        return False
-    fields = usage if isinstance(usage, dict) else {}
-    body[name] = {key: fields[key] for key in ("cost", "cost_details", "is_byok") if key in fields}
-    return True
+    if usage is not None and not _sound(usage):
+        # All counts go: half a count would be a bill too low.
+        fields = usage if isinstance(usage, dict) else {}
+        body[name] = {key: fields[key] for key in ("cost", "cost_details", "is_byok") if key in fields}
+    _join(body)
+    return body
 
 
 _COUNTS = ("tokens", "tokencount")
@@ -92,16 +87,13 @@ def _sound(usage: object) -> bool:
     return True
 
 
-def _joined(body: dict[str, Any]) -> bool:
+def _join(body: dict[str, Any]) -> None:
     """Write the text of each message that came in parts as one text."""
-    changed = False
     choices = body.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         message = choice.get("message") if isinstance(choice, dict) else None
         if isinstance(message, dict) and isinstance(message.get("content"), list):
             message["content"] = "".join(texts(message["content"]))
-            changed = True
-    return changed
 
 
 def texts(parts: list[Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,15 +39,11 @@ class ErrorBody:
     parameter: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    kind: type[ProviderError]
-    statuses: frozenset[int]
-    phrases: str  # compiled when the first refusal comes, which mostly is never
+type _Rule = tuple[type[ProviderError], tuple[int, ...], str]
 
 
-def _rule(kind: type[ProviderError], statuses: Iterable[int], *phrases: str) -> _Rule:
-    return _Rule(kind, frozenset(statuses), "|".join(phrases))
+def _rule(kind: type[ProviderError], statuses: tuple[int, ...], *phrases: str) -> _Rule:
+    return kind, statuses, "|".join(phrases)  # compiled when the first refusal comes, which mostly is never
 
 
 # The phrases are looked for in the lower-case body. What is about an image's size or format is
@@ -142,9 +138,9 @@ def status_in(body: ErrorBody) -> int | None:
 def kind_of(status: int, body: ErrorBody) -> type[ProviderError]:
     """What a refusal with this status and body means."""
     words = body.raw[:LOOKED_AT].lower()
-    for rule in _RULES:
-        if status in rule.statuses and re.search(rule.phrases, words):
-            return rule.kind
+    for kind, statuses, phrases in _RULES:
+        if status in statuses and re.search(phrases, words):
+            return kind
     return _BY_STATUS.get(status) or (ServerFault if status >= 500 else BadRequest)
 
 

@@ -1,14 +1,27 @@
-"""Each rule against its vendor's published examples and against bills, and all of them at any size."""
+"""Texts at the edges of their bound; each rule for images against examples and bills, and at any size."""
 
 from __future__ import annotations
 
+import unicodedata
 from math import ceil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.catalog.image_tokens import RULES, bound, gemini_budget, gemini_tiles, largest, rule_of
+from providers.catalog.tokens import (
+    RULES,
+    TOKENS_A_GROK_REQUEST,
+    TOKENS_A_MESSAGE,
+    TOKENS_A_REQUEST,
+    gemini_budget,
+    gemini_tiles,
+    image_bound,
+    largest,
+    rule_of,
+    template_bound,
+    text_bound,
+)
 
 sides = st.integers(1, 9000)
 
@@ -60,12 +73,12 @@ BILLED = [
 
 @pytest.mark.parametrize(("model", "width", "height", "tokens"), EXACT)
 def test_each_rule_gives_the_published_tokens(model: str, width: int, height: int, tokens: int) -> None:
-    assert bound("openrouter", model, width, height) == tokens
+    assert image_bound("openrouter", model, width, height) == tokens
 
 
 @pytest.mark.parametrize(("model", "width", "height", "billed"), BILLED)
 def test_no_image_was_billed_above_its_bound(model: str, width: int, height: int, billed: int) -> None:
-    assert billed <= bound("any", model, width, height) <= 2 * billed
+    assert billed <= image_bound("any", model, width, height) <= 2 * billed
 
 
 @pytest.mark.parametrize(
@@ -85,7 +98,7 @@ def test_no_image_was_billed_above_its_bound(model: str, width: int, height: int
 )
 def test_a_vendors_model_keeps_its_rule_whoever_serves_it(provider: str, name: str, same: str) -> None:
     assert all(
-        bound(provider, name, *size) == bound("", same, *size)
+        image_bound(provider, name, *size) == image_bound("", same, *size)
         for size in [(1, 1), (640, 480), (1500, 2000), (4032, 3024)]
     )
 
@@ -112,35 +125,35 @@ def test_a_model_of_no_known_rule_gets_the_largest(provider: str, model: str) ->
 def test_a_gemini_of_no_known_generation_gets_the_larger_rule() -> None:
     for size in [(300, 300), (960, 540), (4032, 3024)]:
         larger = max(gemini_tiles(*size), gemini_budget(*size))
-        assert bound("gemini", "gemini-flash-latest", *size) == larger
-        assert bound("gemini", "learnlm-1.5", *size) == larger
+        assert image_bound("gemini", "gemini-flash-latest", *size) == larger
+        assert image_bound("gemini", "learnlm-1.5", *size) == larger
 
 
 def test_a_claude_of_no_known_age_sees_in_high_resolution() -> None:
-    assert bound("anthropic", "some-new-name", 6000, 6000) == 4784
+    assert image_bound("anthropic", "some-new-name", 6000, 6000) == 4784
 
 
 @pytest.mark.parametrize("model", ["gpt-5.1", "gpt-5.2", "gpt-5.3-codex", "gpt-5-codex"])
 def test_a_sibling_that_the_guide_does_not_list_gets_tiles_or_patches(model: str) -> None:
-    assert bound("openai", model, 128, 64) == 210  # one tile; 8 patches are fewer
-    assert bound("openai", model, 1024, 1024) == 1229  # 1024 patches x 1.2; 4 tiles are fewer
+    assert image_bound("openai", model, 128, 64) == 210  # one tile; 8 patches are fewer
+    assert image_bound("openai", model, 1024, 1024) == 1229  # 1024 patches x 1.2; 4 tiles are fewer
 
 
 def test_a_small_sibling_without_a_published_multiplier_gets_the_largest_one() -> None:
-    assert bound("openai", "gpt-6-luna", 320, 320) == 246
-    assert bound("openai", "gpt-5.6-sol", 320, 320) == 120
+    assert image_bound("openai", "gpt-6-luna", 320, 320) == 246
+    assert image_bound("openai", "gpt-5.6-sol", 320, 320) == 120
 
 
 def test_an_image_without_pixels_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one pixel"):
-        bound("openai", "gpt-4o", 0, 10)
+        image_bound("openai", "gpt-4o", 0, 10)
 
 
 @given(sides, sides)
 def test_the_bound_of_an_unknown_model_is_never_below_a_known_rule(width: int, height: int) -> None:
-    unknown = bound("openai", "who-knows", width, height)
+    unknown = image_bound("openai", "who-knows", width, height)
     assert all(1 <= rule(width, height) <= unknown for rule in RULES)
-    assert all(bound("", model, width, height) <= unknown for model, *_ in EXACT)
+    assert all(image_bound("", model, width, height) <= unknown for model, *_ in EXACT)
 
 
 @given(sides, sides)
@@ -166,12 +179,12 @@ MOST = {
 
 @given(st.sampled_from(list(MOST)), sides, sides)
 def test_no_image_costs_more_than_the_largest(model: str, width: int, height: int) -> None:
-    assert 1 <= bound("", model, width, height) <= MOST[model]
+    assert 1 <= image_bound("", model, width, height) <= MOST[model]
 
 
 @pytest.mark.parametrize("model", MOST)
 def test_the_largest_image_costs_no_less(model: str) -> None:
-    assert MOST[model] == max(bound("", model, *size) for size in ((9000, 9000), (9000, 3300)))
+    assert MOST[model] == max(image_bound("", model, *size) for size in ((9000, 9000), (9000, 3300)))
 
 
 @given(sides, sides)
@@ -183,4 +196,37 @@ def test_thin_strips_are_at_most_three_tiles_wide(width: int, height: int) -> No
 
 @given(st.sampled_from([m for m, *_ in EXACT if not m.startswith("gemini-2")]), sides, st.integers(1, 5))
 def test_a_larger_square_never_costs_less(model: str, side: int, factor: int) -> None:
-    assert bound("", model, side, side) <= bound("", model, side * factor, side * factor)
+    assert image_bound("", model, side, side) <= image_bound("", model, side * factor, side * factor)
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [("", 0), ("What is this?", 13), ("né", 3), ("猫", 3), ("🙂", 4), ("\ud800", 3), ("ﷺ", 33)],
+)
+def test_the_bound_is_the_longer_of_the_text_and_its_normal_form(text: str, bytes_: int) -> None:
+    assert text_bound(text) == bytes_
+
+
+@given(st.text())
+def test_no_tokenizer_that_covers_a_byte_a_token_exceeds_it(text: str) -> None:
+    for form in (text, unicodedata.normalize("NFKC", text), unicodedata.normalize("NFC", text)):
+        assert len(form.encode("utf-8")) <= text_bound(text)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.text())
+def test_parts_are_never_bounded_below_their_text(left: str, right: str) -> None:
+    assert text_bound(left) >= len(left)
+    assert text_bound(left) + text_bound(right) >= len((left + right).encode("utf-8", "surrogatepass"))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "request_"),
+    [
+        ("openai", "gpt-4o", TOKENS_A_REQUEST),
+        ("xai", "grok-4.7", TOKENS_A_GROK_REQUEST),
+        ("openrouter", "x-ai/grok-4", TOKENS_A_GROK_REQUEST),
+        ("groq", "qwen/qwen3.8-27b", TOKENS_A_REQUEST),
+    ],
+)
+def test_every_message_and_request_has_its_allowance(provider: str, model: str, request_: int) -> None:
+    assert template_bound(provider, model, 3) == request_ + 3 * TOKENS_A_MESSAGE

@@ -1,0 +1,104 @@
+"""Results as people read them: a check of a data folder, an estimate, a filter, rewards.
+
+Every figure comes from the result as it is. Scripts read the JSON instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pbclient.money.amounts import format_amount
+from pbclient.report.summary import Summary, figure
+from pbclient.report.terminal import Grid, Part
+
+if TYPE_CHECKING:
+    from pbclient.data.check import Report
+    from pbclient.forecast.estimate import Estimate
+
+_COST = ("", "episodes", "calls least", "expected", "most", "$ least", "expected", "most")
+_REACH = ("", "episodes", "+- acc", "difference", "at worst", "+- acc", "difference")
+_FILTER = ("data set", "samples before", "after", "first-turn acc % before", "after")
+_REWARDS = ("data set", "episodes", "turns", "reward a turn [95 % CI]", "reward an episode [95 % CI]")
+
+
+def of_check(report: Report) -> list[Part]:
+    """The counts of each data set, and a line for each problem."""
+    counts = {each.dataset: [each.rows, each.kept, each.published, each.frames] for each in report.datasets}
+    several = len(counts) > 1
+    if several:
+        counts["all"] = [sum(column) for column in zip(*counts.values(), strict=True)]
+    rows = [[name, *(f"{count:,}" for count in row)] for name, row in counts.items()]
+    lines = list(report.problems)
+    if report.samples:
+        words = "These are the built-in samples: the counts are theirs, not those of the published data."
+        lines.insert(0, words)
+    problems = len(report.problems)
+    many = f"{problems:,} problem{'' if problems == 1 else 's'} found."
+    lines.append(many if problems else "The data is sound.")
+    return [Grid(["data set", "rows", "kept", "published", "frames"], rows, total=several), "\n".join(lines)]
+
+
+def of_estimate(estimate: Estimate) -> list[Part]:
+    """What it costs, what the limit buys, in tables that fit 80 columns, and what both rest on."""
+    costs: list[list[str]] = []
+    for name, figures in [*estimate.datasets.items(), ("total", estimate.total)]:
+        calls, cost = figures.calls, figures.cost
+        costs.append([name, f"{figures.episodes:,}"])
+        costs[-1] += [f"{value:,.0f}" for value in (calls.least, calls.expected, calls.most)]
+        for value in (cost.least, cost.expected, cost.most):
+            costs[-1].append(format_amount(value).removeprefix("$"))
+    reached: list[list[str]] = []
+    for name, figures in [*estimate.datasets.items(), ("average", estimate.total)]:
+        reached.append([name])
+        for reach in (figures.buys, figures.buys_at_worst):
+            points = [reach.acc_half_width, reach.detectable]
+            reached[-1].append(f"{reach.episodes:,}")
+            reached[-1] += ["-" if value is None else f"{value:.1f}" for value in points]
+    what = "What a run without a limit tells:"
+    if estimate.limit is not None:
+        limit = format_amount(estimate.limit)
+        what = f"What {limit} buys in the seeded order, as expected and at worst:"
+    spent, bought = Grid(_COST, costs, total=True), Grid(_REACH, reached, total=True)
+    return [spent, what, bought, "\n".join(estimate.assumptions)]
+
+
+def of_filter(filtered: Summary) -> list[Part]:
+    """The runs that it is made of, the table before and after, what had to be decided."""
+    made, before, after = filtered["made"], filtered["table"]["before"], filtered["table"]["after"]
+    models = ", ".join(f"{run['provider']} {run['model']}" for run in made["runs"])
+    above = [f"From {len(made['runs'])} run{'' if len(made['runs']) == 1 else 's'}: {models}."]
+    if played := sorted({run["filter"] for run in made["runs"]} - {"none"}):
+        above.append(
+            f"They were played on samples that are filtered already ({', '.join(played)}): "
+            "for the paper's rule play them with --filter none."
+        )
+    rows: list[list[str]] = []
+    for name, entry in [*before["datasets"].items(), ("total", before["total"])]:
+        nothing = {"samples": 0, "first_turn_acc": None}
+        pair = entry, after["total"] if name == "total" else after["datasets"].get(name, nothing)
+        shares = ["-" if (acc := each["first_turn_acc"]) is None else f"{acc:.1f}" for each in pair]
+        rows.append([name, *(f"{each['samples']:,}" for each in pair), *shares])
+    below = [
+        f"Dropped are samples that at least {made['threshold_percent']:g} % of the runs answered correctly "
+        "at the first turn."
+    ]
+    if made["partly_resolved"]:
+        below.append(f"Not resolved in every run (their share is over the others): {made['partly_resolved']}")
+    if none := sum(map(len, made["resolved_by_none"].values())):
+        below.append(f"Resolved in no run, and kept: {none}")
+    if made["other_data"]:
+        names = ", ".join(made["other_data"])
+        below.append(f"The data of {names} may differ: samples are matched by their ids alone (--force).")
+    table = Grid(_FILTER, rows, breaks=(len(rows) - 1,), total=True)
+    return ["\n".join(above), table, "\n".join(below)]
+
+
+def of_rewards(rewards: Summary) -> Grid:
+    """The rewards of a run, by data set and averaged over them."""
+    rows: list[list[str]] = []
+    datasets = rewards["datasets"]
+    totals = {key: sum(of[key] for of in datasets.values()) for key in ("episodes", "turns")}
+    for name, of in [*datasets.items(), ("average", {**totals, **rewards["average"]})]:
+        shown = [figure(of[name], of[f"{name}_ci"], "{:.3f}".format) for name in ("per_turn", "per_episode")]
+        rows.append([name, str(of["episodes"]), str(of["turns"]), *shown])
+    return Grid(_REWARDS, rows, total=True)
