@@ -17,7 +17,7 @@ from pbclient.benchmark.package import MCQA, OEG
 from pbclient.episodes.rules import Rules
 from pbclient.errors import InputError
 from pbclient.models.choice import DIRECT, LITELLM, Choice, judge_named, refuse_own_options
-from pbclient.models.engines import EngineOptions, refuse_other_engines
+from pbclient.models.engines import EngineOptions
 from pbclient.option import REQUIRED, Rule, check, flag, like, number, one_of, option, options, whole
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
 
     def __post_init__(self) -> None:
         check(self)
-        refuse_other_engines(self, {self.provider, self.judge_provider or ""})
+        self.refuse_others({self.provider, self.judge_provider or ""})
         self._check_judge()
         if self.no_cache and self.offline:
             raise InputError("--offline answers from the cache: it cannot go with --no-cache.")
@@ -229,4 +229,4 @@ class JudgeConfig(EngineOptions, CallLimits, JudgeOptions):
         check(self)
         if self.judge_provider is None and (self.judge_model or self.judge_base_url):
             raise InputError("--judge-model and --judge-base-url go with --judge-provider: name it too.")
-        refuse_other_engines(self, {self.judge_provider or ""})
+        self.refuse_others({self.judge_provider or ""})

@@ -17,7 +17,7 @@ from pbclient.errors import PbclientError
 from pbclient.money.books import Books
 from pbclient.money.budget import BudgetExhausted
 from pbclient.record import Record
-from providers import Json, Provider, ProviderError, Request, Response
+from providers import Json, Provider, ProviderError, Request
 
 DRAWS = 2
 MOST_ANSWERS = 1000
@@ -71,9 +71,15 @@ class Judge:
         calls = list(earlier)
         error = "The judge gave no verdict that the benchmark can read."
         try:
+            messages = judge_messages(question.prompt, question.valid[0], question.answer)
+            params = {**self.params, "grammar": verdict_grammar(question)} if self.grammar else self.params
             # An attempt that was cut short is finished, one that came to its end followed by another.
             for repeat in range(len(calls), (len(calls) // DRAWS + 1) * DRAWS):
-                response = await self._ask(question, repeat, calls)
+                started = self.clock()
+                # An episode whose answer is bought comes before one that has none yet.
+                response = await self.provider.complete(Request(messages, params, repeat, turn=1))
+                call = record.call(response, self.books.entry(response), self.clock() - started)
+                calls.append({**call, "finish": response.finish})
                 verdict, parsed = read_verdict(question.valid[1], response.text, question.dataset)
                 if parsed and response.finish == "stop":
                     return self._judged("resolved", question, calls, verdict)
@@ -82,16 +88,6 @@ class Judge:
         except (ProviderError, PbclientError) as failure:
             error = f"The judge could not be asked: {failure}"
         return self._judged("judge_failed", question, calls, error=error)
-
-    async def _ask(self, question: Question, repeat: int, calls: list[Record]) -> Response:
-        messages = judge_messages(question.prompt, question.valid[0], question.answer)
-        started = self.clock()
-        # An episode whose answer is bought comes before one that has none yet.
-        params = {**self.params, "grammar": verdict_grammar(question)} if self.grammar else self.params
-        response = await self.provider.complete(Request(messages, params, repeat, turn=1))
-        call = record.call(response, self.books.entry(response), self.clock() - started)
-        calls.append({**call, "finish": response.finish})
-        return response
 
     def _judged(
         self,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from pbclient.benchmark.package import Environment, State, guarded, multiple_choice
+from pbclient.benchmark.package import OEG, Environment, State, guarded, multiple_choice
 from pbclient.episodes.rules import Exchange, Rules
 from pbclient.images.pictures import Pictures
 from pbclient.models.choice import BASELINES
@@ -40,6 +40,9 @@ class View(NamedTuple):
     def images(self) -> int:
         """How many images its question shows: its own, and one of each exchange before it."""
         return len(self.past) + 1
+
+
+type Policy = Callable[[View], str]
 
 
 class Player(Protocol):
@@ -96,22 +99,19 @@ class ModelPlayer:
         return await self.provider.complete(Request((*past, question), self.params, view.repeat, view.turn))
 
 
-def choice_question(rules: Rules) -> Question:
-    """The multiple-choice question of a state."""
+def question_of(rules: Rules, mode: str) -> Question:
+    """How a state is asked about: with its options, or in open-ended mode without them."""
+    if mode == OEG:
+        return lambda state: state["prompt"]
     short = not rules.cot  # "the option and nothing else" would defy an example that reasons
     return lambda state: multiple_choice(state["prompt"], state["options"], short_answer=short)
-
-
-def open_question(state: State) -> str:
-    """The question without options."""
-    return state["prompt"]
 
 
 @dataclass(frozen=True)
 class BaselinePlayer:
     """A policy that needs no model: chance levels, and the ceiling."""
 
-    policy: Callable[[View], str]
+    policy: Policy
 
     async def answer(self, view: View) -> Response:
         return Response(guarded(lambda: self.policy(view)), "stop")
@@ -145,7 +145,7 @@ def oracle(view: View) -> str:
     return str(categories[0]) if categories or not found else found[0]
 
 
-def randomly(seed: int) -> Callable[[View], str]:
+def randomly(seed: int) -> Policy:
     """Any option, each as likely: chance level, seeded by the place in the run."""
 
     def policy(view: View) -> str:
@@ -155,6 +155,6 @@ def randomly(seed: int) -> Callable[[View], str]:
     return policy
 
 
-def baselines(seed: int) -> dict[str, Callable[[View], str]]:
+def baselines(seed: int) -> dict[str, Policy]:
     """The policies by the name that `--model` takes."""
     return dict(zip(BASELINES, (randomly(seed), always_ask, always_abstain, oracle), strict=True))

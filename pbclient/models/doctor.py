@@ -13,15 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pbclient.errors import InputError
 from pbclient.models.choice import BASELINES
-from pbclient.models.engines import (
-    LLAMACPP,
-    LOCAL,
-    TRANSFORMERS,
-    EngineOptions,
-    Local,
-    engine,
-    refuse_other_engines,
-)
+from pbclient.models.engines import LLAMACPP, LOCAL, TRANSFORMERS, EngineOptions, Local, engine
 from pbclient.models.trials import BLIND, SEES, UNKNOWN, Clock, Finding, Tell, sight, try_out
 from pbclient.money.prices import MILLION, OWN_MACHINE, Price, describe, price_of
 from pbclient.option import check as check_options
@@ -34,6 +26,7 @@ from providers.catalog.target import Target
 from providers.direct.wire import Direct, speaks
 from providers.hf.model import NEEDED, choose
 from providers.host_memory import free_memory, processors
+from providers.hosted.wire import Hosted
 from providers.llama.launch import LIBRARY, Device, find_engine
 
 HEAD = ("provider", "ready", "needs", "default model")
@@ -68,7 +61,7 @@ class DoctorConfig(EngineOptions):
 
     def __post_init__(self) -> None:
         check_options(self)
-        refuse_other_engines(self, {self.provider or ""})
+        self.refuse_others({self.provider or ""})
         given = {"--model": self.model, "--base-url": self.base_url, "--price": self.price}
         for flag, value in given.items():
             if value is not None and self.provider is None:
@@ -151,8 +144,6 @@ async def _loaded(local: Local) -> Finding:
 
 async def _examine_hosted(provider: str, config: DoctorConfig, tell: Tell, clock: Clock, say: Say) -> None:
     """Key, price and sight of a hosted model; the user's own server, at a price of 0, is tried out."""
-    from providers.hosted.wire import Hosted
-
     try:
         entry = catalog.lookup(provider)
         name = config.model or entry.default_model

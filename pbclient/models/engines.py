@@ -56,21 +56,20 @@ class EngineOptions:
         """These options alone, of a configuration that has others too."""
         return like(EngineOptions, self)
 
+    def refuse_others(self, providers: set[str]) -> None:
+        """Raise `InputError` for an option of an engine that is not asked."""
+        for provider in LOCAL:
+            given = options_of(provider, self)
+            if given and provider not in providers:
+                flags = {each.name: flag(each) for each in fields(EngineOptions)}
+                name = flags[next(iter(given))]
+                raise InputError(f"{name} is an option of --provider {provider}: leave it out.")
+
 
 def options_of(provider: str, options: EngineOptions) -> dict[str, object]:
     """What is set of the options of one engine."""
     names = _LLAMACPP if provider == LLAMACPP else _TRANSFORMERS
     return {name: value for name in names if (value := getattr(options, name)) not in (None, ())}
-
-
-def refuse_other_engines(options: EngineOptions, providers: set[str]) -> None:
-    """Raise `InputError` for an option of an engine that is not asked."""
-    for provider in LOCAL:
-        given = options_of(provider, options)
-        if given and provider not in providers:
-            flags = {each.name: flag(each) for each in fields(EngineOptions)}
-            name = flags[next(iter(given))]
-            raise InputError(f"{name} is an option of --provider {provider}: leave it out.")
 
 
 def engine(

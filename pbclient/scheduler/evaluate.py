@@ -73,8 +73,7 @@ async def evaluate(
     run, `runs.RunError` for a run folder that cannot be used and `cache.CacheError` for a cache that
     cannot; every paid answer is stored before.
     """
-    progress = progress or Progress()
-    interrupts = interrupts or Interrupts()
+    progress, interrupts = progress or Progress(), interrupts or Interrupts()
     if config.provider != BASELINE and not config.offline:
         models = 1 if config.judge_provider is None else 2
         calls = room_for(config.concurrency, progress.say, each=models)
@@ -90,14 +89,9 @@ async def evaluate(
                 await _Run(plan, session, recording, progress, interrupts).play()
                 limit = None if plan.limit is None else dollars(plan.limit)
                 summary = await asyncio.to_thread(recording.summarize, session.ledger, limit)
-        result = RunResult(
-            folder.path,
-            summary,
-            interrupts.count > 0,
-            None if session.unusable is None else str(session.unusable),
-            len(plan.order),
-            tuple(progress.reasons.most_common()),
-        )
+        unusable = None if session.unusable is None else str(session.unusable)
+        reasons = tuple(progress.reasons.most_common())
+        result = RunResult(folder.path, summary, interrupts.count > 0, unusable, len(plan.order), reasons)
         local = any(model is not None and model.local is not None for model in (plan.model, plan.judge))
         asked = any(summary["calls"].values()) or result.outcomes.get("resolved")
         if session.unusable and local and not (folder.continued or asked or result.interrupted):

@@ -10,7 +10,7 @@ import random
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,15 +27,7 @@ from pbclient.data.folder import DataFolder, Sample, open_data
 from pbclient.data.home import data_folder
 from pbclient.episodes.episode import Episode, OpenEpisode
 from pbclient.episodes.judge import Judge
-from pbclient.episodes.players import (
-    Conversation,
-    ModelPlayer,
-    Player,
-    View,
-    baselines,
-    choice_question,
-    open_question,
-)
+from pbclient.episodes.players import Conversation, ModelPlayer, Player, Policy, baselines, question_of
 from pbclient.episodes.random_options import ForeignOptions
 from pbclient.episodes.rules import Examples, Rules, refuse_combinations
 from pbclient.errors import InputError
@@ -57,8 +49,6 @@ _SETTINGS = ("wire", "concurrency", "rpm", "tpm", "timeout", "offline", "no_cach
 OWED = frozenset({"failed", "budget"})
 # Its answer is there, and no verdict on it: the run's judge is asked again, or `pbclient judge` is.
 UNJUDGED = "judge_failed"
-
-type Policy = Callable[[View], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +157,7 @@ class Plan:
 
     def conversation(self, model: Model, pictures: Pictures) -> Conversation:
         """How this run puts its questions to `model`."""
-        question = open_question if self.config.mode == OEG else choice_question(self.rules)
-        return Conversation(pictures, question, model.image_limits)
+        return Conversation(pictures, question_of(self.rules, self.config.mode), model.image_limits)
 
     def player(self, model: Model, provider: Provider, pictures: Pictures) -> ModelPlayer:
         """Who answers for `model`, which stands behind `provider`."""

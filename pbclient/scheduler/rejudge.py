@@ -93,11 +93,8 @@ def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress)
             "price": config.judge_price or stated_in(manifest.get("judge_prices")),
             "grammar": config.judge_grammar or own.get("grammar", False),
         }
-    wire = manifest["settings"].get("wire", LITELLM)
-    choice = judge_named(
-        **options, wire=wire, timeout=config.timeout, offline=config.offline, engine=config.engine
-    )
-    return resolve(choice, progress.say)
+    options |= {"wire": manifest["settings"].get("wire", LITELLM), "engine": config.engine}
+    return resolve(judge_named(**options, timeout=config.timeout, offline=config.offline), progress.say)
 
 
 async def _judge_all(
