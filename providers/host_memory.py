@@ -44,10 +44,7 @@ def peak_memory(pid: int) -> int | None:
 
 
 def forget_peak() -> None:
-    """Let `peak_memory` of this process begin anew; without effect where the system cannot.
-
-    https://docs.kernel.org/filesystems/proc.html: 5 in clear_refs resets the peak to what is held now.
-    """
+    """Let `peak_memory` of this process begin anew where the system can (man 5 proc: clear_refs)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

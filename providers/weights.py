@@ -39,8 +39,7 @@ class Digests:
     def of(self, path: Path) -> str:
         """The digest of one file; seconds for each gigabyte, the first time.
 
-        Raises `ModelNotFound` when there is no such file, and `Unusable` when it cannot be read or
-        changes meanwhile.
+        Raises `ModelNotFound`, or `Unusable` when it cannot be read or changes meanwhile.
         """
         try:
             return self._of(path.resolve())

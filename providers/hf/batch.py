@@ -52,8 +52,7 @@ class Row:
 
     @property
     def kind(self) -> Hashable:
-        """Rows of different kinds never share a batch."""
-        # Many processors do not take one in which only some rows have images.
+        """Rows of different kinds never share a batch: many processors take images of all rows or of none."""
         return bool(self.images), self.special
 
     @property

@@ -2,7 +2,6 @@
 
 One thread owns the model and runs requests in batches; the event loop only decodes images (in threads)
 and waits. Neither torch nor transformers is imported before `start`.
-
 A batch begins when all who were likely to ask have asked, or nobody has for a few milliseconds; what arrives
 while it runs is taken together when it ends. It holds the oldest row and those nearest to it in size, so
 nobody starves and little is padded.

@@ -103,7 +103,6 @@ class Loaded:
 
     @property
     def sees(self) -> bool:
-        """Whether it takes images."""
         return self.processor is not None
 
 

@@ -3,7 +3,6 @@
 A `llama-server` child does the work, or llama-cpp-python in a child where there is no server. It
 starts with the first call, is started once more when it dies, and ends with `aclose`. What it was
 answering when it died fails as a broken connection, which whoever retries asks again.
-
 An answer is in OpenAI's shape with two differences. An empty one is an answer: the engine counted the
 token that ended it, so the model chose to say nothing, and would again. And an answer that filled its
 slot was not cut off by the output limit: no higher limit would have helped.
@@ -25,17 +24,8 @@ from providers.catalog.target import Asked
 from providers.direct.openai import ChatCompletions
 from providers.errors import BadRequest, ConnectionFailed, ContextExceeded, ImagesUnsupported, ProviderError
 from providers.host_memory import children, free_memory, peak_memory, processors
+from providers.llama import launch
 from providers.llama.gguf import Header, shards
-from providers.llama.launch import (
-    Device,
-    Settings,
-    command,
-    environment,
-    find_engine,
-    open_files,
-    read_overrides,
-    settle,
-)
 from providers.llama.process import Child, Say, start
 from providers.replies.answers import visible
 from providers.replies.bodies import LONGEST_ERROR, BodyError, parse
@@ -78,11 +68,11 @@ class LlamaCpp:
         say: Say = lambda line: None,
         timeout: float = 600.0,
     ) -> None:
-        self.files = open_files(model, mmproj)
+        self.files = launch.open_files(model, mmproj)
         self.name = model.name
-        self.engine = find_engine(server)
+        self.engine = launch.find_engine(server)
         self.timeout = timeout
-        read_overrides(overrides)
+        launch.read_overrides(overrides)
         self._overrides = tuple(overrides)
         self._asked = (slots, ctx, gpu_layers)
         self._file_digest = digest or Digests().of
@@ -116,16 +106,16 @@ class LlamaCpp:
         return combined({str(number): self._file_digest(shard) for number, shard in enumerate(files)})
 
     @cached_property
-    def settings(self) -> Settings:
+    def settings(self) -> launch.Settings:
         """How it is run: what was asked for, else what fits. Raises `Unusable` when nothing does."""
         slots, ctx, gpu_layers = self._asked
         if self.engine.binary is None:
             # The library answers one request at a time.
             slots = 1
-        return settle(self.files, self._devices, slots, ctx, gpu_layers)
+        return launch.settle(self.files, self._devices, slots, ctx, gpu_layers)
 
     @cached_property
-    def _devices(self) -> tuple[Device, ...]:
+    def _devices(self) -> tuple[launch.Device, ...]:
         return self.engine.devices()
 
     async def start(self) -> tuple[Child, Pool]:
@@ -217,7 +207,7 @@ class LlamaCpp:
             "ctx": self.settings.ctx,
         }
 
-    async def _settled(self) -> Settings:
+    async def _settled(self) -> launch.Settings:
         # In a thread the first time, when devices are asked, so that the loop goes on meanwhile.
         known = "settings" in self.__dict__
         return self.settings if known else await asyncio.to_thread(lambda: self.settings)
@@ -231,8 +221,8 @@ class LlamaCpp:
             f"{self.engine.title} runs {self.name} on {where}, slots: {settings.slots} of "
             f"{settings.ctx:,} tokens each (--slots, --ctx)."
         )
-        line = partial(command, self.engine, self.files, settings, self._overrides)
-        child = await start(line, environment(os.environ), self.name, self._say, LOADING)
+        line = partial(launch.command, self.engine, self.files, settings, self._overrides)
+        child = await start(line, launch.environment(os.environ), self.name, self._say, LOADING)
         # It closes what was idle for a while: a connection for each call never finds a closed one.
         return child, Pool(f"{child.url}/v1/chat/completions", {**child.headers, "Connection": "close"})
 

@@ -108,10 +108,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """The header of a GGUF file and the size of all its shards.
-
-    Raises `ModelNotFound` when the file or a shard is missing, `Unusable` when it is no GGUF file.
-    """
+    """The header of a GGUF file and the size of all its shards. Raises `ModelNotFound` or `Unusable`."""
     try:
         with path.open("rb") as file:
             start = file.read(len(_MAGIC))
