@@ -25,6 +25,7 @@ from providers.errors import (
     Unreachable,
     Unusable,
 )
+from providers.rate_limit import RateLimit
 from providers.types import (
     EncodedImage,
     Finish,
@@ -62,6 +63,7 @@ __all__ = [
     "Provider",
     "ProviderError",
     "QuotaExhausted",
+    "RateLimit",
     "RateLimited",
     "Request",
     "RequestRefused",
