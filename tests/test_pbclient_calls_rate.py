@@ -14,8 +14,7 @@ from virtual_time import now, run
 
 from benchmarks.limited_server import Account
 from pbclient.calls.rate import OPENED, PROBE, RateController
-from providers import Usage
-from providers.replies.rate_limits import RateLimit
+from providers import RateLimit, Usage
 
 
 def allowed(account: Account) -> float:
@@ -189,11 +188,20 @@ def test_what_was_learned_is_the_first_guess_of_the_next_run():
     assert len(again.refused) <= 15
 
 
-def test_what_calls_waited_for_is_told():
-    played = play(Account(rpm=600), 300)
-    limited = played.controllers[0].limited
-    assert max(limited, key=limited.__getitem__) == "the provider's 600 requests/min"
-    assert sum(limited.values()) <= played.account.answered[-1]
+def test_what_calls_wait_for_is_told():
+    async def main():
+        controller = RateController(2, clock=now)
+        first = await controller.leave(0)
+        controller.answered(first, None, [RateLimit("requests", 600)])
+        controller.back()
+        await controller.leave(0)
+        waiting = asyncio.ensure_future(controller.leave(0))
+        await asyncio.sleep(0)
+        paced = controller.reason
+        await waiting
+        return paced, controller.reason
+
+    assert run(main()) == ("the provider's 600 requests/min", "--concurrency 2")
 
 
 def test_several_limits_hold_together():

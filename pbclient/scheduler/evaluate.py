@@ -85,6 +85,7 @@ async def evaluate(
         async with open_session(plan, folder, progress) as session:
             with Recording(folder, progress) as recording:
                 await _play_all(Run(plan, session, recording, progress, interrupts))
+                session.tell_speed()
                 summary = await asyncio.to_thread(recording.summarize, session.totals())
         result = RunResult(
             folder.path,

@@ -39,6 +39,7 @@ class Session:
     breakers: list[Breaker] = field(default_factory=list)
     ledger: Ledger | None = None
     limit: int | None = None
+    tell_speed: Callable[[], None] = lambda: None
 
     @property
     def unusable(self) -> Unusable | None:
@@ -97,4 +98,4 @@ async def open_session(plan: Plan, folder: RunFolder, progress: Progress) -> Asy
         player = plan.player(plan.model, stack.provider_for(plan.model, limits), pictures)
         judge = stack.judge(plan.judge, limits) if plan.judge else None
         books = RunBooks(stack.ledger, plan.model.price)
-        yield Session(player, books, judge, stack.breakers, stack.ledger, plan.limit)
+        yield Session(player, books, judge, stack.breakers, stack.ledger, plan.limit, stack.tell_speed)
