@@ -27,12 +27,11 @@ def allowed(account: Account) -> float:
 @pytest.mark.parametrize(
     ("calls", "limits"),
     [
-        (1000, {"rpm": 500}),
-        (3000, {"rpm": 3000}),
+        (500, {"rpm": 500}),
+        (1500, {"rpm": 3000}),
         (4000, {"rpm": 12_000}),
-        (300, {"tpm": 100_000}),
-        (3000, {"tpm": 2_000_000}),
-        (1000, {"rpm": 3000, "tpm": 400_000}),
+        (200, {"tpm": 100_000}),
+        (600, {"rpm": 3000, "tpm": 400_000}),
     ],
 )
 def test_an_announced_limit_is_used_and_never_passed(calls, limits, headers):
@@ -46,7 +45,7 @@ def test_an_announced_limit_is_used_and_never_passed(calls, limits, headers):
 
 @pytest.mark.parametrize(
     ("calls", "limits"),
-    [(1000, {"rpm": 500}), (4000, {"rpm": 3000}), (1000, {"tpm": 400_000}), (6000, {"rpm": 12_000})],
+    [(1000, {"rpm": 500}), (2500, {"rpm": 3000}), (800, {"tpm": 400_000})],
 )
 def test_a_limit_that_nobody_announces_is_found_from_few_refusals(calls, limits):
     account = Account(**limits, headers="")
@@ -58,7 +57,7 @@ def test_a_limit_that_nobody_announces_is_found_from_few_refusals(calls, limits)
 
 
 @pytest.mark.parametrize("headers", ["openai", ""])
-@pytest.mark.parametrize("rpm", [900, 3000])
+@pytest.mark.parametrize("rpm", [900])
 def test_a_limit_that_drops_to_a_third_and_comes_back(rpm, headers):
     account = Account(rpm=rpm, headers=headers)
     changes = [(40.0, {"requests": rpm / 3}), (80.0, {"requests": float(rpm)})]
@@ -71,16 +70,15 @@ def test_a_limit_that_drops_to_a_third_and_comes_back(rpm, headers):
 
 @pytest.mark.parametrize("headers", ["openai", ""])
 def test_two_processes_share_an_account(headers):
-    account = Account(rpm=3000, headers=headers)
-    played = play(account, 6000, clients=2)
-    assert played.rate(15, account.answered[-1] - 20) >= 0.85 * 50
-    assert len(account.refused) <= 5 * 60
+    account = Account(rpm=1500, headers=headers)
+    played = play(account, 2400, clients=2)
+    assert played.rate(15, account.answered[-1] - 20) >= 0.85 * 25
+    assert len(account.refused) <= 5 * 24
     shares = [controller.answers for controller in played.controllers]
-    assert shares == [3000, 3000]
+    assert shares == [1200, 1200]
 
 
-@pytest.mark.parametrize("slots", [8, 24, 100])
-@pytest.mark.parametrize("latency", [0.5, 2.0])
+@pytest.mark.parametrize(("slots", "latency"), [(8, 0.5), (24, 2.0), (100, 0.5)])
 def test_a_server_that_only_queues_is_filled_and_not_flooded(slots, latency):
     account = Account(slots=slots, latency=latency, headers="")
     calls = slots * 40
@@ -90,7 +88,7 @@ def test_a_server_that_only_queues_is_filled_and_not_flooded(slots, latency):
     assert account.most_in_flight <= 4 * slots
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     rpm=st.floats(60, 20_000),
     burst=st.floats(0.2, 5.0),
