@@ -69,6 +69,11 @@ PROGRAMS = (
         "How near does a run come to what its concurrency allows?",
         light="--episodes 150 --concurrency 16 --latency 0.02 --rounds 1 --wires direct",
     ),
+    Program(
+        "rate",
+        "How near does a run come to a provider's limit?",
+        light="--answers 60 --light",
+    ),
     Program("inspect_peer", "And next to Inspect AI?", light=None),
     Program("cold", "What of it is everything but the transport?", light="--episodes 100 --repeats 3"),
     Program("warm", "What does a hit take?", light="--episodes 800 --repeats 1"),

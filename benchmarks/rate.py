@@ -39,6 +39,7 @@ SERVERS: dict[str, dict[str, Any]] = {
     "3,000 requests/min, 2 s, no headers": {"rpm": 3000, "headers": ""},
     "24 slots, no refusals": {"slots": 24, "latency": 1.0, "headers": ""},
 }
+LIGHT = "1,200 requests/min, 0.1 s"
 FIXED = 64  # calls at once of the plain loop
 MEASURED, WARM_UP = "QD", "IN-C"
 
@@ -172,8 +173,12 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=1500)
     parser.add_argument("--only", nargs="+", choices=list(SERVERS), default=list(SERVERS))
     parser.add_argument("--contenders", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
+    parser.add_argument("--light", action="store_true", help="one fast limit, and this client alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.light:
+        SERVERS[LIGHT] = {"rpm": 1200, "latency": 0.1}
+        options.only, options.contenders = [LIGHT], ["pbclient, direct"]
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), options.answers, options.only, options.contenders)
     if options.json:

@@ -33,7 +33,9 @@ _DOLLARS = number("a number of dollars up to a billion, or none", least=0)
 class CallLimits:
     """How many calls at once and a minute, and how long one may take."""
 
-    concurrency: int = option(64, "Most calls at once.", group="speed", rule=whole())
+    concurrency: int = option(
+        1024, "Most calls at once; how many there are follows from the rate.", group="speed", rule=whole()
+    )
     rpm: int | None = option(None, "Most requests a minute.", group="speed", rule=whole())
     tpm: int | None = option(None, "Most tokens a minute.", group="speed", rule=whole())
     timeout: float = option(

@@ -79,9 +79,11 @@ class Progress:
     saved: float = 0.0
     started: float = 0.0
     active: dict[int, Activity] = field(default_factory=dict)
-    # Read live by the panel: (settled, held, limit) in dollars, and (calls, slots open).
+    # Read live by the panel: (settled, held, limit) in dollars, (calls, those on the wire), and what holds
+    # further calls up, in words.
     money: Callable[[], tuple[float, float, float | None]] = lambda: (0.0, 0.0, None)
     wire: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    limited: Callable[[], str] = lambda: ""
 
     @property
     def planned(self) -> int:

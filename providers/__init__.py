@@ -20,6 +20,7 @@ from providers.errors import (
     Unreachable,
     Unusable,
 )
+from providers.rate_limit import RateLimit
 from providers.types import (
     EncodedImage,
     Finish,
@@ -53,6 +54,7 @@ __all__ = [
     "Provider",
     "ProviderError",
     "QuotaExhausted",
+    "RateLimit",
     "RateLimited",
     "Request",
     "RequestRefused",

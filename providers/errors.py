@@ -25,13 +25,15 @@ did not charge for the call.
 
 from __future__ import annotations
 
+from providers.rate_limit import RateLimit
+
 
 class ProviderError(Exception):
     """One call failed. `str()` is one clear sentence that never holds a key.
 
     `billed` is false only where no bill can have been made (nothing was sent, or the
     provider said no before working); `retry_after` is in seconds, when the provider named it;
-    `status` is the HTTP status where there was one.
+    `status` is the HTTP status where there was one; `limits` are what the provider announced with it.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ProviderError(Exception):
         self.billed = billed
         self.retry_after = retry_after
         self.status = status
+        self.limits: tuple[RateLimit, ...] = ()
 
 
 class TransientError(ProviderError):

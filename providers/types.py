@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
 from providers.errors import ParameterRejected
+from providers.rate_limit import RateLimit
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
@@ -104,8 +105,9 @@ class Response(NamedTuple):
     `finish` is `refusal` when the model or a filter declined, `length` when the output
     limit cut it off. `cost` is in dollars and only there when the provider itself reported
     it. `model` is the model that the provider says served the call.
-    A cache around the provider fills in the last two: the `key` of the request, and
-    `hit` when the answer was there and nothing was sent.
+    A cache around the provider fills in the next two: the `key` of the request, and
+    `hit` when the answer was there and nothing was sent. `limits` are what the provider announced with
+    this answer; they are never stored.
     """
 
     text: str
@@ -115,6 +117,7 @@ class Response(NamedTuple):
     model: str | None = None
     key: str | None = None
     hit: bool = False
+    limits: tuple[RateLimit, ...] = ()
 
 
 class Provider(Protocol):

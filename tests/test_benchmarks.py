@@ -37,6 +37,12 @@ def ceiling(found: Found) -> None:
     assert ours["share"] > 0.5 * found["aiohttp"]["share"]  # 0.9
 
 
+def rate(found: Found) -> None:
+    ((ours,),) = (clients.values() for clients in found.values())
+    assert ours["share"] > 0.5  # 0.95
+    assert ours["refusals"] < 5  # 0
+
+
 def cold(found: Found) -> None:
     assert found["calls"] > 200
     assert found["whole_us"] < 25 * found["bare_us"]  # 4.5, and more where the first calls weigh more
@@ -69,7 +75,7 @@ def startup(found: Found) -> None:
 
 
 CHECKS: dict[str, Callable[[Found], None]] = {
-    each.__name__: each for each in (wire, ceiling, cold, warm, memory, resume, startup)
+    each.__name__: each for each in (wire, ceiling, rate, cold, warm, memory, resume, startup)
 }
 
 

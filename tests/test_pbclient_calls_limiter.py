@@ -5,22 +5,37 @@ import asyncio
 import pytest
 from virtual_time import now, run
 
-from pbclient.calls.limiter import COOLDOWN, OPENED, PAUSE, PROBE, Bucket, Limited, Slots
-from providers import AuthenticationFailed, ProviderError, RateLimited, Request, Response, ServerFault, Usage
+from pbclient.calls.limiter import Limited
+from pbclient.calls.rate import OPENED, PROBE, RateController
+from providers import (
+    AuthenticationFailed,
+    ProviderError,
+    RateLimit,
+    RateLimited,
+    Request,
+    Response,
+    ServerFault,
+    Usage,
+)
 
 
 class Slow:
     """Answers after a second; records the most that ever ran at once."""
 
-    def __init__(self, errors: list[ProviderError | None] | None = None, seconds: float = 1.0) -> None:
+    def __init__(
+        self, errors: list[Exception | None] | None = None, seconds: float = 1.0, limits: tuple = ()
+    ) -> None:
         self.errors = errors or []
         self.seconds = seconds
+        self.limits = limits
         self.running = self.most = self.calls = 0
         self.started: list[float] = []
+        self.keys: list[str] = []
 
     async def complete(self, request: Request) -> Response:
         self.calls += 1
         self.started.append(now())
+        self.keys.append(request.key)
         self.running += 1
         self.most = max(self.most, self.running)
         error = self.errors.pop(0) if self.errors else None
@@ -30,10 +45,17 @@ class Slow:
             self.running -= 1
         if error:
             raise error
-        return Response("A", "stop", Usage(100, 20))
+        return Response("A", "stop", Usage(100, 20), limits=self.limits)
 
 
 REQUEST = Request((), {})
+
+
+def controlled(provider: Slow, ceiling: int = 64, **caps: RateLimit) -> Limited:
+    controller = RateController(ceiling, clock=now)
+    for option, limit in caps.items():
+        controller.cap(f"--{option}", limit)
+    return Limited(provider, controller)
 
 
 async def ask_all(limited: Limited, count: int) -> list[Response | BaseException]:
@@ -44,7 +66,7 @@ async def ask_all(limited: Limited, count: int) -> list[Response | BaseException
 def test_no_more_than_the_ceiling_run_at_once_and_all_of_it_is_used(ceiling):
     async def main():
         provider = Slow()
-        await ask_all(Limited(provider, Slots(ceiling, now)), 400)
+        await ask_all(controlled(provider, ceiling), 400)
         return provider
 
     provider = run(main())
@@ -52,19 +74,19 @@ def test_no_more_than_the_ceiling_run_at_once_and_all_of_it_is_used(ceiling):
     assert provider.most == ceiling
 
 
-def test_the_first_call_goes_alone_and_opens_the_rest():
+def test_a_server_with_a_queue_of_its_own_is_given_all_at_once():
     async def main():
         provider = Slow()
-        await ask_all(Limited(provider, Slots(64, now)), 40)
+        await ask_all(Limited(provider, RateController(64, queues=True, clock=now)), 65)
         return provider.started
 
     started = run(main())
-    assert [started.count(second) for second in (0.0, 1.0)] == [1, OPENED]
+    assert [started.count(second) for second in (0.0, 1.0)] == [1, 64]
 
 
 def test_a_first_call_that_hangs_or_fails_does_not_hold_up_the_rest():
     async def main(provider: Slow) -> list[float]:
-        await ask_all(Limited(provider, Slots(64, now)), 10)
+        await ask_all(controlled(provider), 10)
         return provider.started
 
     assert run(main(Slow(seconds=60.0)))[:10] == [0.0] + [PROBE] * 9
@@ -74,100 +96,73 @@ def test_a_first_call_that_hangs_or_fails_does_not_hold_up_the_rest():
 def test_an_unusable_account_opens_nothing():
     async def main():
         provider = Slow([AuthenticationFailed("wrong key")] * 3)
-        await ask_all(Limited(provider, Slots(64, now)), 3)
+        await ask_all(controlled(provider), 3)
         return provider.started
 
     assert run(main()) == [0.0, 1.0, 2.0]
 
 
-def test_growth_doubles_each_round_while_the_limit_is_used():
+def test_an_announced_limit_is_the_pace_from_the_first_answer_on():
     async def main():
-        provider = Slow()
-        await ask_all(Limited(provider, Slots(256, now)), 600)
+        provider = Slow(limits=(RateLimit("requests", 600),))
+        await ask_all(controlled(provider), 60)
         return provider.started
 
     started = run(main())
-    assert [started.count(float(second)) for second in range(1, 6)] == [16, 32, 64, 128, 256]
+    assert max(started) == pytest.approx(1 + 59 / 10 / 0.985, abs=0.2)
 
 
-def test_rate_limits_of_one_round_shrink_once_and_the_next_round_again():
-    clock = [0.0]
-    slots = Slots(100, lambda: clock[0])
-    slots.open()
-    slots.limit = 100.0
-    for _ in range(30):
-        slots.rate_limited()
-    assert slots.limit == 80
-    clock[0] = COOLDOWN
-    slots.rate_limited()
-    assert slots.limit == 64
+def test_every_error_is_handed_on_and_leaves_no_place_taken():
+    errors: list[ProviderError] = [RateLimited("slow down", status=429), ServerFault("oops", status=503)]
 
-
-def test_a_server_fault_pauses_growth_and_shrinks_nothing():
-    clock = [0.0]
-    slots = Slots(100, lambda: clock[0])
-    slots.answered()
-    slots.running = OPENED
-    slots.faulted()
-    slots.answered()
-    assert slots.limit == OPENED
-    clock[0] = PAUSE
-    slots.answered()
-    assert slots.limit == OPENED + 1
-
-
-def test_the_limit_does_not_grow_while_it_is_not_used():
     async def main():
-        slots = Slots(256, now)
-        limited = Limited(Slow(), slots)
-        for _ in range(50):
-            await ask_all(limited, 3)
-        return slots.limit
-
-    assert run(main()) == OPENED
-
-
-def test_errors_reach_the_slots_and_the_caller():
-    async def main():
-        slots = Slots(64, now)
-        limited = Limited(
-            Slow([None, RateLimited("slow down", status=429), ServerFault("oops", status=503)]), slots
-        )
+        limited = controlled(Slow([None, *errors]))
         ends = [(await ask_all(limited, 1))[0] for _ in range(3)]
-        return slots, ends
+        return limited.controller, ends
 
-    slots, ends = run(main())
+    controller, ends = run(main())
     assert [type(end) for end in ends] == [Response, RateLimited, ServerFault]
-    assert slots.limit == OPENED * 0.8
-    assert slots.running == 0
+    assert (controller.answers, controller.refusals, controller.running) == (1, 1, 0)
 
 
-def test_episodes_already_begun_are_served_first():
-    served: list[int] = []
-
-    class Recording(Slow):
-        async def complete(self, request: Request) -> Response:
-            served.append(request.turn)
-            return await super().complete(request)
+def test_what_was_never_sent_takes_nothing_of_the_limit():
+    limits = (RateLimit("requests", 60),)
 
     async def main():
-        limited = Limited(Recording(), Slots(1, now))
-        await asyncio.gather(*(limited.complete(Request((), {}, turn=turn)) for turn in (0, 0, 0, 2, 1)))
+        provider = Slow([None, *[ValueError("no picture")] * 200], seconds=0.0, limits=limits)
+        await ask_all(controlled(provider), 200)
+        return now()
 
-    run(main())
-    assert served == [0, 2, 1, 0, 0]
+    assert run(main()) < 10
 
 
-def test_cancelled_waiters_and_holders_leave_no_slot_behind():
+def test_a_refused_call_goes_before_those_that_wait_for_their_first_try():
     async def main():
-        slots = Slots(1, now)
-        limited = Limited(Slow(), slots)
+        provider = Slow([None, RateLimited("slow down", status=429)])
+        limited = controlled(provider, ceiling=1)
+
+        async def ask(key: str) -> None:
+            request = REQUEST.named(key, b"")
+            try:
+                await limited.complete(request)
+            except RateLimited:
+                await limited.complete(request)
+
+        await asyncio.gather(*(ask(key) for key in "abcd"))
+        return provider.keys
+
+    assert run(main()) == ["a", "b", "b", "c", "d"]
+
+
+def test_cancelled_waiters_and_holders_leave_no_place_behind():
+    async def main():
+        limited = controlled(Slow(), ceiling=1)
         tasks = [asyncio.create_task(limited.complete(REQUEST)) for _ in range(6)]
         await asyncio.sleep(0.5)
         for task in tasks[:3]:
             task.cancel()
         ends = await asyncio.gather(*tasks, return_exceptions=True)
-        return slots.running, ends
+        return limited.controller.running, ends
 
     running, ends = run(main())
     assert running == 0
@@ -178,8 +173,7 @@ def test_cancelled_waiters_and_holders_leave_no_slot_behind():
 def test_no_minute_holds_more_requests_than_the_user_allows(rpm):
     async def main():
         provider = Slow(seconds=0.0)
-        slots = Slots(64, now)
-        await ask_all(Limited(provider, slots, requests=Bucket(rpm, now)), rpm * 2 + 1)
+        await ask_all(controlled(provider, rpm=RateLimit("requests", rpm)), rpm * 2 + 1)
         return provider.started
 
     started = run(main())
@@ -191,8 +185,18 @@ def test_no_minute_holds_more_requests_than_the_user_allows(rpm):
 def test_tokens_a_minute_are_learned_from_the_answers():
     async def main():
         provider = Slow(seconds=0.0)
-        await ask_all(Limited(provider, Slots(8, now), tokens=Bucket(1200, now)), 101)
+        await ask_all(controlled(provider, ceiling=8, tpm=RateLimit("tokens", 1200)), 101)
         return max(provider.started)
 
     # 120 tokens a call and 1,200 a minute: ten calls a minute once the first estimates are corrected.
     assert run(main()) == pytest.approx(600, rel=0.25)
+
+
+def test_sixteen_at_once_after_the_first_call():
+    async def main():
+        provider = Slow()
+        await ask_all(controlled(provider), 40)
+        return provider.started
+
+    started = run(main())
+    assert [started.count(second) for second in (0.0, 1.0)] == [1, OPENED]

@@ -14,8 +14,7 @@ from virtual_time import now, run
 
 from benchmarks.limited_server import Account
 from pbclient.calls.rate import OPENED, PROBE, RateController
-from providers import Usage
-from providers.replies.rate_limits import RateLimit
+from providers import RateLimit, Usage
 
 
 def allowed(account: Account) -> float:
@@ -28,12 +27,11 @@ def allowed(account: Account) -> float:
 @pytest.mark.parametrize(
     ("calls", "limits"),
     [
-        (1000, {"rpm": 500}),
-        (3000, {"rpm": 3000}),
+        (500, {"rpm": 500}),
+        (1500, {"rpm": 3000}),
         (4000, {"rpm": 12_000}),
-        (300, {"tpm": 100_000}),
-        (3000, {"tpm": 2_000_000}),
-        (1000, {"rpm": 3000, "tpm": 400_000}),
+        (200, {"tpm": 100_000}),
+        (600, {"rpm": 3000, "tpm": 400_000}),
     ],
 )
 def test_an_announced_limit_is_used_and_never_passed(calls, limits, headers):
@@ -47,7 +45,7 @@ def test_an_announced_limit_is_used_and_never_passed(calls, limits, headers):
 
 @pytest.mark.parametrize(
     ("calls", "limits"),
-    [(1000, {"rpm": 500}), (4000, {"rpm": 3000}), (1000, {"tpm": 400_000}), (6000, {"rpm": 12_000})],
+    [(1000, {"rpm": 500}), (2500, {"rpm": 3000}), (800, {"tpm": 400_000})],
 )
 def test_a_limit_that_nobody_announces_is_found_from_few_refusals(calls, limits):
     account = Account(**limits, headers="")
@@ -59,7 +57,7 @@ def test_a_limit_that_nobody_announces_is_found_from_few_refusals(calls, limits)
 
 
 @pytest.mark.parametrize("headers", ["openai", ""])
-@pytest.mark.parametrize("rpm", [900, 3000])
+@pytest.mark.parametrize("rpm", [900])
 def test_a_limit_that_drops_to_a_third_and_comes_back(rpm, headers):
     account = Account(rpm=rpm, headers=headers)
     changes = [(40.0, {"requests": rpm / 3}), (80.0, {"requests": float(rpm)})]
@@ -72,16 +70,15 @@ def test_a_limit_that_drops_to_a_third_and_comes_back(rpm, headers):
 
 @pytest.mark.parametrize("headers", ["openai", ""])
 def test_two_processes_share_an_account(headers):
-    account = Account(rpm=3000, headers=headers)
-    played = play(account, 6000, clients=2)
-    assert played.rate(15, account.answered[-1] - 20) >= 0.85 * 50
-    assert len(account.refused) <= 5 * 60
+    account = Account(rpm=1500, headers=headers)
+    played = play(account, 2400, clients=2)
+    assert played.rate(15, account.answered[-1] - 20) >= 0.85 * 25
+    assert len(account.refused) <= 5 * 24
     shares = [controller.answers for controller in played.controllers]
-    assert shares == [3000, 3000]
+    assert shares == [1200, 1200]
 
 
-@pytest.mark.parametrize("slots", [8, 24, 100])
-@pytest.mark.parametrize("latency", [0.5, 2.0])
+@pytest.mark.parametrize(("slots", "latency"), [(8, 0.5), (24, 2.0), (100, 0.5)])
 def test_a_server_that_only_queues_is_filled_and_not_flooded(slots, latency):
     account = Account(slots=slots, latency=latency, headers="")
     calls = slots * 40
@@ -91,7 +88,7 @@ def test_a_server_that_only_queues_is_filled_and_not_flooded(slots, latency):
     assert account.most_in_flight <= 4 * slots
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     rpm=st.floats(60, 20_000),
     burst=st.floats(0.2, 5.0),
@@ -189,11 +186,20 @@ def test_what_was_learned_is_the_first_guess_of_the_next_run():
     assert len(again.refused) <= 15
 
 
-def test_what_calls_waited_for_is_told():
-    played = play(Account(rpm=600), 300)
-    limited = played.controllers[0].limited
-    assert max(limited, key=limited.__getitem__) == "the provider's 600 requests/min"
-    assert sum(limited.values()) <= played.account.answered[-1]
+def test_what_calls_wait_for_is_told():
+    async def main():
+        controller = RateController(2, clock=now)
+        first = await controller.leave(0)
+        controller.answered(first, None, [RateLimit("requests", 600)])
+        controller.back()
+        await controller.leave(0)
+        waiting = asyncio.ensure_future(controller.leave(0))
+        await asyncio.sleep(0)
+        paced = controller.reason
+        await waiting
+        return paced, controller.reason
+
+    assert run(main()) == ("the provider's 600 requests/min", "--concurrency 2")
 
 
 def test_several_limits_hold_together():

@@ -30,8 +30,8 @@ def progress() -> Progress:
         [
             ("ROD 17", 3_699.0, "starting"),
             ("MVP-N 120044", 3_610.0, "the model"),
-            ("COCO 5", 3_695.0, "retry in 12 s"),
-            ("ROD 3", 3_699.5, "a slot"),
+            ("COCO 5", 3_695.0, "a retry in 12 s"),
+            ("ROD 3", 3_699.5, "the provider's 3,000 requests/min"),
         ]
     ):
         made.active[number] = Activity(sample, since, state)
@@ -58,7 +58,7 @@ def test_the_whole_panel_in_80_columns(progress):
         "1340 calls · 12 hits (saved $0.0417) · 3 retries · 16 on the wire",
         "unresolved: 1 judge failed, 2 refused",
         "MVP-N 120044   1:30  waits for the model",
-        "COCO 5         0:05  waits for retry in 12 s",
+        "COCO 5         0:05  waits for a retry in 12 s",
         "ROD 17         0:01  starting",
     ]
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loopback_faults import Fault, LoopbackServer
 
-from providers.replies.rate_limits import RateLimit, rate_limits
+from providers import Hosted, Message, RateLimit, RateLimited, Request
+from providers.direct.wire import Direct
+from providers.replies.rate_limits import rate_limits
 
 OPENAI = {
     "X-RateLimit-Limit-Requests": "3000",
@@ -83,3 +88,26 @@ def test_a_limit_in_words():
     assert str(RateLimit("requests", 3000)) == "3,000 requests/min"
     assert str(RateLimit("tokens", 5, 1)) == "5 tokens/s"
     assert str(RateLimit("tokens", 5, 300)) == "5 tokens/300 s"
+
+
+ROUTES = (("openai", "/v1"), ("hosted_vllm", "/v1"), ("openrouter", "/v1"), ("anthropic", ""))
+
+
+@pytest.mark.parametrize("wire", [Direct, Hosted])
+@pytest.mark.parametrize(("provider", "path"), ROUTES)
+def test_limits_come_with_answers_and_refusals_over_both_wires(wire, provider, path):
+    """LiteLLM hides the headers of an answer: they are taken where it reads it."""
+
+    async def main():
+        faults = lambda ask, attempt: Fault("rate_limit") if attempt > 1 else None  # noqa: E731
+        async with LoopbackServer(faults=faults, headers=OPENAI | ANTHROPIC) as server:
+            asked = wire.of(provider, "some-model", base_url=server.root + path, api_key="hush")
+            request = Request((Message("user", ("hello",)),), {"max_tokens": 5})
+            async with asked as model:
+                answer = await model.complete(request)
+                with pytest.raises(RateLimited) as refusal:
+                    await model.complete(request)
+        return answer.limits, refusal.value.limits
+
+    for limits in asyncio.run(main()):
+        assert set(limits) == set(rate_limits(OPENAI | ANTHROPIC))

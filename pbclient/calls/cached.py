@@ -1,6 +1,6 @@
 """Answer from the store what was asked before, and store what is answered.
 
-`Cached` stands outermost, so that a hit waits for no slot, limit or hold; `Storing` stands
+`Cached` stands outermost, so that a hit waits for no place, limit or hold; `Storing` stands
 innermost, so that an answer is on disk before anything else can happen to it.
 """
 

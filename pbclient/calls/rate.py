@@ -19,92 +19,31 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pbclient.calls.concurrency import Concurrency
+from pbclient.calls.meters import USUAL_TOKENS, Estimate, Meter, amount_of, positive
 from pbclient.progress import waits_for
 from pbclient.turnstile import Turnstile
-from providers import Usage
-from providers.replies.rate_limits import RateLimit
+from providers import RateLimit, Usage
 
 OPENED = 16  # calls at once after the first one
 PROBE = 5.0  # seconds that the others wait for the end of the first call: a refused key is told in less
 PAUSE = 10.0  # seconds without growth after a server fault
-SHARE = 0.985  # of an announced limit, which leaves room for the jitter of the way there
-BURST = 0.05  # seconds of a rate that may leave at once after a gap
-CUT = 0.9  # of the rate at a refusal
-CURVE = 2e-4  # of that rate, by the third power of seconds: back at it after 8 s, three times it after 30
-FLAT = math.cbrt((1 - CUT) / CURVE)  # seconds from a cut until the curve is at the refused rate again
 WINDOW = 3.0  # seconds over which the rate of departures is taken
 AT_LEAST = 12  # and so many of them
 SOON = 2.0  # seconds after a cut in which another refusal says that the limit is far below
 LET_FILL = 0.3  # seconds without departures after a refusal
 LONGEST_WAIT = 60.0  # seconds that all wait when the provider asks for it
-USUAL_TOKENS = 1500.0  # of a call, before any answer has said
 ROOM = 2.0  # times rate and latency: the places that a known rate may fill
-
-
-@dataclass
-class Meter:
-    """One announced limit: when the next call may take from it, and what a call takes.
-
-    `cost` is the mean of what such calls took so far, in the limit's units.
-    """
-
-    limit: RateLimit
-    cost: float
-    next: float = -math.inf
-
-    @property
-    def per_second(self) -> float:
-        return SHARE * self.limit.per_second
-
-    def take(self, now: float) -> float:
-        """Book a call that leaves: the next one may when its cost has come in again."""
-        self.next = max(self.next, now - BURST) + self.cost / self.per_second
-        return self.cost
-
-    def took(self, amount: float, booked: float) -> None:
-        """A call for which `booked` was taken has taken `amount`."""
-        self.next += (amount - booked) / self.per_second
-        self.cost += 0.1 * (amount - self.cost)
-
-
-@dataclass
-class Estimate:
-    """The rate in calls a second that a provider grants without saying so, known from its refusals."""
-
-    peak: float = math.inf
-    since: float = -math.inf
-    next: float = -math.inf
-
-    def rate(self, now: float) -> float:
-        """What to try now."""
-        if math.isinf(self.peak):
-            return math.inf
-        return self.peak * (1 + CURVE * (now - self.since - FLAT) ** 3)
-
-    def take(self, now: float) -> None:
-        """Book a call that leaves."""
-        if not math.isinf(self.peak):
-            self.next = max(self.next, now - BURST) + 1 / self.rate(now)
-
-    def cut(self, rate: float, now: float) -> None:
-        """Calls were refused at `rate`."""
-        self.peak = max(rate, 1 / 60)
-        self.since = self.next = now
-
-    def known(self, rate: float, now: float) -> None:
-        """Take `rate` for the one that is granted."""
-        self.peak, self.since = rate, now - FLAT
 
 
 @dataclass(slots=True)
 class Departure:
-    """A call on its way: when it left, and what was booked for it by resource."""
+    """A call on its way: when it left, and what was booked for it at which meter."""
 
     at: float
     booked: dict[str, float]
@@ -114,16 +53,16 @@ class Departure:
 class RateController:
     """Lets the calls to one account leave at its rate; those of an episode already begun go first.
 
-    `ceiling` is the most calls at once; `clock` is in seconds. It belongs to one event loop. `limited` are
-    the seconds in which calls waited, by what for.
+    `ceiling` is the most calls at once, and with `queues` the server has a queue of its own that may hold
+    all of them; `clock` is in seconds. It belongs to one event loop.
     """
 
     ceiling: int
+    queues: bool = False
     clock: Callable[[], float] = time.monotonic
     running: int = 0
     answers: int = 0
     refusals: int = 0
-    limited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     opened: bool = False
     places: Concurrency = field(init=False)
     _guess: float = OPENED
@@ -138,10 +77,20 @@ class RateController:
     _timer: asyncio.TimerHandle | None = None
     _probe: asyncio.TimerHandle | None = None
     _reason: str = ""
-    _since: float = 0.0
 
     def __post_init__(self) -> None:
         self.places = Concurrency(self.ceiling, 1.0)
+
+    def raise_to(self, ceiling: int) -> None:
+        """Allow so many calls at once, if it is more: another run on this account may have more workers."""
+        self.ceiling = self.places.ceiling = max(self.ceiling, ceiling)
+
+    def cap(self, option: str, limit: RateLimit) -> None:
+        """Keep to a limit of the user's own, which she set with `option`; of two the lower."""
+        known = self._meters.get(option)
+        if known is None or limit.per_second < known.limit.per_second:
+            cost = 1.0 if limit.resource == "requests" else USUAL_TOKENS
+            self._meters[option] = Meter(limit, cost, option)
 
     async def leave(self, turn: int) -> Departure:
         """Wait until a call may leave; `turn` is how many of its episode's turns are answered."""
@@ -150,10 +99,20 @@ class RateController:
         if self._queue.first is None:
             if when <= now:
                 return self._depart(now)
-            self._since, self._reason = now, reason
+            self._reason = reason
             self._wake(when - now)
         with waits_for(reason):
             return await self._queue.wait(-min(turn, 1), None, lambda _: self.back())
+
+    def withdrawn(self, departure: Departure) -> None:
+        """A call never left: what was booked for it is free again."""
+        if departure.at in self._left:
+            self._left.remove(departure.at)
+        for name, booked in departure.booked.items():
+            if name in self._meters:
+                self._meters[name].give_back(booked)
+        if self._estimate.next > departure.at:
+            self._estimate.next -= 1 / self._estimate.rate(self.clock())
 
     def back(self) -> None:
         """A call has come back, however it ended."""
@@ -162,17 +121,23 @@ class RateController:
 
     def answered(self, departure: Departure, usage: Usage | None, limits: Iterable[RateLimit] = ()) -> None:
         """An answer came, with what it took and what the provider announced."""
-        now = self.clock()
+        now, limits = self.clock(), tuple(limits)
         self.answers += 1
+        if self.answers == 1:
+            # What an earlier run was told and this one is not holds no longer.
+            told = {limit.resource for limit in limits}
+            for name in [name for name in self._meters if name not in told and not name.startswith("--")]:
+                del self._meters[name]
         self._announced(limits, usage)
         if usage is not None:
-            for resource, booked in departure.booked.items():
-                if resource in self._meters and resource != "requests":
-                    self._meters[resource].took(_amount(resource, usage), booked)
+            for name, booked in departure.booked.items():
+                meter = self._meters.get(name)
+                if meter is not None and meter.limit.resource != "requests":
+                    meter.took(amount_of(meter.limit.resource, usage), booked)
         if not self.opened:
             self.places.first_call(now - departure.at)
             self.open()
-        else:
+        elif not self.queues:
             full = self.running >= int(self.places.limit) and now >= self._paused_until
             self.places.answered(now, departure.at, now - departure.at, full)
 
@@ -205,13 +170,15 @@ class RateController:
             self._probe.cancel()
         if not self.opened:
             self.opened, self._opened_at = True, self.clock()
-            self.places.limit = float(min(self.ceiling, self._guess))
+            self.places.limit = float(self.ceiling if self.queues else min(self.ceiling, self._guess))
             self._admit()
 
     @property
     def reason(self) -> str:
-        """What the next call waits for, in words; empty when none waits."""
-        return "" if self._queue.first is None else self._reason
+        """What keeps further calls from leaving, in words; empty where nothing does."""
+        if self._queue.first is not None:
+            return self._reason
+        return f"--concurrency {self.ceiling:,}" if self.running >= self.ceiling else ""
 
     def learned(self) -> dict[str, Any]:
         """What the next run may begin with, as JSON."""
@@ -221,6 +188,7 @@ class RateController:
             "limits": [
                 [meter.limit.resource, meter.limit.limit, meter.limit.period, round(meter.cost, 1)]
                 for meter in self._meters.values()
+                if not meter.option
             ],
             "calls_per_second": None if math.isinf(rate) else round(min(rate, self._estimate.peak), 4),
             "at_once": int(self.places.limit),
@@ -228,23 +196,25 @@ class RateController:
 
     def begin_with(self, learned: Mapping[str, Any]) -> None:
         """Take what an earlier run learned for a first guess. Raises what comes of any other JSON."""
-        for resource, limit, period, cost in learned["limits"]:
-            self._meters[resource] = Meter(RateLimit(resource, float(limit), float(period)), float(cost))
-        if learned["calls_per_second"]:
-            self._estimate.known(float(learned["calls_per_second"]), self.clock())
-        self._guess = max(OPENED, int(learned["at_once"]))
+        meters = {
+            str(resource): Meter(RateLimit(str(resource), positive(limit), positive(period)), positive(cost))
+            for resource, limit, period, cost in learned["limits"]
+        }
+        rate, at_once = learned["calls_per_second"], int(positive(learned["at_once"]))
+        if rate is not None:
+            self._estimate.known(positive(rate), self.clock())
+        self._meters |= meters
+        self._guess = max(OPENED, at_once)
 
     def _admit(self) -> None:
         """Let leave whoever may, and come back when the next one may."""
         now = self.clock()
-        self._account(now)
         while self._queue.first is not None:
             when, self._reason = self._ready_at(now)
             if when > now:
                 self._wake(when - now)
                 return
             self._queue.grant(self._depart(now))
-        self._reason = ""
 
     def _wake(self, seconds: float) -> None:
         if self._timer is not None:
@@ -256,20 +226,20 @@ class RateController:
         """When the next call may leave, and what it waits for until then."""
         if self.running >= int(self._places(now)):
             return math.inf, self._why_no_place()
-        when, reason = self._blocked_until, "the provider's refusals"
+        when, reason = self._blocked_until, "the provider's refusals (429)"
         if self._estimate.next > when:
-            when, reason = self._estimate.next, "the provider's refusals"
+            when, reason = self._estimate.next, "the provider's rate limit, which only refusals tell"
         for meter in self._meters.values():
             if meter.next > when:
-                when, reason = meter.next, f"the provider's {meter.limit}"
+                when, reason = meter.next, str(meter)
         return when, reason
 
     def _why_no_place(self) -> str:
         if not self.opened:
             return "the first call"
         if self.places.limit >= self.ceiling:
-            return f"--concurrency {self.ceiling}"
-        return "what the server answers at once"
+            return f"--concurrency {self.ceiling:,}"
+        return "a place at the server"
 
     def _places(self, now: float) -> float:
         """How many calls there may be at once."""
@@ -289,7 +259,7 @@ class RateController:
         self.running += 1
         self._left.append(now)
         self._estimate.take(now)
-        return Departure(now, {resource: meter.take(now) for resource, meter in self._meters.items()})
+        return Departure(now, {name: meter.take(now) for name, meter in self._meters.items()})
 
     def _granted(self, now: float) -> float:
         """Calls a second that left of late and were not refused, pauses included."""
@@ -302,24 +272,9 @@ class RateController:
         for limit in limits:
             meter = self._meters.get(limit.resource)
             if meter is None:
-                cost = 1.0 if limit.resource == "requests" else _amount(limit.resource, usage)
+                cost = 1.0 if limit.resource == "requests" else amount_of(limit.resource, usage)
                 self._meters[limit.resource] = Meter(limit, cost)
                 continue
             if limit.per_second > meter.limit.per_second:
                 self._estimate = Estimate()  # what was refused under the old limit says nothing of the new
             meter.limit = limit
-
-    def _account(self, now: float) -> None:
-        """Book the time since the last look to what calls waited for in it."""
-        if self._reason and self._queue.first is not None:
-            self.limited[self._reason] += now - self._since
-        self._since = now
-
-
-def _amount(resource: str, usage: Usage | None) -> float:
-    """What a call took of a resource; a guess where nobody said."""
-    if usage is None:
-        return USUAL_TOKENS
-    if resource == "input tokens":
-        return usage.input_tokens
-    return usage.output_tokens if resource == "output tokens" else usage.input_tokens + usage.output_tokens

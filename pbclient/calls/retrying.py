@@ -101,7 +101,7 @@ class Retrying:
             raise
 
     async def _pause(self, seconds: float) -> None:
-        with waits_for(f"retry in {seconds:.0f} s"):
+        with waits_for(f"a retry in {seconds:.0f} s"):
             await self.sleep(seconds)
 
     @cached_property

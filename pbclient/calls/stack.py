@@ -2,7 +2,7 @@
 
     player -> DropRejected -> Cached -> Retrying -> Limited -> Held -> Breaker -> Storing -> provider
 
-A hit turns back at `Cached`: it waits for no slot, limit or hold. `Storing` stands next to the
+A hit turns back at `Cached`: it waits for no place, limit or hold. `Storing` stands next to the
 wire: a paid answer is on disk before anything else can happen to it. A judge has a stack of its own
 with the same cache, ledger and budget.
 """
@@ -16,10 +16,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from cache import KeyLocks, Store, digest
+from pbclient.calls.accounts import Account
 from pbclient.calls.breaker import Breaker
 from pbclient.calls.cached import Cached, Offline, Storing
+from pbclient.calls.holdups import HoldUps, told
 from pbclient.calls.key import asked_of, bought_by, images_in, response_from
-from pbclient.calls.limiter import Bucket, Limited, Slots
+from pbclient.calls.limiter import Limited
 from pbclient.calls.pace import Paced
 from pbclient.calls.process import rare_collections
 from pbclient.calls.rejected import DropRejected
@@ -31,7 +33,7 @@ from pbclient.money.books import Books
 from pbclient.money.bounds import images_of
 from pbclient.money.budget import BoundCorrection, Budget, Held
 from pbclient.progress import Progress
-from providers import Provider, Request, Response, TransientError, Unusable
+from providers import Provider, RateLimit, Request, Response, TransientError, Unusable
 from runs import Ledger, RunFolder
 
 
@@ -55,7 +57,10 @@ async def open_stack(
         locks = stack.enter_context(KeyLocks(answers))
         ledger = stack.enter_context(Ledger.open(folder.ledger))
         progress.retries = ledger.retries
-        yield Stack(folder, progress, store, locks, ledger, limit, stack)
+        whole = Stack(answers, folder, progress, store, locks, ledger, limit, stack)
+        stack.callback(whole.keep_learned)
+        stack.enter_context(whole.hold_ups.looking())
+        yield whole
 
 
 @dataclass
@@ -65,6 +70,7 @@ class Stack:
     One cache, one ledger and one budget, whatever is asked: the limit is the run's.
     """
 
+    answers: Path
     folder: RunFolder
     progress: Progress
     store: Store
@@ -73,7 +79,7 @@ class Stack:
     limit: int | None
     stack: AsyncExitStack
     breakers: list[Breaker] = field(default_factory=list)
-    slots: list[Slots] = field(default_factory=list)
+    accounts: list[Account] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # By how much an earlier life of the run had to raise its holds.
@@ -81,6 +87,7 @@ class Stack:
         self.budget = Budget(
             self.ledger, self.limit, BoundCorrection(Fraction(ratio), int(floor)), self._overrun
         )
+        self.hold_ups = HoldUps(self.budget)
 
     def provider_for(self, model: Model, limits: Limits) -> Provider:
         """The whole stack of a model."""
@@ -127,7 +134,21 @@ class Stack:
             dollars(self.ledger.kept + self.ledger.held),
             limit,
         )
-        self.progress.wire = lambda: (self.ledger.calls, sum(slots.running for slots in self.slots))
+        controllers = self.hold_ups.controllers
+        self.progress.wire = lambda: (self.ledger.calls, sum(each.running for each in controllers))
+        self.progress.limited = lambda: self.hold_ups.reason
+
+    def keep_learned(self) -> None:
+        """Keep for the next run what this one has learned of rates."""
+        for account in self.accounts:
+            account.keep()
+
+    def tell_speed(self) -> None:
+        """Say how fast the run was and what held it up, and write it into run.json."""
+        speed = self.hold_ups.speed()
+        if speed is not None:
+            self.folder.update(speed=speed)
+            self.progress.say(told(speed))
 
     def release_holds(self, models: Iterable[Model]) -> None:
         """Free what nobody knows the bill of, on the user's word; what is known is settled first.
@@ -157,22 +178,25 @@ class Stack:
         return str(self.folder.manifest["id"])
 
     def _paid(self, model: Model, limits: Limits) -> Provider:
-        """Retries, slots and money, and behind them the wire."""
+        """Retries, pace and money, and behind them the wire."""
         provider = model.connect()
         self.stack.push_async_callback(provider.aclose)
         breaker = Breaker(Storing(provider, self.store, self._run), self._shut)
         self.breakers.append(breaker)
-        slots, bounds = Slots(limits.concurrency), model.bounds
-        self.slots.append(slots)
+        account, bounds = Account.of(model, limits.concurrency, self.answers / "rates"), model.bounds
+        self.accounts.append(account)
+        self.hold_ups.watch(account.controller)
+        if limits.rpm:
+            account.controller.cap("--rpm", RateLimit("requests", limits.rpm))
+        if limits.tpm:
+            account.controller.cap("--tpm", RateLimit("tokens", limits.tpm))
         held = Held(
             Paced(breaker),
             self.budget,
             bounds.of,
             lambda request, response: bounds.bill(images_of(request), response),
         )
-        requests = Bucket(limits.rpm) if limits.rpm else None
-        tokens = Bucket(limits.tpm) if limits.tpm else None
-        return Retrying(Limited(held, slots, requests, tokens), on_retry=self._retried)
+        return Retrying(Limited(held, account.controller), on_retry=self._retried)
 
     def _settle(self, model: Model, hold: int, images: int, response: Response, key: str) -> None:
         """Killed between storing an answer and settling it: the bill is known after all."""

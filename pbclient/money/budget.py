@@ -74,6 +74,11 @@ class Budget:
             return None
         return self.limit - self.ledger.settled - self.ledger.kept - self._reserved
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a call waits for money."""
+        return self._queue.first is not None
+
     async def hold(self, bound: int, request: Request) -> int:
         """The number of a hold for a call that costs `bound` at most.
 

@@ -150,6 +150,8 @@ def _figures(progress: Progress, pace: Speed) -> tuple[list[str], list[str]]:
         warnings.append(f"unresolved: {', '.join(kinds)}")
     if progress.remedy and pace.busy():
         warnings.append(f"this process limits the run: {progress.remedy}")
+    elif limited := progress.limited():
+        warnings.append(f"limited by: {limited}")
     return [episodes, _money(progress, speed), wire], warnings
 
 

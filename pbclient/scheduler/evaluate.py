@@ -87,6 +87,7 @@ async def evaluate(
         async with open_session(plan, folder, progress) as session:
             with Recording(folder, progress) as recording:
                 await _Run(plan, session, recording, progress, interrupts).play()
+                session.tell_speed()
                 limit = None if plan.limit is None else dollars(plan.limit)
                 summary = await asyncio.to_thread(recording.summarize, session.ledger, limit)
         unusable = None if session.unusable is None else str(session.unusable)

@@ -122,6 +122,7 @@ async def _judge_all(
 
         progress.plan(Counter(answer.question.dataset for answer in owed))
         await work(owed, min(concurrency, len(owed)), ask, until=unusable, interrupts=interrupts)
+        stack.tell_speed()
         return verdict_of, unusable()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -28,6 +28,7 @@ class Session:
     judge: Judge | None = None
     breakers: list[Breaker] = field(default_factory=list)
     ledger: Balance = field(default_factory=Balance)
+    tell_speed: Callable[[], None] = lambda: None
 
     @property
     def unusable(self) -> Unusable | None:
@@ -57,4 +58,4 @@ async def open_session(plan: Plan, folder: RunFolder, progress: Progress) -> Asy
         player = plan.player(plan.model, stack.provider_for(plan.model, limits), pictures)
         judge = stack.judge(plan.judge, limits) if plan.judge else None
         books = Books(stack.ledger, plan.model.price)
-        yield Session(player, books, judge, stack.breakers, stack.ledger)
+        yield Session(player, books, judge, stack.breakers, stack.ledger, stack.tell_speed)

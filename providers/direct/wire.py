@@ -19,6 +19,7 @@ from providers.direct.anthropic import Messages
 from providers.direct.openai import ChatCompletions
 from providers.errors import AuthenticationFailed, ProviderError
 from providers.replies.bodies import LONGEST, LONGEST_ERROR, BodyError, parse, too_long
+from providers.replies.rate_limits import rate_limits
 from providers.replies.refusals import no_answer, redirect, redirected, refused
 from providers.types import Request, Response
 
@@ -105,7 +106,8 @@ class Direct(Wire):
             if len(arrived.content) > LONGEST:
                 raise too_long()
             body = parse(arrived.content, arrived.headers)
-            return self._shape.read(body if isinstance(body, dict) else {}, asked.who)
+            answer = self._shape.read(body if isinstance(body, dict) else {}, asked.who)
+            return answer._replace(limits=rate_limits(arrived.headers))
         except BodyError as error:
             return no_answer(error, asked, time.time())
         except ProviderError as error:

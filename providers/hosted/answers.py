@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from providers.errors import MalformedResponse
@@ -56,6 +57,9 @@ def _extra(part: Any) -> Mapping[str, Any]:
     return getattr(part, "provider_specific_fields", None) or {}
 
 
+# The headers of the answer to the call that this task makes, for whoever has put a dict there.
+HEADERS: ContextVar[dict[str, str] | None] = ContextVar("providers_headers", default=None)
+
 type Send = Callable[[Any, Any], Awaitable[Any]]
 
 _UNPACKED = (b"content-encoding", b"content-length", b"transfer-encoding")
@@ -83,6 +87,8 @@ def reading(send: Send) -> Send:
         content = bytes(body[:limit])
         if response.is_success:
             content = json.dumps(parse(content, response.headers)).encode()
+        if (told := HEADERS.get()) is not None:
+            told.update(response.headers)
         # One of each name, the last one: httpx would join two of them, and nobody could read that.
         named = {name.lower(): value for name, value in response.headers.raw}
         headers = {name: value for name, value in named.items() if name not in _UNPACKED}

@@ -11,10 +11,11 @@ from typing import Any
 
 from providers.catalog.target import Asked, Target, Wire
 from providers.errors import AttemptTimedOut, ProviderError
-from providers.hosted.answers import read_answer
+from providers.hosted.answers import HEADERS, read_answer
 from providers.hosted.errors import translate
 from providers.hosted.library import enter, leave, load, own_settings, reach, unlogged
 from providers.hosted.options import arguments as options
+from providers.replies.rate_limits import rate_limits
 from providers.types import Message, Request, Response
 
 
@@ -74,10 +75,13 @@ class Hosted(Wire):
     async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:
         # LiteLLM's own timeout starts anew with every byte that arrives.
         deadline = asyncio.timeout(self.timeout)
+        told: dict[str, str] = {}
+        HEADERS.set(told)
         try:
             async with deadline:
                 raw = await self._litellm.acompletion(**arguments)
-                return read_answer(raw, asked.who, self._route)
+                answer = read_answer(raw, asked.who, self._route)
+                return answer._replace(limits=rate_limits(told))
         except ProviderError as error:
             return error.with_traceback(None)
         except Exception as error:

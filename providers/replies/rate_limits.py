@@ -16,8 +16,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from providers.rate_limit import RateLimit
 from providers.replies.retry_after import duration
 
 _NAMES = re.compile(
@@ -37,27 +37,6 @@ _RESOURCES = {
     "tokens-generated": "output tokens",
 }
 _LONGEST_PERIOD = 600.0
-
-
-class RateLimit(NamedTuple):
-    """So many of a `resource` in `period` seconds, of which `remaining` are left (None: not said).
-
-    `resource` is "requests", "tokens", "input tokens" or "output tokens".
-    """
-
-    resource: str
-    limit: float
-    period: float = 60.0
-    remaining: float | None = None
-
-    @property
-    def per_second(self) -> float:
-        """The rate that the limit allows in the long run."""
-        return self.limit / self.period
-
-    def __str__(self) -> str:
-        per = {1.0: "s", 60.0: "min"}.get(self.period, f"{self.period:g} s")
-        return f"{self.limit:,.0f} {self.resource}/{per}"
 
 
 def rate_limits(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:

@@ -20,6 +20,7 @@ from providers.errors import (
 from providers.replies.bodies import BodyError
 from providers.replies.error_bodies import GAVE_UP, ErrorBody, kind_of, read_body, rejected_option, status_in
 from providers.replies.error_text import LOOKED_AT, one_line
+from providers.replies.rate_limits import rate_limits
 from providers.replies.retry_after import retry_after, retry_after_in_body
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -79,7 +80,9 @@ def _by_body(
         wait = retry_after_in_body(body.raw)
     # Azure and xAI bill what their filters stop.
     billed = status in GAVE_UP or kind is RequestRefused
-    return kind(sentence, billed=billed, retry_after=wait, status=status)
+    error = kind(sentence, billed=billed, retry_after=wait, status=status)
+    error.limits = rate_limits(headers)
+    return error
 
 
 def _sentence(asked: Asked, how: str, body: ErrorBody) -> str:
