@@ -78,6 +78,8 @@ class Judge:
                 verdict = self._read(question, response.text)
                 if verdict.parsed and response.finish == "stop":
                     return self._judged("resolved", question, calls, verdict)
+                if response.finish == "length":
+                    error = "The verdict was cut off by the output limit: raise --judge-max-tokens."
         except BudgetExhausted as exhausted:
             return self._judged("budget", question, calls, error=str(exhausted))
         except (ProviderError, PbclientError) as failure:

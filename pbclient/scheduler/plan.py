@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from pbclient.progress import Say
 from pbclient.scheduler.manifest import BASELINE, manifest_of
 from pbclient.scheduler.order import Order, counts_of, order_of
 from providers import Provider
+from runs import RunError, RunFolder
 
 # A later life of the run asks the model again: something outside the question went wrong.
 OWED = frozenset({"failed", "budget"})
@@ -119,6 +120,7 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
 
     Who only looks and never asks (`asks=False`) needs no key.
     """
+    config = _with_recorded_limits(config)
     policy, model = _who_answers(config, say, asks)
     judge = resolve(config.judge_choice, say, asks=asks) if config.judge_choice else None
     rules, folder = config.rules, data_folder(config.data, say)
@@ -137,6 +139,29 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
                 limit = format_dollars(picodollars_down(config.max_cost))
                 say(f"Limit: {limit} for the whole run (--max-cost changes it).")
         yield Plan(config, policy, model, judge, data, order, rules, foreign, out, manifest)
+
+
+def _with_recorded_limits(config: RunConfig) -> RunConfig:
+    """Where it names no output limits, with those of the run in `out`: the defaults may be others by now."""
+    if config.out is None:
+        return config
+    try:
+        recorded = RunFolder.read(config.out).manifest["config"]
+    except RunError:
+        return config  # there is no run yet, or whoever opens it will say what is wrong
+    judge = recorded.get("judge") if config.judge_provider else None
+    return replace(
+        config,
+        max_tokens=config.max_tokens or _recorded_limit(recorded),
+        judge_max_tokens=config.judge_max_tokens or _recorded_limit(judge),
+    )
+
+
+def _recorded_limit(described: Any) -> int | None:
+    """The output limit in what `Model.described` wrote down; None where nothing of the kind stands."""
+    params = described.get("params") if isinstance(described, Mapping) else None
+    most = params.get("max_tokens") if isinstance(params, Mapping) else None
+    return most if isinstance(most, int) and most > 0 else None
 
 
 def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None, Model | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pbclient.episodes.judge import Judged
 from pbclient.errors import InputError
 from pbclient.models.choice import LITELLM, judge_named
 from pbclient.models.engines import LOCAL
-from pbclient.models.model import Model, resolve
+from pbclient.models.model import THOUGHT, Model, default_max_tokens, resolve
 from pbclient.money.amounts import picodollars_down
 from pbclient.money.prices import stated_in
 from pbclient.progress import Progress
@@ -75,7 +75,7 @@ async def rejudge(
     Raises `InputError` for bad input and `runs.RunError` for a folder that cannot be used.
     """
     progress, interrupts = progress or Progress(), interrupts or Interrupts()
-    model = _judge(read_run(path).manifest, config, progress)
+    model = _judge(read_run(path), config, progress)
     with RunFolder.start(path, RunFolder.read(path).manifest) as folder:
         verdicts = Verdicts.of(folder, model)
         owed = list(verdicts.owed(only_failed=config.only_failed))
@@ -94,8 +94,9 @@ async def rejudge(
     )
 
 
-def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress) -> Model:
+def _judge(folder: RunFolder, config: JudgeConfig, progress: Progress) -> Model:
     """Who judges: as the options say, else the run's own judge with the options it had."""
+    manifest = folder.manifest
     if manifest["config"].get("mode") != OEG:
         raise InputError("This run is multiple choice, which the benchmark scores itself: it needs no judge.")
     names = ("provider", "model", "base_url", "max_tokens", "price", "grammar")
@@ -121,7 +122,12 @@ def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress)
     choice = judge_named(
         **options, wire=wire, timeout=config.timeout, offline=config.offline, engine=config.engine
     )
-    return resolve(choice, progress.say)
+    model = resolve(choice, progress.say)
+    # Earlier versions left models that do not reason as much room as the others.
+    most = default_max_tokens(model.provider, model.name, answer=THOUGHT)
+    earlier = replace(model, params={**model.params, "max_tokens": most})
+    begun = config.max_tokens is None and not Verdicts.has_any(folder, model)
+    return earlier if begun and Verdicts.has_any(folder, earlier) else model
 
 
 async def _judge_all(

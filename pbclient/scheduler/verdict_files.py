@@ -79,6 +79,11 @@ class Verdicts:
         lines = checked_verdicts(_file(folder, model))
         return cls(folder, model, episodes, {identity(line): line for line in lines})
 
+    @classmethod
+    def has_any(cls, folder: RunFolder, model: Model) -> bool:
+        """Whether this judge, with these very options, is one of the run's."""
+        return own_judge(folder.manifest) == model.described or _file(folder, model).exists()
+
     @property
     def recorded(self) -> Mapping[Identity, Episode]:
         """The lines in which this judge's verdicts stand, if there are any."""
