@@ -113,8 +113,9 @@ class Response(NamedTuple):
     `finish` is `refusal` when the model or a filter declined, `length` when the output
     limit cut it off. `cost` is in dollars and only there when the provider itself reported
     it. `model` is the model that the provider says served the call.
-    A cache around the provider fills in the last two: the `key` of the request, and
-    `hit` when the answer was there and nothing was sent.
+    A cache around the provider fills in the last three: the `key` of the request, `hit` when
+    the answer was there and nothing was sent, and the `seconds` that it took on the wire when
+    it was bought.
     """
 
     text: str
@@ -124,6 +125,7 @@ class Response(NamedTuple):
     model: str | None = None
     key: str | None = None
     hit: bool = False
+    seconds: float = 0.0
 
 
 class Provider(Protocol):

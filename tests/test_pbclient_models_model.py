@@ -61,7 +61,7 @@ def test_who_does_not_reason_gets_room_for_an_answer_and_who_does_for_thought(pr
 def test_the_default_output_limit_is_within_what_the_model_can_give(monkeypatch):
     rows = {
         "openai/small": {"litellm_provider": "openai", "max_output_tokens": 512},
-        "openai/small-thinker": {
+        "openai/thinker": {
             "litellm_provider": "openai",
             "supports_reasoning": True,
             "max_tokens": 4096,

@@ -169,6 +169,7 @@ class Stack:
             self.budget,
             bounds.of,
             lambda request, response: bounds.bill(images_of(request), response),
+            bounds.parts,
         )
         requests = Bucket(limits.rpm) if limits.rpm else None
         tokens = Bucket(limits.tpm) if limits.tpm else None

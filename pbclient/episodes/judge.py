@@ -7,8 +7,7 @@ the judge has failed, which is an outcome and no score.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pbclient import record
@@ -65,7 +64,6 @@ class Judge:
     params: Mapping[str, Json]
     books: Books
     grammar: bool = False
-    clock: Callable[[], float] = time.monotonic
 
     async def judge(self, question: Question, earlier: Sequence[Record] = ()) -> Judged:
         """The verdict on one answer; `earlier` are the recorded calls of attempts that gave none."""
@@ -88,11 +86,10 @@ class Judge:
 
     async def _ask(self, question: Question, repeat: int, calls: list[Record]) -> Response:
         messages = judge_messages(question.prompt, question.valid[0], question.answer)
-        started = self.clock()
         # An episode whose answer is bought comes before one that has none yet.
         params = {**self.params, "grammar": verdict_grammar(question)} if self.grammar else self.params
         response = await self.provider.complete(Request(messages, params, repeat, turn=1))
-        call = record.call(response, self.books.entry(response), self.clock() - started)
+        call = record.call(response, self.books.entry(response))
         calls.append({**call, "finish": response.finish})
         return response
 

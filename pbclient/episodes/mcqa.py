@@ -6,8 +6,7 @@ what it says. A failure is an outcome, never an answer: what the environment is 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +37,6 @@ class Episode:
     player: Player
     books: Books
     examples: Examples | None = None
-    clock: Callable[[], float] = time.monotonic
     turns: list[Record] = field(default_factory=list)
     _past: list[Exchange] = field(default_factory=list)
     _shown: list[Json] = field(default_factory=list)
@@ -67,9 +65,8 @@ class Episode:
         state, sample, past = self.rules.state(environment), self.sample, tuple(self._past)
         turn = environment.num_turns
         view = View(environment, state, sample.dataset, sample.id, self.repeat, turn, past)
-        started = self.clock()
         response = await self.player.answer(view)
-        call = record.call(response, self.books.entry(response, view.images), self.clock() - started)
+        call = record.call(response, self.books.entry(response, view.images))
         recorded = record.turn(state, call)
         self.turns.append(recorded)
         failure = unscorable(response)

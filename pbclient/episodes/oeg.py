@@ -6,8 +6,7 @@ keeps the judge from a verdict is the outcome of the episode and leaves the answ
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +34,6 @@ class OpenEpisode:
     player: Player
     books: Books
     judge: Judge | None = None
-    clock: Callable[[], float] = time.monotonic
     turns: list[Record] = field(default_factory=list)
 
     async def play(self, row: Mapping[str, Any]) -> Record:
@@ -45,9 +43,8 @@ class OpenEpisode:
             state = open_state(environment, self.rules)
             valid = valid_answers(environment)
             view = View(environment, state, self.sample.dataset, self.sample.id, self.repeat, 0)
-            started = self.clock()
             response = await self.player.answer(view)
-            call = record.call(response, self.books.entry(response, view.images), self.clock() - started)
+            call = record.call(response, self.books.entry(response, view.images))
             self.turns.append({**record.turn(state, call), "options": []})
             failure = unscorable(response)
         except (ProviderError, PbclientError) as error:

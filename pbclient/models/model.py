@@ -66,7 +66,9 @@ class Model:
     @property
     def bounds(self) -> Bounds:
         """The most that its calls can cost."""
-        return Bounds(self.provider, self.name, self.price, self.choice.image_tokens, self.image_limits)
+        choice = self.choice
+        flag = choice.flag("max-tokens")
+        return Bounds(self.provider, self.name, self.price, choice.image_tokens, self.image_limits, flag)
 
     @property
     def output_limit(self) -> int:

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pbclient.money.amounts import picodollars_up
-from pbclient.money.prices import Price, cost, hold
+from pbclient.money.amounts import format_dollars, picodollars_up
+from pbclient.money.prices import Price, cost, dearest, hold
 from providers import BadRequest, Message, Request, Response
 from providers.catalog.image_limits import MIB, NO_LIMITS, ImageLimits, encoded
+from providers.catalog.image_tokens import NAMES, largest, rule_name
 from providers.catalog.image_tokens import bound as image_bound
 from providers.catalog.text_tokens import TOKENS_A_MESSAGE, template_bound, text_bound
 
@@ -70,6 +71,7 @@ class Bounds:
     """Bounds for the calls to one model; `image_tokens` is the user's own bound for any image.
 
     `limits` is what the provider takes: a request beyond them has no bound, since it is refused.
+    `flag` sets the output limit.
     """
 
     provider: str
@@ -77,6 +79,7 @@ class Bounds:
     price: Price
     image_tokens: int | None = None
     limits: ImageLimits = NO_LIMITS
+    flag: str = "--max-tokens"
 
     async def of(self, request: Request) -> int:
         """Picodollars. Raises `FrameError` when an image cannot be made, `BadRequest` for too large ones."""
@@ -105,6 +108,30 @@ class Bounds:
         most = tokens + self._around + _options_bound(request)
         return hold(self.price, most, images, output_limit(request))
 
+    async def parts(self, request: Request) -> str:
+        """Of what `of` is the sum, part by part, for people; and which option makes it smaller."""
+        tokens = (await self.weigh(request.messages)).tokens + self._around + _options_bound(request)
+        into, out = dearest(self.price, tokens)
+        pictures = [
+            await part.encode()
+            for message in request.messages
+            for part in message.parts
+            if not isinstance(part, str)
+        ]
+        shown = sum(self.image(picture.width, picture.height) for picture in pictures)
+        named = f"its {len(pictures)} pictures" if len(pictures) > 1 else "its picture"
+        limit = output_limit(request)
+        parts = [
+            (self.price.request, "for the request itself"),
+            (
+                self.price.image * len(pictures) + into * shown,
+                f"for {named} ({shown:,} tokens by {self._rule})",
+            ),
+            (into * (tokens - shown), f"for its text ({tokens - shown:,} tokens by its bytes)"),
+            (out * limit, f"for up to {limit:,} output tokens ({self.flag} lowers it)"),
+        ]
+        return ", ".join(f"{format_dollars(amount)} {what}" for amount, what in parts if amount)
+
     def bill(self, images: int, response: Response) -> int | None:
         """Picodollars of a call with so many images; None when the provider does not say.
 
@@ -120,6 +147,13 @@ class Bounds:
         if self.image_tokens is not None:
             return self.image_tokens
         return image_bound(self.provider, self.model, width, height)
+
+    @property
+    def _rule(self) -> str:
+        if self.image_tokens is not None:
+            return "--image-tokens"
+        rule = rule_name(self.provider, self.model)
+        return f"{rule}: --image-tokens states its own" if rule == NAMES[largest] else rule
 
     @cached_property
     def _never_holds(self) -> bool:
