@@ -163,9 +163,9 @@ def test_a_run_of_another_default_output_limit_is_continued_under_its_own(sample
     server = LoopbackServer(ask_by_looks, keep_asks=True)
 
     async def main() -> None:
-        before = RunConfig(**options, base_url=server.url, max_tokens=8192)
-        again = replace(before, max_tokens=None)
         async with server:
+            before = RunConfig(**options, base_url=server.url, max_tokens=8192)
+            again = replace(before, max_tokens=None)
             await evaluate(before)
             (tmp_path / "run" / "episodes.jsonl").write_bytes(b"")
             bought = server.calls
@@ -177,6 +177,19 @@ def test_a_run_of_another_default_output_limit_is_continued_under_its_own(sample
             assert {each.ask.max_tokens for each in server.served[bought:]} == {1024}
 
     asyncio.run(main())
+
+
+def test_a_run_out_of_the_cache_keeps_the_seconds_of_its_answers(samples, tmp_path):
+    options = {**BASE, "datasets": ("QD",), "data": samples, "cache_dir": tmp_path / "answers"}
+    runs = [RunConfig(**options, out=tmp_path / name) for name in ("bought", "cached")]
+    assert calls(LoopbackServer(ask_by_looks, latency=0.02), *runs)[1] == 0
+    bought, cached = (
+        {turn["key"]: turn["seconds"] for each in lines(run.out).values() for turn in each["turns"]}
+        for run in runs
+    )
+    assert bought == cached
+    assert min(bought.values()) >= 0.02
+    assert all(turn["cached"] for each in lines(tmp_path / "cached").values() for turn in each["turns"])
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
