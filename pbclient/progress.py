@@ -74,6 +74,7 @@ class Progress:
     outcomes: Counter[str] = field(default_factory=Counter)
     # Why episodes were not resolved, in the words of their errors; of very many words, the first.
     reasons: Counter[str] = field(default_factory=Counter)
+    _unaffordable: str = ""
     hits: int = 0
     retries: int = 0
     saved: float = 0.0
@@ -118,8 +119,13 @@ class Progress:
             tally.resolved += 1
             tally.correct += bool(episode.get("correct"))
             tally.suggestions += episode.get("suggestions") or 0
-        elif "error" in episode and (episode["error"] in self.reasons or len(self.reasons) < MANY_REASONS):
-            self.reasons[episode["error"]] += 1
+        elif "error" in episode:
+            reason = episode["error"]
+            if episode["outcome"] == "budget":
+                # Hardly two are held at the same amount: the first of them speaks for all.
+                reason = self._unaffordable = self._unaffordable or reason
+            if reason in self.reasons or len(self.reasons) < MANY_REASONS:
+                self.reasons[reason] += 1
         for call in calls(episode):
             self.hits += bool(call.get("cached"))
             self.saved += call.get("saved") or 0.0

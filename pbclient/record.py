@@ -10,13 +10,13 @@ from providers import Json, Response
 type Record = dict[str, Json]
 
 
-def call(response: Response, booked: Record, seconds: float) -> Record:
+def call(response: Response, booked: Record) -> Record:
     """The record of any call: the answer, and what the books say of it."""
     record: Record = {
         "answer": response.text,
         **booked,
         "usage": response.usage._asdict() if response.usage else None,
-        "seconds": 0.0 if booked["cached"] else round(seconds, 3),
+        "seconds": response.seconds,
         "key": response.key,
     }
     if response.model:

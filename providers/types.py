@@ -105,9 +105,9 @@ class Response(NamedTuple):
     `finish` is `refusal` when the model or a filter declined, `length` when the output
     limit cut it off. `cost` is in dollars and only there when the provider itself reported
     it. `model` is the model that the provider says served the call.
-    A cache around the provider fills in the next two: the `key` of the request, and
-    `hit` when the answer was there and nothing was sent. `limits` are what the provider announced with
-    this answer; they are never stored.
+    A cache around the provider fills in `key` (of the request), `hit` (the answer was there and nothing was
+    sent) and the `seconds` that it took on the wire when it was bought. `limits` are what the provider
+    announced with this answer; they are never stored.
     """
 
     text: str
@@ -118,6 +118,7 @@ class Response(NamedTuple):
     key: str | None = None
     hit: bool = False
     limits: tuple[RateLimit, ...] = ()
+    seconds: float = 0.0
 
 
 class Provider(Protocol):

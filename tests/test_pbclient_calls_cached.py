@@ -129,3 +129,14 @@ def test_what_is_corrupt_is_said_and_bought_again(tmp_path: Path, entry: tuple[A
     with opened(tmp_path) as line, opened(tmp_path) as other:
         assert asyncio.run(main()) == [False, True]
         assert line.warned
+
+
+def test_a_hit_says_how_long_its_answer_took_on_the_wire(tmp_path: Path) -> None:
+    async def main() -> tuple[Response, Response]:
+        return await line.cached.complete(request(7)), await line.cached.complete(request(7))
+
+    with opened(tmp_path) as line:
+        times = iter((100.0, 101.23456))
+        line.cached.inner.clock = lambda: next(times)
+        bought, hit = asyncio.run(main())
+    assert (bought.seconds, bought.hit, hit.seconds, hit.hit) == (1.235, False, 1.235, True)

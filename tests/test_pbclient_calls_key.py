@@ -60,7 +60,7 @@ def test_options_that_change_on_the_way_change_the_spelling() -> None:
     assert spelling(request) == first
 
 
-RESPONSE = Response("A", "stop", Usage(4, 2, 1, 1, 0), 0.5, "served")
+RESPONSE = Response("A", "stop", Usage(4, 2, 1, 1, 0), 0.5, "served", seconds=1.25)
 
 
 def test_answers_are_unpacked_as_they_were_packed() -> None:
@@ -69,6 +69,12 @@ def test_answers_are_unpacked_as_they_were_packed() -> None:
     assert response_from(packed, "a key") == RESPONSE._replace(key="a key", hit=True)
     bare = RESPONSE._replace(usage=None, cost=None, model=None)
     assert response_from(response_json(bare, "a run", 7)) == bare
+
+
+def test_an_answer_of_before_took_nobody_knows_how_long() -> None:
+    packed = response_json(RESPONSE, "a run", 7)
+    del packed["seconds"]
+    assert response_from(packed) == RESPONSE._replace(seconds=0.0)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +88,7 @@ def test_answers_are_unpacked_as_they_were_packed() -> None:
         {"key": "0"},
         {"hit": True},
         {"more": 1},
+        {"seconds": "long"},
     ],
 )
 def test_what_was_not_packed_is_no_answer(change: dict[str, Json]) -> None:

@@ -86,7 +86,7 @@ class Failing:
         (BadRequest("The image is too large."), "failed"),
         (FrameError("The frame x.jpg is missing."), "failed"),
         (RequestRefused("A filter stopped it."), "refused"),
-        (BudgetExhausted("No money is left."), "budget"),
+        (BudgetExhausted(0, 7), "budget"),
     ],
 )
 def test_errors_are_outcomes_with_their_sentence_and_the_turns_before(samples, error, outcome):

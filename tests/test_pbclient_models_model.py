@@ -6,7 +6,7 @@ import pytest
 
 from pbclient.errors import InputError
 from pbclient.models.choice import Choice
-from pbclient.models.model import resolve
+from pbclient.models.model import default_max_tokens, resolve
 from providers.direct.anthropic import NO_EFFORT
 
 
@@ -36,3 +36,38 @@ def test_an_effort_goes_over_litellm_and_a_server_may_be_named_by_the_environmen
     monkeypatch.setenv("HOSTED_VLLM_API_BASE", "http://127.0.0.1:9/v1")
     vllm = resolve(Choice(provider="hosted_vllm", model="m", wire="direct", price="1,2"), print)
     assert vllm.identity["endpoint"] == "http://127.0.0.1:9/v1"
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "most"),
+    [
+        ("openai", "gpt-4o", 1024),
+        ("openai", "gpt-4o-mini-2024-07-18", 1024),
+        ("mistral", "pixtral-large-latest", 1024),
+        ("xai", "grok-4.20-non-reasoning", 1024),
+        ("openai", "gpt-5-mini", 8192),
+        ("openai", "o1", 8192),
+        ("gemini", "gemini-2.5-flash", 8192),
+        ("anthropic", "claude-sonnet-4-5", 8192),
+        ("openrouter", "anthropic/claude-sonnet-4.5", 8192),
+        ("together_ai", "meta-llama/never-heard-of-it", 2048),
+        ("openai", "glance", 2048),
+    ],
+)
+def test_who_does_not_reason_gets_room_for_an_answer_and_who_does_for_thought(provider, model, most):
+    assert default_max_tokens(provider, model) == most
+
+
+def test_the_default_output_limit_is_within_what_the_model_can_give(monkeypatch):
+    rows = {
+        "openai/small": {"litellm_provider": "openai", "max_output_tokens": 512},
+        "openai/thinker": {
+            "litellm_provider": "openai",
+            "supports_reasoning": True,
+            "max_tokens": 4096,
+        },
+        "openai/says-no": {"litellm_provider": "openai", "supports_reasoning": False},
+    }
+    monkeypatch.setattr("providers.catalog.prices.rows", lambda: rows)
+    found = {name: default_max_tokens("openai", name) for name in ("small", "thinker", "says-no")}
+    assert found == {"small": 512, "thinker": 4096, "says-no": 1024}

@@ -69,6 +69,10 @@ def bill(request: Request, response: Response) -> int:
     return int(response.text)
 
 
+async def in_parts(request: Request) -> str:
+    return "all of it for thought"
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     seed=st.integers(0, 2**32),
@@ -93,7 +97,7 @@ def test_what_is_billed_never_exceeds_the_limit(
             async def bound(request: Request) -> int:
                 return most
 
-            held = Held(bank, budget, bound, bill)
+            held = Held(bank, budget, bound, bill, in_parts)
             tasks = [
                 asyncio.create_task(held.complete(Request((), {}, turn=rng.randint(0, 2), key=str(number))))
                 for number in range(calls)
@@ -135,7 +139,7 @@ def purse_with(path, limit: int | None, cost: int, seconds: float = 1.0):
 
     till = Till()
     ledger = Ledger.open(path / "ledger.jsonl")
-    return till, ledger, Held(till, Budget(ledger, limit), bound, bill)
+    return till, ledger, Held(till, Budget(ledger, limit), bound, bill, in_parts)
 
 
 async def ask(held: Held, *turns: int) -> list[Response | BaseException]:
@@ -157,7 +161,10 @@ def test_the_last_call_is_refused_only_when_nothing_in_flight_can_cover_it(tmp_p
     with ledger:
         ends = run(ask(held, 0, 0, 0, 0))
     assert [type(end) for end in ends] == [Response, Response, BudgetExhausted, BudgetExhausted]
-    assert "--max-cost" in str(ends[2])
+    assert str(ends[2]) == (
+        "The money that is left ($0.00000000005) cannot cover the next call, which is held at $0.0000000001: "
+        "all of it for thought. Raise --max-cost and run the same command again."
+    )
 
 
 def test_started_episodes_are_served_before_new_ones(tmp_path):
@@ -277,4 +284,7 @@ def test_a_free_model_that_costs_something_after_all_is_stopped(tmp_path):
 
     with ledger:
         assert run(one_by_one()) == [Response] * 3 + [BudgetExhausted] * 2
+        assert "held at $0.0000000003, raised since a call cost more than its hold: all of it" in str(
+            run(ask(held, 0))[0]
+        )
     assert ledger.settled == 900

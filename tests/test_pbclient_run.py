@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -153,6 +154,42 @@ def test_equal_requests_in_flight_make_one_call(tmp_path):
     assert len(episodes) == 5
     assert bought == len({turn["key"] for turn in turns}) == len(turns) / 5
     assert sum(not turn["cached"] for turn in turns) == bought
+
+
+def test_a_run_of_another_default_output_limit_is_continued_under_its_own(samples, tmp_path):
+    """`gpt-4o` was given 8,192 tokens by default, and is given 1,024."""
+    folders = {"cache_dir": tmp_path / "answers", "out": tmp_path / "run"}
+    options = {**BASE, **folders, "model": "gpt-4o", "data": samples}
+    server = LoopbackServer(ask_by_looks, keep_asks=True)
+
+    async def main() -> None:
+        async with server:
+            before = RunConfig(**options, base_url=server.url, max_tokens=8192)
+            again = replace(before, max_tokens=None)
+            await evaluate(before)
+            (tmp_path / "run" / "episodes.jsonl").write_bytes(b"")
+            bought = server.calls
+            assert (await evaluate(again)).exit_code == 0
+            assert server.calls == bought
+            with pytest.raises(ConfigDiffers, match=r"8192.*1024"):
+                await evaluate(replace(before, max_tokens=1024))
+            assert (await evaluate(replace(again, out=tmp_path / "new"))).exit_code == 0
+            assert {each.ask.max_tokens for each in server.served[bought:]} == {1024}
+
+    asyncio.run(main())
+
+
+def test_a_run_out_of_the_cache_keeps_the_seconds_of_its_answers(samples, tmp_path):
+    options = {**BASE, "datasets": ("QD",), "data": samples, "cache_dir": tmp_path / "answers"}
+    runs = [RunConfig(**options, out=tmp_path / name) for name in ("bought", "cached")]
+    assert calls(LoopbackServer(ask_by_looks, latency=0.02), *runs)[1] == 0
+    bought, cached = (
+        {turn["key"]: turn["seconds"] for each in lines(run.out).values() for turn in each["turns"]}
+        for run in runs
+    )
+    assert bought == cached
+    assert min(bought.values()) >= 0.02
+    assert all(turn["cached"] for each in lines(tmp_path / "cached").values() for turn in each["turns"])
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])

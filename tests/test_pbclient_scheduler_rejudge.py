@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -224,6 +225,38 @@ def test_a_run_that_only_records_leaves_verdicts_alone(samples, tmp_path):
         assert (await rejudge(tmp_path / "run", judging(tmp_path, only_failed=True))).exit_code == 0
 
     with_server(work, said=RAMBLES)
+
+
+def test_judges_of_another_default_output_limit_go_on_under_their_own(samples, tmp_path):
+    """`gpt-4o` was given 8,192 tokens by default, and is given 1,024: as the run's judge, and beside it."""
+
+    async def work(server: Server) -> None:
+        for name in ("own", "beside"):
+            options = {"judge_model": "gpt-4o", "judge_max_tokens": 8192} if name == "own" else {}
+            first = asking(tmp_path, samples, server, out=tmp_path / name, **options)
+            await evaluate(first)
+            before = judging(tmp_path, server, "gpt-4o", max_tokens=8192)
+            again = judging(tmp_path, server, "gpt-4o")
+            await rejudge(tmp_path / name, before)
+            calls, files = server.calls, sorted(tmp_path.glob(f"{name}/**/*"))
+            assert (await evaluate(replace(first, judge_max_tokens=None))).exit_code == 0
+            assert (await rejudge(tmp_path / name, replace(again, only_failed=True))).asked == 0
+            assert (await rejudge(tmp_path / name, again)).judged == 6
+            assert (server.calls, sorted(tmp_path.glob(f"{name}/**/*"))) == (calls, files)
+            await rejudge(tmp_path / name, replace(again, max_tokens=1024))
+            assert set(tmp_path.glob(f"{name}/judges/*")) - set(files)
+
+    with_server(work)
+
+
+def test_a_cut_verdict_names_the_option_that_leaves_more_room(samples, tmp_path):
+    async def work(server: Server) -> None:
+        server.fails = "length"
+        first = await evaluate(asking(tmp_path, samples, server))
+        assert first.outcomes == {"judge_failed": 6}
+        assert "raise --judge-max-tokens" in first.reasons[0][0]
+
+    with_server(work)
 
 
 def test_a_killed_first_judge_is_made_whole_by_only_failed(samples, tmp_path):

@@ -7,6 +7,7 @@ innermost, so that an answer is on disk before anything else can happen to it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,17 +76,21 @@ class Cached:
 class Storing:
     """Store every answer, and which run bought it, before it is handed on: nothing later can lose it.
 
-    For requests that have passed a `Cached`.
+    For requests that have passed a `Cached`. What an answer took is measured here, next to the wire:
+    no wait for a slot or for money is in it.
     """
 
     inner: Provider
     store: Store
     run: str
+    clock: Callable[[], float] = time.monotonic
 
     async def complete(self, request: Request) -> Response:
+        started = self.clock()
         response = await self.inner.complete(request)
+        response = response._replace(key=request.key, seconds=round(self.clock() - started, 3))
         await self.store.keep(request.key, request.spelled, response_json(response, self.run, request.hold))
-        return response._replace(key=request.key)
+        return response
 
 
 class Offline:

@@ -13,7 +13,7 @@ from cache import canonical
 from providers.types import Json, Message, Request, Response, Usage
 
 SCHEMA = 1
-_FIELDS = frozenset(("text", "finish", "usage", "cost", "model", "run", "hold"))
+_FIELDS = frozenset(("text", "finish", "usage", "cost", "model", "run", "hold", "seconds"))
 
 
 def request_json(identity: Mapping[str, Json], request: Request) -> dict[str, Json]:
@@ -88,6 +88,7 @@ def response_json(response: Response, run: str, hold: int) -> dict[str, Json]:
         "usage": response.usage._asdict() if response.usage else None,
         "cost": response.cost,
         "model": response.model,
+        "seconds": response.seconds,
         "run": run,
         "hold": hold,
     }
@@ -109,9 +110,10 @@ def response_from(answer: Json, key: str | None = None) -> Response:
             raise ValueError(f"it has {min(fields.keys() - _FIELDS)!r}")
         text, finish = fields["text"], fields["finish"]
         usage = Usage(**fields["usage"]) if fields["usage"] else None
-        response = Response(
-            text, finish, usage, fields.get("cost"), fields.get("model"), key, key is not None
-        )
+        cost, model = fields.get("cost"), fields.get("model")
+        # Earlier versions did not keep it.
+        seconds = float(fields.get("seconds", 0))
+        response = Response(text, finish, usage, cost, model, key, key is not None, seconds=seconds)
     except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"not a stored answer: {error}") from None
     if not isinstance(response.text, str) or response.finish not in ("stop", "length", "refusal"):

@@ -195,6 +195,7 @@ class Stack:
             self.budget,
             bounds.of,
             lambda request, response: bounds.bill(images_of(request), response),
+            bounds.parts,
         )
         return Retrying(Limited(held, account.controller), on_retry=self._retried)
 

@@ -8,8 +8,7 @@ what it says. A failure is an outcome, never an answer: what the environment is 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +41,6 @@ class Episode:
     player: Player
     books: Books
     examples: Examples | None = None
-    clock: Callable[[], float] = time.monotonic
     turns: list[Record] = field(default_factory=list)
     _past: list[Exchange] = field(default_factory=list)
     _shown: list[Json] = field(default_factory=list)
@@ -83,9 +81,8 @@ class Episode:
         """The player's answer to a state, recorded as a turn that the environment has not evaluated."""
         sample, turn, past = self.sample, environment.num_turns, tuple(self._past)
         view = View(environment, state, sample.dataset, sample.id, self.repeat, turn, past)
-        started = self.clock()
         response = await self.player.answer(view)
-        call = record.call(response, self.books.entry(response, view.images), self.clock() - started)
+        call = record.call(response, self.books.entry(response, view.images))
         self.turns.append(record.turn(state, call))
         return response
 

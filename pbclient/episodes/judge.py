@@ -7,8 +7,7 @@ the judge has failed, which is an outcome and no score.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pbclient import record
@@ -64,7 +63,6 @@ class Judge:
     params: Mapping[str, Json]
     books: Books
     grammar: bool = False
-    clock: Callable[[], float] = time.monotonic
 
     async def judge(self, question: Question, earlier: Sequence[Record] = ()) -> Judged:
         """The verdict on one answer; `earlier` are the recorded calls of attempts that gave none."""
@@ -75,14 +73,15 @@ class Judge:
             params = {**self.params, "grammar": verdict_grammar(question)} if self.grammar else self.params
             # An attempt that was cut short is finished, one that came to its end followed by another.
             for repeat in range(len(calls), (len(calls) // DRAWS + 1) * DRAWS):
-                started = self.clock()
                 # An episode whose answer is bought comes before one that has none yet.
                 response = await self.provider.complete(Request(messages, params, repeat, turn=1))
-                call = record.call(response, self.books.entry(response), self.clock() - started)
+                call = record.call(response, self.books.entry(response))
                 calls.append({**call, "finish": response.finish})
                 verdict, parsed = read_verdict(question.valid[1], response.text, question.dataset)
                 if parsed and response.finish == "stop":
                     return self._judged("resolved", question, calls, verdict)
+                if response.finish == "length":
+                    error = "The verdict was cut off by the output limit: raise --judge-max-tokens."
         except BudgetExhausted as exhausted:
             return self._judged("budget", question, calls, error=str(exhausted))
         except (ProviderError, PbclientError) as failure:

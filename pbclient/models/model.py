@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 ANTHROPIC, VLLM = "anthropic", "hosted_vllm"
 
+# Output tokens: a hold covers all of them, whatever the answer takes.
+ANSWER, THOUGHT = 1024, 8192
+
 
 @dataclass(frozen=True)
 class Model:
@@ -62,7 +65,9 @@ class Model:
     @property
     def bounds(self) -> Bounds:
         """The most that its calls can cost."""
-        return Bounds(self.provider, self.name, self.price, self.choice.image_tokens, self.image_limits)
+        choice = self.choice
+        flag = choice.flag("max-tokens")
+        return Bounds(self.provider, self.name, self.price, choice.image_tokens, self.image_limits, flag)
 
     @property
     def output_limit(self) -> int:
@@ -161,14 +166,18 @@ def _local(choice: Choice, say: Say) -> Model:
     return Model(choice, local.name, local.identity, params, Price.free(), local=local)
 
 
-def default_max_tokens(provider: str, model: str) -> int:
-    """Room for a reasoning model to think, within what the model can give; 2,048 when it is unknown,
-    since small servers refuse a limit above their context."""
+def default_max_tokens(provider: str, model: str, answer: int = ANSWER) -> int:
+    """Room for an `answer`, or for a reasoning model to think, within what the model can give.
+
+    2,048 where the price list does not know the model: it may think, and small servers refuse a limit
+    above their context.
+    """
     row = price_map.find(provider, model)
     if row is None:
         return 2048
+    wanted = THOUGHT if row.get("supports_reasoning") else answer
     most = row.get("max_output_tokens") or row.get("max_tokens")
-    return min(8192, int(most)) if most else 8192
+    return min(wanted, int(most)) if most else wanted
 
 
 def _refuse_wire(choice: Choice, target: Target) -> None:

@@ -11,11 +11,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pbclient.money.amounts import picodollars_up
-from pbclient.money.prices import Price, cost, hold
+from pbclient.money.amounts import format_dollars, picodollars_up
+from pbclient.money.prices import Price, cost, dearest, hold
 from providers import BadRequest, Message, Request, Response
 from providers.catalog.image_limits import MIB, NO_LIMITS, ImageLimits, encoded
-from providers.catalog.tokens import TOKENS_A_MESSAGE, image_bound, template_bound, text_bound
+from providers.catalog.tokens import (
+    NAMES,
+    TOKENS_A_MESSAGE,
+    image_bound,
+    largest,
+    rule_name,
+    template_bound,
+    text_bound,
+)
 
 _FEWER = "lower --shots, leave --history out or ask another model"
 _SMALLER = "--resize makes frames smaller"
@@ -58,6 +66,7 @@ class Bounds:
     """Bounds for the calls to one model; `image_tokens` is the user's own bound for any image.
 
     `limits` is what the provider takes: a request beyond them has no bound, since it is refused.
+    `flag` sets the output limit.
     """
 
     provider: str
@@ -65,6 +74,7 @@ class Bounds:
     price: Price
     image_tokens: int | None = None
     limits: ImageLimits = NO_LIMITS
+    flag: str = "--max-tokens"
 
     async def of(self, request: Request) -> int:
         """Picodollars. Raises `FrameError` when an image cannot be made, `BadRequest` for too large ones."""
@@ -90,10 +100,32 @@ class Bounds:
 
     def hold(self, tokens: int, images: int, request: Request) -> int:
         """Picodollars for messages of so many tokens and images, sent with the options of `request`."""
-        # Tools and schemas among the options are read by the model, too.
-        options = {name: value for name, value in request.params.items() if isinstance(value, (dict, list))}
-        most = tokens + self._around + (text_bound(json.dumps(options)) if options else 0)
+        most = tokens + self._around + _options_bound(request)
         return hold(self.price, most, images, output_limit(request))
+
+    async def parts(self, request: Request) -> str:
+        """Of what `of` is the sum, part by part, for people; and which option makes it smaller."""
+        tokens = (await self.weigh(request.messages))[0] + self._around + _options_bound(request)
+        into, out = dearest(self.price, tokens)
+        pictures = [
+            await part.encode()
+            for message in request.messages
+            for part in message.parts
+            if not isinstance(part, str)
+        ]
+        shown = sum(self.image(picture.width, picture.height) for picture in pictures)
+        named = f"its {len(pictures)} pictures" if len(pictures) > 1 else "its picture"
+        limit = output_limit(request)
+        parts = [
+            (self.price.request, "for the request itself"),
+            (
+                self.price.image * len(pictures) + into * shown,
+                f"for {named} ({shown:,} tokens by {self._rule})",
+            ),
+            (into * (tokens - shown), f"for its text ({tokens - shown:,} tokens by its bytes)"),
+            (out * limit, f"for up to {limit:,} output tokens ({self.flag} lowers it)"),
+        ]
+        return ", ".join(f"{format_dollars(amount)} {what}" for amount, what in parts if amount)
 
     def bill(self, images: int, response: Response) -> int | None:
         """Picodollars of a call with so many images; None when the provider does not say.
@@ -110,6 +142,13 @@ class Bounds:
         if self.image_tokens is not None:
             return self.image_tokens
         return image_bound(self.provider, self.model, width, height)
+
+    @property
+    def _rule(self) -> str:
+        if self.image_tokens is not None:
+            return "--image-tokens"
+        rule = rule_name(self.provider, self.model)
+        return f"{rule}: --image-tokens states its own" if rule == NAMES[largest] else rule
 
     @cached_property
     def _around(self) -> int:
@@ -128,3 +167,9 @@ def output_limit(request: Request) -> int:
     if not isinstance(limit, int):
         raise ValueError("a request without an output limit has no bound")
     return limit
+
+
+def _options_bound(request: Request) -> int:
+    """Tools and schemas among the options are read by the model, too."""
+    options = {name: value for name, value in request.params.items() if isinstance(value, (dict, list))}
+    return text_bound(json.dumps(options)) if options else 0

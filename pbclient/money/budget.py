@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from pbclient.errors import FrameError, PbclientError
+from pbclient.money.amounts import format_dollars
 from pbclient.progress import waits_for
 from pbclient.turnstile import Turnstile
 from providers import Provider, ProviderError, Request, Response
@@ -21,7 +22,18 @@ from runs import Ledger
 
 
 class BudgetExhausted(PbclientError):
-    """The money that is left cannot cover the call, and nothing in flight will give any back."""
+    """The money that is left cannot cover the call, and nothing in flight will give any back.
+
+    `left` and `held` are picodollars, `why` is what the sentence says of the hold after its amount.
+    """
+
+    def __init__(self, left: int, held: int, why: str = "") -> None:
+        super().__init__(
+            f"The money that is left ({format_dollars(left)}) cannot cover the next call, which is held at "
+            f"{format_dollars(held)}{why}. Raise --max-cost and run the same command again."
+        )
+        self.left = left
+        self.held = held
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,7 @@ class Budget:
         if self._covers(bound, rank) and (first is None or first[0] > rank):
             return self._grant(bound)
         if not self._in_flight:
-            raise _exhausted()
+            raise self._exhausted(bound)
         with waits_for("money"):
             return await self._queue.wait(rank, bound, self.release)
 
@@ -132,6 +144,10 @@ class Budget:
         self._reserved += amount
         return hold
 
+    def _exhausted(self, bound: int) -> BudgetExhausted:
+        # More than the limit is spent where a bill exceeded its hold.
+        return BudgetExhausted(max(self.free or 0, 0), self.raised.hold(bound))
+
     def _returned(self, hold: int) -> None:
         self._reserved -= self.raised.hold(self._in_flight.pop(hold))
         while (first := self._queue.first) is not None:
@@ -139,7 +155,7 @@ class Budget:
             if self._covers(bound, rank):
                 self._queue.grant(self._grant(bound))
             elif not self._in_flight:
-                self._queue.refuse(_exhausted())
+                self._queue.refuse(self._exhausted(bound))
             else:
                 return
 
@@ -149,17 +165,24 @@ class Held:
     """A provider whose every call is covered by a hold.
 
     `bound` gives the most that a request can cost, `bill` what a response did cost, both in
-    picodollars.
+    picodollars; `parts` says of what the bound is the sum, and is asked when it cannot be covered.
     """
 
     inner: Provider
     budget: Budget
     bound: Callable[[Request], Awaitable[int]]
     bill: Callable[[Request, Response], int | None]
+    parts: Callable[[Request], Awaitable[str]]
 
     async def complete(self, request: Request) -> Response:
         bound = await self.bound(request)
-        hold = await self.budget.hold(bound, request)
+        try:
+            hold = await self.budget.hold(bound, request)
+        except BudgetExhausted as short:
+            raised = "" if short.held == bound else ", raised since a call cost more than its hold"
+            parts = await self.parts(request)
+            why = f"{raised}: {parts}" if parts else raised
+            raise BudgetExhausted(short.left, short.held, why) from None
         # From here on money may be spent: the call is finished and settled even when whoever
         # asked is cancelled (Ctrl-C); a second cancellation ends it, and keeps the hold.
         return await finish(self._spend(request, hold, bound))
@@ -178,12 +201,6 @@ class Held:
         # An answer that does not say what it cost may have cost all of it.
         self.budget.settle(hold, self.budget.raised.hold(bound) if bill is None else bill, request.key)
         return response
-
-
-def _exhausted() -> BudgetExhausted:
-    return BudgetExhausted(
-        "The money that is left cannot cover the next call: raise --max-cost and run the same command again."
-    )
 
 
 def _provably_free(error: BaseException) -> bool:

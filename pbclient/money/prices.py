@@ -111,14 +111,20 @@ def price_of(
 _STATE_IT = "state it with --price IN,OUT in dollars per million input and output tokens (0,0 if it is free)"
 
 
-def hold(price: Price, input_bound: int, images: int, max_tokens: int) -> int:
-    """The most that a call can cost: the dearest rates of every tier that it could reach."""
-    most, dearest_in, dearest_out = max(input_bound, 1), 0, 0
+def dearest(price: Price, input_bound: int) -> tuple[int, int]:
+    """Picodollars a token of input and of output: the dearest rates of every tier that a call could reach."""
+    most, into, out = max(input_bound, 1), 0, 0
     for rates in price.tiers:
         if rates.above < most:
-            dearest_in = max(dearest_in, rates.input, rates.cached_input, rates.cache_write)
-            dearest_out = max(dearest_out, rates.output, rates.reasoning)
-    return price.request + price.image * images + dearest_in * input_bound + dearest_out * max_tokens
+            into = max(into, rates.input, rates.cached_input, rates.cache_write)
+            out = max(out, rates.output, rates.reasoning)
+    return into, out
+
+
+def hold(price: Price, input_bound: int, images: int, max_tokens: int) -> int:
+    """The most that a call can cost."""
+    into, out = dearest(price, input_bound)
+    return price.request + price.image * images + into * input_bound + out * max_tokens
 
 
 def cost(price: Price, usage: Usage, images: int = 0) -> int:

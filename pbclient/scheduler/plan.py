@@ -12,7 +12,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +38,7 @@ from pbclient.money.books import Books
 from pbclient.money.prices import Price, describe
 from pbclient.progress import Say
 from providers import Provider
+from runs import RunError, RunFolder
 
 BASELINE = "baseline"
 # What earlier versions played with, whose run.json does not know these options.
@@ -176,6 +177,7 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
 
     Who only looks and never asks (`asks=False`) needs no key.
     """
+    config = _with_recorded_limits(config)
     policy, model = _who_answers(config, say, asks)
     judge = resolve(config.judge_choice, say, asks=asks) if config.judge_choice else None
     rules, folder = config.rules, data_folder(config.data, say)
@@ -240,6 +242,29 @@ def _manifest(
             **{name: version(name) for name in ("pbclient", "proactivebench", "litellm", "pillow")},
         },
     }
+
+
+def _with_recorded_limits(config: RunConfig) -> RunConfig:
+    """Where it names no output limits, with those of the run in `out`: the defaults may be others by now."""
+    if config.out is None:
+        return config
+    try:
+        recorded = RunFolder.read(config.out).manifest["config"]
+    except RunError:
+        return config  # there is no run yet, or whoever opens it will say what is wrong
+    judge = recorded.get("judge") if config.judge_provider else None
+    return replace(
+        config,
+        max_tokens=config.max_tokens or _recorded_limit(recorded),
+        judge_max_tokens=config.judge_max_tokens or _recorded_limit(judge),
+    )
+
+
+def _recorded_limit(described: Any) -> int | None:
+    """The output limit in what `Model.described` wrote down; None where nothing of the kind stands."""
+    params = described.get("params") if isinstance(described, Mapping) else None
+    most = params.get("max_tokens") if isinstance(params, Mapping) else None
+    return most if isinstance(most, int) and most > 0 else None
 
 
 def _who_answers(config: RunConfig, say: Say, asks: bool) -> tuple[Policy | None, Model | None]:

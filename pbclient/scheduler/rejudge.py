@@ -12,7 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +26,7 @@ from pbclient.episodes.judge import Judged, Question
 from pbclient.errors import InputError
 from pbclient.models.choice import LITELLM, judge_named
 from pbclient.models.engines import LOCAL
-from pbclient.models.model import Model, resolve
+from pbclient.models.model import THOUGHT, Model, default_max_tokens, resolve
 from pbclient.money.amounts import picodollars_down
 from pbclient.money.prices import describe, stated_in
 from pbclient.progress import Progress
@@ -58,7 +58,7 @@ async def rejudge(
     Raises `InputError` for bad input and `runs.RunError` for a folder that cannot be used.
     """
     progress, interrupts = progress or Progress(), interrupts or Interrupts()
-    model = _judge(read_run(path).manifest, config, progress)
+    model = _judge(read_run(path), config, progress)
     with RunFolder.start(path, RunFolder.read(path).manifest) as folder:
         verdicts = Verdicts.of(folder, model)
         owed = list(verdicts.owed(only_failed=config.only_failed))
@@ -71,8 +71,9 @@ async def rejudge(
     return Rejudged(path, summary, stopped, unusable, len(owed), reasons, model.title, outcomes)
 
 
-def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress) -> Model:
+def _judge(folder: RunFolder, config: JudgeConfig, progress: Progress) -> Model:
     """Who judges: as the options say, else the run's own judge with the options it had."""
+    manifest = folder.manifest
     if manifest["config"].get("mode") != OEG:
         raise InputError("This run is multiple choice, which the benchmark scores itself: it needs no judge.")
     options = config.judge_fields
@@ -94,7 +95,13 @@ def _judge(manifest: Mapping[str, Any], config: JudgeConfig, progress: Progress)
             "grammar": config.judge_grammar or own.get("grammar", False),
         }
     options |= {"wire": manifest["settings"].get("wire", LITELLM), "engine": config.engine}
-    return resolve(judge_named(**options, timeout=config.timeout, offline=config.offline), progress.say)
+    choice = judge_named(**options, timeout=config.timeout, offline=config.offline)
+    model = resolve(choice, progress.say)
+    # Earlier versions left models that do not reason as much room as the others.
+    most = default_max_tokens(model.provider, model.name, answer=THOUGHT)
+    earlier = replace(model, params={**model.params, "max_tokens": most})
+    begun = config.judge_max_tokens is None and not Verdicts.has_any(folder, model)
+    return earlier if begun and Verdicts.has_any(folder, earlier) else model
 
 
 async def _judge_all(
@@ -193,6 +200,11 @@ class Verdicts:
             return cls(folder, model, episodes, None)
         lines = checked_verdicts(_file(folder, model))
         return cls(folder, model, episodes, {identity(line): line for line in lines})
+
+    @classmethod
+    def has_any(cls, folder: RunFolder, model: Model) -> bool:
+        """Whether this judge, with these very options, is one of the run's."""
+        return own_judge(folder.manifest) == model.described or _file(folder, model).exists()
 
     @property
     def recorded(self) -> Mapping[Identity, Episode]:

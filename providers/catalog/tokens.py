@@ -83,9 +83,15 @@ def rule_of(provider: str, model: str) -> Rule:
         # `gemini-flash-latest` and the like do not say which generation answers: the larger rule.
         numbered = re.match(r"gemini-([0-4])(?!\d)", name)
         if numbered is None:
-            return lambda width, height: max(gemini_tiles(width, height), gemini_budget(width, height))
+            return _gemini_tiles_or_budget
         return gemini_budget if int(numbered[1]) >= 3 else gemini_tiles
     return _openai(name) or largest
+
+
+def rule_name(provider: str, model: str) -> str:
+    """The rule that holds for a model, as people are told it."""
+    rule = rule_of(provider, model)
+    return NAMES[rule.func if isinstance(rule, partial) else rule]
 
 
 def largest(width: int, height: int) -> int:
@@ -152,6 +158,10 @@ def gemini_budget(width: int, height: int) -> int:
     return 1120
 
 
+def _gemini_tiles_or_budget(width: int, height: int) -> int:
+    return max(gemini_tiles(width, height), gemini_budget(width, height))
+
+
 STANDARD_CLAUDE = partial(anthropic, edge=1568, most=None)
 HIGH_RESOLUTION_CLAUDE = partial(anthropic, edge=2576, most=4784)
 
@@ -201,3 +211,14 @@ RULES: tuple[Rule, ...] = (
     gemini_tiles,
     gemini_budget,
 )
+
+NAMES: dict[Callable[..., int], str] = {
+    openai_tiles: "OpenAI's tiles",
+    openai_patches: "OpenAI's patches",
+    _tiles_or_patches: "OpenAI's tiles or patches",
+    anthropic: "Anthropic's pixels or patches",
+    gemini_tiles: "Gemini's tiles",
+    gemini_budget: "Gemini's budget for an image",
+    _gemini_tiles_or_budget: "Gemini's tiles or budget",
+    largest: "the largest known rule, since none is known for this model",
+}
