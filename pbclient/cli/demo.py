@@ -20,7 +20,7 @@ from pbclient.data.samples import builtin_folder
 from pbclient.models.choice import BASELINES
 from pbclient.progress import Say
 from pbclient.report.summary import parts
-from pbclient.report.terminal import plain
+from pbclient.report.terminal import Grid, plain
 from pbclient.scheduler.evaluate import evaluate
 from providers.loopback.server import Ask, LoopbackServer
 
@@ -40,12 +40,12 @@ def demonstrate(say: Say) -> None:
 async def _show(folder: Path, say: Say) -> None:
     data = builtin_folder()
     say(f"Built-in samples: {data}\n\nFour baselines, which need no model (acc % and ps):")
-    say(" " * 14 + "".join(f"{dataset.acronym:>9}" for dataset in DATA_SETS))
+    rows: list[list[str]] = []
     for name in BASELINES:
         baseline = RunConfig(provider="baseline", model=name, data=data, out=folder / name)
         figures: dict[str, Any] = (await evaluate(baseline)).summary["datasets"]
-        cells = (f" {row['acc']:3.0f} {row['ps']:4.1f}" for row in figures.values())
-        say(f"{name:<14}" + "".join(cells))
+        rows.append([name, *(f"{row['acc']:3.0f} {row['ps']:4.1f}" for row in figures.values())])
+    say(plain([Grid(["", *(dataset.acronym for dataset in DATA_SETS)], rows)]))
     say("\nThe same through LiteLLM and real HTTP, against a model server on this machine:")
     async with LoopbackServer(policy=_glance) as server:
         for number in (1, 2):
