@@ -174,7 +174,7 @@ def test_a_run_of_another_default_output_limit_is_continued_under_its_own(sample
             with pytest.raises(ConfigDiffers, match=r"8192.*1024"):
                 await evaluate(replace(before, max_tokens=1024))
             assert (await evaluate(replace(again, out=tmp_path / "new"))).exit_code == 0
-            assert {each.ask.max_tokens for each in server.served[bought:]} == {1024}
+            assert {each.ask.max_tokens for each in list(server.served)[bought:]} == {1024}
 
     asyncio.run(main())
 
