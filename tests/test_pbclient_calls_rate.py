@@ -202,6 +202,20 @@ def test_what_calls_wait_for_is_told():
     assert run(main()) == ("the provider's 600 requests/min", "--concurrency 2")
 
 
+def test_no_call_leaves_while_this_process_is_behind():
+    async def main():
+        backlog = [True]
+        controller = RateController(64, behind=lambda: backlog[0], clock=now)
+        leaving = asyncio.ensure_future(controller.leave(0))
+        await asyncio.sleep(1)
+        waited, reason = controller.running, controller.reason
+        backlog[0] = False
+        await leaving
+        return waited, reason, now()
+
+    assert run(main()) == (0, "this processor", pytest.approx(1.02))
+
+
 def test_several_limits_hold_together():
     controller = RateController(1024, clock=now)
 

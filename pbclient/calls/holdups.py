@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pbclient.calls.rate import RateController
+from pbclient.calls.rate import PROCESSOR, RateController
 from pbclient.money.budget import Budget
 
 EVERY = 0.5  # seconds between two looks
 BUSY = 0.9  # share of a core from which on this process is what the run waits for
 LONG_AGO = 0.25  # weight of the last look in how busy it is
 SHOWN = 0.01  # of the time: less is not worth a word
-PROCESSOR = "this processor"
 MONEY = "the money that is held (--max-cost)"
 
 

@@ -29,6 +29,8 @@ SHARE = 0.01
 # The most of those who wait that go on in one round, since nobody knows how long their steps will be. A
 # round costs the loop as much as a short step; eight long ones, of LiteLLM's, take 30 ms.
 AT_ONCE = 8
+# Steps that wait from which on it is the processor that calls wait for: more of them would only queue here.
+BACKLOG = 4 * AT_ONCE
 
 
 class Pace:
@@ -48,6 +50,10 @@ class Pace:
     ) -> T:
         result: T = await self._drive(work(*args, **kwargs))
         return result
+
+    def behind(self) -> bool:
+        """Whether so many steps wait that no further work should begin."""
+        return len(self._waiting) >= BACKLOG
 
     async def rest(self) -> None:
         """Let others in when this round has had half of its share, for work that may otherwise never wait.

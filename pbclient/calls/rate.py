@@ -37,6 +37,8 @@ WINDOW = 3.0  # seconds over which the rate of departures is taken
 AT_LEAST = 12  # and so many of them
 SOON = 2.0  # seconds after a cut in which another refusal says that the limit is far below
 LET_FILL = 0.3  # seconds without departures after a refusal
+LOOK_AGAIN = 0.02  # seconds until this process may have caught up
+PROCESSOR = "this processor"
 LONGEST_WAIT = 60.0  # seconds that all wait when the provider asks for it
 ROOM = 2.0  # times rate and latency: the places that a known rate may fill
 
@@ -54,11 +56,12 @@ class RateController:
     """Lets the calls to one account leave at its rate; those of an episode already begun go first.
 
     `ceiling` is the most calls at once, and with `queues` the server has a queue of its own that may hold
-    all of them; `clock` is in seconds. It belongs to one event loop.
+    all of them; while this process is `behind` with those that have left, no further one leaves; `clock` is in seconds. It belongs to one event loop.
     """
 
     ceiling: int
     queues: bool = False
+    behind: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = time.monotonic
     running: int = 0
     answers: int = 0
@@ -226,6 +229,9 @@ class RateController:
         """When the next call may leave, and what it waits for until then."""
         if self.running >= int(self._places(now)):
             return math.inf, self._why_no_place()
+        if self.behind():
+            # They would leave here and be sent later, all at once.
+            return now + LOOK_AGAIN, PROCESSOR
         when, reason = self._blocked_until, "the provider's refusals (429)"
         if self._estimate.next > when:
             when, reason = self._estimate.next, "the provider's rate limit, which only refusals tell"

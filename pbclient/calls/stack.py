@@ -190,8 +190,10 @@ class Stack:
             account.controller.cap("--rpm", RateLimit("requests", limits.rpm))
         if limits.tpm:
             account.controller.cap("--tpm", RateLimit("tokens", limits.tpm))
+        paced = Paced(breaker)
+        account.controller.behind = paced.pace.behind
         held = Held(
-            Paced(breaker),
+            paced,
             self.budget,
             bounds.of,
             lambda request, response: bounds.bill(images_of(request), response),
