@@ -65,7 +65,7 @@ def test_the_policy_sees_texts_and_images_and_its_answer_is_sent() -> None:
 
 def test_our_own_wire_reads_its_answers() -> None:
     async def main() -> None:
-        async with LoopbackServer() as server, Direct("openai", "m", base_url=server.url) as wire:
+        async with LoopbackServer() as server, Direct.of("openai", "m", base_url=server.url) as wire:
             response = await wire.complete(Request((Message("user", ("what",)),), {"max_tokens": 5}))
             assert (response.text, response.finish) == ("A", "stop")
             assert response.usage is not None

@@ -12,10 +12,12 @@ from contextvars import ContextVar
 from typing import Any
 
 from providers.errors import MalformedResponse
-from providers.replies.answers import cost, counted, ended, finish_of
+from providers.replies.answers import cost, counted, ended
 from providers.replies.bodies import LONGEST, LONGEST_ERROR, parse, too_long
 from providers.replies.refusals import redirect
-from providers.types import Response
+from providers.types import Finish, Response
+
+_ENDINGS: Mapping[str, Finish] = {"length": "length", "content_filter": "refusal", "stop": "stop"}
 
 
 def read_answer(raw: Any, who: str, route: str) -> Response:
@@ -27,7 +29,7 @@ def read_answer(raw: Any, who: str, route: str) -> Response:
     text, finish = ended(
         who,
         choice.message.content or "",
-        finish_of(extra.get("native_finish_reason") or choice.finish_reason),
+        _ENDINGS.get(choice.finish_reason, "stop"),
         ending=extra.get("native_finish_reason"),
         error=extra.get("error"),
         refusal=_extra(choice.message).get("refusal"),

@@ -68,6 +68,11 @@ PATCHES: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
         _for_others,
         "it looks for the price of each answer: a third of its time, more for a model that has none",
     ),
+    (
+        "litellm.litellm_core_utils.core_helpers:_FINISH_REASON_MAP",
+        lambda endings: {**endings, "model_context_window_exceeded": "length", "model_length": "length"},
+        "it takes these endings for a plain stop with only a warning",
+    ),
 )
 
 _LOADING = threading.Lock()
