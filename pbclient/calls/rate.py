@@ -55,8 +55,9 @@ class Departure:
 class RateController:
     """Lets the calls to one account leave at its rate; those of an episode already begun go first.
 
-    `ceiling` is the most calls at once, and with `queues` the server has a queue of its own that may hold
-    all of them; while this process is `behind` with those that have left, no further one leaves; `clock` is in seconds. It belongs to one event loop.
+    `ceiling` is the most calls at once; with `queues` the server has a queue of its own that may hold all
+    of them. While this process is `behind` with those that have left, no further one leaves. `clock` is in
+    seconds. It belongs to one event loop.
     """
 
     ceiling: int
@@ -181,7 +182,7 @@ class RateController:
         """What keeps further calls from leaving, in words; empty where nothing does."""
         if self._queue.first is not None:
             return self._reason
-        return f"--concurrency {self.ceiling:,}" if self.running >= self.ceiling else ""
+        return self._why_no_place() if self.running >= self.ceiling else ""
 
     def learned(self) -> dict[str, Any]:
         """What the next run may begin with, as JSON."""
@@ -243,7 +244,9 @@ class RateController:
     def _why_no_place(self) -> str:
         if not self.opened:
             return "the first call"
-        if self.places.limit >= self.ceiling:
+        if self.queues:
+            return "the engine on this machine"
+        if self.running >= self.ceiling:
             return f"--concurrency {self.ceiling:,}"
         return "a place at the server"
 
