@@ -142,7 +142,7 @@ def test_a_refused_call_goes_before_those_that_wait_for_their_first_try():
         limited = controlled(provider, ceiling=1)
 
         async def ask(key: str) -> None:
-            request = REQUEST.named(key, b"")
+            request = REQUEST._replace(key=key)
             try:
                 await limited.complete(request)
             except RateLimited:

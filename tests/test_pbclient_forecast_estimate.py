@@ -156,7 +156,8 @@ def test_a_run_costs_no_less_than_the_least_and_no_more_than_the_most(
     for name, figures in cold["datasets"].items():
         assert brackets(figures, calls[name], cost[name]), name
     if policy == "always-ask":
-        assert summary["calls"]["wire"] == cold["total"]["calls"]["most"]
+        # A film that is rewound shows the same frame again, which costs nothing.
+        assert summary["calls"]["wire"] + summary["calls"]["hits"] == cold["total"]["calls"]["most"]
     if policy == "always-abstain":
         assert summary["calls"]["wire"] == cold["total"]["calls"]["least"]
 
@@ -186,7 +187,7 @@ def test_a_half_warm_cache_is_taken_off(samples, scripts, tmp_path):
     assert 0 < half["total"]["calls"]["most"] < cold["total"]["calls"]["most"]
     assert half["total"]["cost"]["most"] < cold["total"]["cost"]["most"]
     assert half["total"]["stored"] == 14
-    assert calls == half["total"]["calls"]["most"]
+    assert calls <= half["total"]["calls"]["most"]
     assert brackets(half["total"], calls, cost)
     assert any("they complete 14 of 28 episodes" in line for line in half["assumptions"])
 
@@ -224,10 +225,12 @@ def test_earlier_runs_teach_what_to_expect(samples, scripts, tmp_path):
     after = look(later, results)
     # Nothing of what is certain has moved; what is expected is near what was seen.
     assert after["total"]["calls"]["most"] == before["total"]["calls"]["most"]
-    wire = summary["calls"]["wire"]
-    assert after["total"]["calls"]["expected"] == pytest.approx(wire, rel=0.05)
-    assert after["total"]["cost"]["expected"] == pytest.approx(summary["cost"]["settled"], rel=0.05)
-    assert before["total"]["calls"]["expected"] < wire / 3
+    calls, cost = summary["calls"], summary["cost"]
+    turns = calls["wire"] + calls["hits"]
+    assert after["total"]["calls"]["expected"] == pytest.approx(turns, rel=0.05)
+    spent = cost["settled"] + cost["saved_by_cache"]
+    assert after["total"]["cost"]["expected"] == pytest.approx(spent, rel=0.05)
+    assert before["total"]["calls"]["expected"] < turns / 3
     said = "\n".join(after["assumptions"])
     assert "Turns an episode: ROD 14.00, VSOD 12.00" in said
     assert "learned from 14 episodes of 1 earlier run in ./results with this model" in said

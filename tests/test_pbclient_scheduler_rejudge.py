@@ -240,10 +240,10 @@ def test_judges_of_another_default_output_limit_go_on_under_their_own(samples, t
             await rejudge(tmp_path / name, before)
             calls, files = server.calls, sorted(tmp_path.glob(f"{name}/**/*"))
             assert (await evaluate(replace(first, judge_max_tokens=None))).exit_code == 0
-            assert (await rejudge(tmp_path / name, replace(again, only_failed=True))).asked == 0
-            assert (await rejudge(tmp_path / name, again)).judged == 6
+            assert (await rejudge(tmp_path / name, replace(again, only_failed=True))).planned == 0
+            assert (await rejudge(tmp_path / name, again)).outcomes["resolved"] == 6
             assert (server.calls, sorted(tmp_path.glob(f"{name}/**/*"))) == (calls, files)
-            await rejudge(tmp_path / name, replace(again, max_tokens=1024))
+            await rejudge(tmp_path / name, replace(again, judge_max_tokens=1024))
             assert set(tmp_path.glob(f"{name}/judges/*")) - set(files)
 
     with_server(work)

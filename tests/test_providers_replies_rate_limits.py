@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback_faults import Fault, LoopbackServer
 
-from providers import Hosted, Message, RateLimit, RateLimited, Request
+from providers import Message, RateLimit, RateLimited, Request
 from providers.direct.wire import Direct
+from providers.hosted.wire import Hosted
 from providers.replies.rate_limits import rate_limits
 
 OPENAI = {
