@@ -85,7 +85,7 @@ def episodes(folder: Path, dataset: DataSet, **mode: bool) -> Iterator[tuple[Any
         abstentions = {option for option in row["options"] if not suggests(option)}
         if mode.get("random"):
             row["options"] = [*rng.sample(FOREIGN, 2), *abstentions]
-        for asking in (0.0, 0.5, 0.9, 0.9, 1.0, 1.0):
+        for asking in (0.0, 0.5, 0.9, 0.9, 1.0, 1.0, 0.0, 0.0):
             env = get_environment(dataset.stem)(entry=row, data_dir="", **mode)
             turns, kinds = play(env, abstentions, eager(rng, asking), rng)
             yield {"dataset": dataset.acronym, "turns": turns}, env, turns, kinds

@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("providers", "cache", "runs", "pbclient")
 
-MOST_LINES = 20_500
+# 20,500 without the rate controller and its files (calls/rate, meters, concurrency, accounts, holdups).
+MOST_LINES = 21_600
 MOST_LINES_A_FILE = 350
 MOST_LINES_A_ROOM = 2_000
 # Functions whose name occurs twice in their package, where it is defined and where it is used.
