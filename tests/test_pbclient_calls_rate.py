@@ -238,3 +238,31 @@ def test_several_limits_hold_together():
 
     # 1,200 output tokens a minute are two calls of ten a second: the scarcest decides.
     assert all(gap == pytest.approx(0.5 / 0.985, rel=0.01) for gap in run(main()))
+
+
+def test_a_refusal_while_little_was_asked_costs_no_minute():
+    async def main():
+        controller = RateController(1, clock=now)
+        departure = await controller.leave(0)
+        controller.refused(departure, None)
+        controller.back()
+        for _ in range(3):
+            departure = await controller.leave(0)
+            controller.answered(departure, None)
+            controller.back()
+        return now()
+
+    assert run(main()) < 10
+
+
+def test_of_two_periods_of_one_resource_the_slower_is_kept_to():
+    async def main():
+        controller = RateController(64, clock=now)
+        limits = [RateLimit("requests", 600), RateLimit("requests", 100, 1)]
+        for _ in range(12):
+            departure = await controller.leave(0)
+            controller.answered(departure, None, limits)
+            controller.back()
+        return now()
+
+    assert run(main()) >= 9 * 0.1  # a tenth of a second each, but for the one that a gap lets leave at once

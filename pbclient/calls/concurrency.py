@@ -54,6 +54,7 @@ class Concurrency:
     _doubling: bool = True
     _sample: _Sample = field(default_factory=lambda: _Sample(-math.inf))
     _before: float | None = None  # answers a second before the trial that runs
+    _places_before: float = 1.0
     _next_trial: float = -math.inf
 
     def first_call(self, seconds: float) -> None:
@@ -90,10 +91,10 @@ class Concurrency:
         self.quiet = min(self.quiet * FADE, latency)
         if self._before is not None:
             if rate < GAIN * self._before:
-                self.limit = max(1.0, self.limit / STEP)
+                self.limit = self._places_before
                 self._next_trial = now + AGAIN
             self._before = None
         elif full and latency < ROOM * self.quiet and self.limit < self.ceiling and now >= self._next_trial:
-            self._before = rate
-            self.limit = min(self.ceiling, self.limit * STEP)
+            self._before, self._places_before = rate, self.limit
+            self.limit = min(self.ceiling, max(self.limit + 1, self.limit * STEP))
         self._sample = _Sample(now)

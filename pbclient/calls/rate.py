@@ -159,7 +159,9 @@ class RateController:
         slowed_before, self._slowed_at = self._slowed_at, now
         soon = now - slowed_before < SOON
         if self._rate(now) >= before:  # no announcement explains it
-            self._estimate.cut(min(before, self._granted(now)), now)
+            # Few departures may only say that few were wanted: one cut goes no further down than to a third.
+            floor = before / 3 if math.isfinite(before) else 1.0
+            self._estimate.cut(min(before, max(self._granted(now), floor)), now)
         pause = min(wait or LET_FILL, LONGEST_WAIT) if soon else LET_FILL
         self._blocked_until = max(self._blocked_until, now + pause)
 
@@ -188,13 +190,15 @@ class RateController:
         """What the next run may begin with, as JSON."""
         now = self.clock()
         rate = self._estimate.rate(now)
+        # The curve has long left it behind: the refusal says nothing any more.
+        forgotten = math.isinf(rate) or rate > 10 * self._estimate.peak
         return {
             "limits": [
                 [meter.limit.resource, meter.limit.limit, meter.limit.period, round(meter.cost, 1)]
                 for meter in self._meters.values()
                 if not meter.option
             ],
-            "calls_per_second": None if math.isinf(rate) else round(min(rate, self._estimate.peak), 4),
+            "calls_per_second": None if forgotten else round(min(rate, self._estimate.peak), 4),
             "at_once": int(self.places.limit),
         }
 
@@ -278,12 +282,19 @@ class RateController:
         return sum(when >= since for when in self._left) / max(now - since, 1.0)
 
     def _announced(self, limits: Iterable[RateLimit], usage: Usage | None) -> None:
+        slowest: dict[str, RateLimit] = {}
         for limit in limits:
+            known = slowest.setdefault(limit.resource, limit)
+            if limit.per_second < known.per_second:
+                slowest[limit.resource] = limit
+        for limit in slowest.values():
             meter = self._meters.get(limit.resource)
             if meter is None:
                 cost = 1.0 if limit.resource == "requests" else amount_of(limit.resource, usage)
                 self._meters[limit.resource] = Meter(limit, cost)
                 continue
             if limit.per_second > meter.limit.per_second:
-                self._estimate = Estimate()  # what was refused under the old limit says nothing of the new
+                # What was refused or booked under the old limit says nothing of the new.
+                self._estimate = Estimate()
+                meter.next = min(meter.next, self.clock())
             meter.limit = limit

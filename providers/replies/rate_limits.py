@@ -52,7 +52,7 @@ def rate_limits(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:
             period = float(stated["count"] or 1) * _SECONDS[stated["unit"]]
         resource = _RESOURCES.get(name[: stated.start()] if stated else name)
         limit = _number(value)
-        if resource is None or not limit or period > _LONGEST_PERIOD:
+        if resource is None or not limit or not 0 < period <= _LONGEST_PERIOD:
             continue
         vendor = "x-ratelimit-{}-" + name if match["openai"] else f"anthropic-ratelimit-{name}-" + "{}"
         remaining = _number(_get(headers, vendor.format("remaining")))
