@@ -110,6 +110,7 @@ def test_a_damaged_file_is_no_guess(tmp_path, content):
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path):
     (tmp_path / "rates").write_bytes(b"")
     asyncio.run(learn(tmp_path / "rates"))
+    assert (tmp_path / "rates").read_bytes() == b""
 
 
 def asking(url: str, samples, out, **options) -> RunConfig:
