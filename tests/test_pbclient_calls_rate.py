@@ -13,7 +13,8 @@ from limited_calls import play
 from virtual_time import now, run
 
 from benchmarks.limited_server import Account
-from pbclient.calls.rate import OPENED, PROBE, RateController
+from pbclient.calls.meters import Estimate
+from pbclient.calls.rate import LET_FILL, OPENED, PROBE, RateController
 from providers import RateLimit, Usage
 
 
@@ -266,3 +267,54 @@ def test_of_two_periods_of_one_resource_the_slower_is_kept_to():
         return now()
 
     assert run(main()) >= 9 * 0.1  # a tenth of a second each, but for the one that a gap lets leave at once
+
+
+def test_what_waits_for_a_refused_first_call_does_not_leave_before_the_pause():
+    async def main():
+        controller = RateController(1024, clock=now)
+        first = await controller.leave(0)
+        others = [asyncio.ensure_future(controller.leave(0)) for _ in range(20)]
+        await asyncio.sleep(0)
+        controller.refused(first, None)
+        controller.back()
+        await asyncio.sleep(LET_FILL / 2)
+        left = controller.running
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        return left
+
+    assert run(main()) == 0
+
+
+def test_the_estimate_does_not_grow_while_nothing_is_sent():
+    estimate = Estimate()
+    estimate.cut(10.0, 100.0)
+    estimate.take(100.0)
+    before = estimate.rate(100.0)
+    estimate.take(700.0)  # ten minutes later
+    assert estimate.rate(700.0) == pytest.approx(before, rel=0.02)
+
+
+def test_one_absurd_count_of_tokens_costs_no_more_than_a_period():
+    async def main():
+        controller = RateController(64, clock=now)
+        limits = [RateLimit("tokens", 60_000)]
+        departure = await controller.leave(0)
+        controller.answered(departure, Usage(100, 10), limits)
+        controller.back()
+        departure = await controller.leave(0)
+        controller.answered(departure, Usage(10**12, 10), limits)
+        controller.back()
+        await controller.leave(0)
+        return now()
+
+    assert run(main()) <= 70
+
+
+def test_a_lucky_first_call_does_not_keep_a_server_half_empty():
+    account = Account(slots=200, latency=1.0, spread=0.1, headers="")
+    usual, tries = account.seconds, iter(range(10_000))
+    account.seconds = lambda: 0.2 if next(tries) == 0 else usual()
+    played = play(account, 6000)
+    assert played.rate(15, 25) >= 0.8 * 200

@@ -16,6 +16,7 @@ AGAIN = 15.0  # seconds from a trial that failed to the next
 SLOW = 1.5  # times the latency of a quiet server: a queue has formed there
 FADE = 1.03  # growth of the quiet latency with each sample that does not show it
 ROOM = 2.0  # times the places that a quiet server needs for its answers a second
+QUICK = 1.4  # times the mean of the quickest quarter of them: the mean of them all, where none queued
 FEW = 16  # answers that say something about latency
 MANY = 50  # and about answers a second
 
@@ -52,6 +53,8 @@ class Concurrency:
     quiet: float = math.inf  # the least mean latency of FEW answers
     latency: float = 0.0  # the mean latency of late
     _doubling: bool = True
+    _slow: bool = False  # the sample before showed a queue
+    _firsts: list[float] | None = field(default_factory=list)  # latencies of the first FEW answers
     _sample: _Sample = field(default_factory=lambda: _Sample(-math.inf))
     _before: float | None = None  # answers a second before the trial that runs
     _places_before: float = 1.0
@@ -75,10 +78,19 @@ class Concurrency:
     def _double(self, now: float, seconds: float, full: bool) -> None:
         if full and seconds <= SLOW * self.quiet:
             self.limit = min(self.ceiling, self.limit + 1)
+        if self._firsts is not None:
+            self._firsts.append(seconds)
         if self._sample.answers < FEW:
             return
         latency = self._sample.latency
-        if full and latency > SLOW * self.quiet:
+        if self._firsts is not None:
+            # The call that went alone may have been a lucky one.
+            quickest = sorted(self._firsts)[: FEW // 4]
+            self.quiet = max(self.quiet, QUICK * sum(quickest) / len(quickest))
+            self._firsts = None
+        slow, before = full and latency > SLOW * self.quiet, self._slow
+        self._slow = slow
+        if slow and before:  # one such sample may be chance
             self._doubling = False
             self.limit = max(1.0, self.limit * min(1.0, ROOM * self.quiet / latency))
         self.quiet = min(self.quiet, latency)

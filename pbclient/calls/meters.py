@@ -45,6 +45,7 @@ class Meter:
 
     def took(self, amount: float, booked: float) -> None:
         """A call for which `booked` was taken has taken `amount`."""
+        amount = min(amount, self.limit.limit)  # no call takes more, whatever its server counts
         self.give_back(booked - amount)
         self.cost += 0.1 * (amount - self.cost)
 
@@ -68,8 +69,9 @@ class Estimate:
         return self.peak * (1 + CURVE * (now - self.since - FLAT) ** 3)
 
     def take(self, now: float) -> None:
-        """Book a call that leaves."""
+        """Book a call that leaves. Time in which none did teaches nothing: the curve stands still."""
         if not math.isinf(self.peak):
+            self.since += max(0.0, now - BURST - self.next)
             self.next = max(self.next, now - BURST) + 1 / self.rate(now)
 
     def cut(self, rate: float, now: float) -> None:
@@ -79,7 +81,7 @@ class Estimate:
 
     def known(self, rate: float, now: float) -> None:
         """Take `rate` for the one that is granted."""
-        self.peak, self.since = rate, now - FLAT
+        self.peak, self.since, self.next = rate, now - FLAT, now
 
 
 def amount_of(resource: str, usage: Usage | None) -> float:

@@ -153,17 +153,9 @@ class RateController:
             self._left.remove(departure.at)
         before = self._rate(now)
         self._announced(limits, None)
-        self.open()
-        if departure.at < self._slowed_at:
-            return
-        slowed_before, self._slowed_at = self._slowed_at, now
-        soon = now - slowed_before < SOON
-        if self._rate(now) >= before:  # no announcement explains it
-            # Few departures may only say that few were wanted: one cut goes no further down than to a third.
-            floor = before / 3 if math.isfinite(before) else 1.0
-            self._estimate.cut(min(before, max(self._granted(now), floor)), now)
-        pause = min(wait or LET_FILL, LONGEST_WAIT) if soon else LET_FILL
-        self._blocked_until = max(self._blocked_until, now + pause)
+        if departure.at >= self._slowed_at:
+            self._slow(before, wait, now)
+        self.open()  # what waits for the first call leaves at the rate that this one has taught
 
     def faulted(self) -> None:
         """The server or the network failed: no reason to slow down, but none to grow."""
@@ -273,6 +265,16 @@ class RateController:
         self._left.append(now)
         self._estimate.take(now)
         return Departure(now, {name: meter.take(now) for name, meter in self._meters.items()})
+
+    def _slow(self, before: float, wait: float | None, now: float) -> None:
+        """Cut the rate, which was `before`, unless an announcement has; and pause."""
+        soon, self._slowed_at = now - self._slowed_at < SOON, now
+        if self._rate(now) >= before:
+            # Few departures may only say that few were wanted: one cut goes no further down than to a third.
+            floor = before / 3 if math.isfinite(before) else 1.0
+            self._estimate.cut(min(before, max(self._granted(now), floor)), now)
+        pause = min(wait or LET_FILL, LONGEST_WAIT) if soon else LET_FILL
+        self._blocked_until = max(self._blocked_until, now + pause)
 
     def _granted(self, now: float) -> float:
         """Calls a second that left of late and were not refused, pauses included."""
