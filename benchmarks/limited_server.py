@@ -190,9 +190,15 @@ async def _forever(pipe: Connection, account: Account) -> None:
         moments = {"answered": account.answered, "refused": account.refused}
         return web.json_response({**moments, "most_in_flight": account.most_in_flight})
 
+    async def change(request: web.Request) -> web.Response:
+        """Other limits a minute from now on, as the query says."""
+        account.change(**{name: float(amount) for name, amount in request.query.items()})
+        return web.Response()
+
     app = web.Application(client_max_size=64 * 2**20)
     app.router.add_post("/v1/chat/completions", complete)
     app.router.add_get("/v1/told", told)
+    app.router.add_post("/v1/limits", change)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=8192)

@@ -89,7 +89,7 @@ def test_a_first_call_that_hangs_or_fails_does_not_hold_up_the_rest():
         await ask_all(controlled(provider), 10)
         return provider.started
 
-    assert run(main(Slow(seconds=60.0)))[:10] == [0.0] + [PROBE] * 9
+    assert run(main(Slow(seconds=60.0)))[:10] == [0.0] + [PROBE] * 3 + [2 * PROBE] * 4 + [3 * PROBE] * 2
     assert run(main(Slow([ServerFault("x")])))[:10] == [0.0] + [1.0] * 9
 
 

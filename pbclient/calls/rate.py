@@ -32,6 +32,7 @@ from providers import RateLimit, Usage
 
 OPENED = 16  # calls at once after the first one
 PROBE = 5.0  # seconds that the others wait for the end of the first call: a refused key is told in less
+MEANWHILE = 4  # calls at once from then on, and twice as many after each further PROBE
 PAUSE = 10.0  # seconds without growth after a server fault
 WINDOW = 3.0  # seconds over which the rate of departures is taken
 AT_LEAST = 12  # and so many of them
@@ -162,8 +163,18 @@ class RateController:
         self._paused_until = self.clock() + PAUSE
         self.open()
 
+    def _go_on(self) -> None:
+        """The first call takes long: a few more go before anybody has said how many may."""
+        self._probe = None
+        if self.running == 0:
+            return  # nothing is on its way: the next one is the first again
+        more = MEANWHILE if self.places.limit == 1 else 2
+        self.places.limit = min(self.ceiling, self._guess, more * self.places.limit)
+        self._probe = asyncio.get_running_loop().call_later(PROBE, self._go_on)
+        self._admit()
+
     def open(self) -> None:
-        """The first call has shown that calls can be made, or takes too long to tell."""
+        """The first call has shown that calls can be made."""
         if self._probe is not None:
             self._probe.cancel()
         if not self.opened:
@@ -260,7 +271,7 @@ class RateController:
 
     def _depart(self, now: float) -> Departure:
         if not self.opened and self._probe is None:
-            self._probe = asyncio.get_running_loop().call_later(PROBE, self.open)
+            self._probe = asyncio.get_running_loop().call_later(PROBE, self._go_on)
         self.running += 1
         self._left.append(now)
         self._estimate.take(now)
