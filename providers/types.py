@@ -63,10 +63,15 @@ type Part = str | Image
 
 
 class Message(NamedTuple):
-    """One message; `parts` are texts and images in the order in which the model reads them."""
+    """One message; `parts` are texts and images in the order in which the model reads them.
+
+    `repeated`: all up to here is sent again by later requests, which a vendor that sells repeated
+    prefixes for less may be told. It is neither asked nor part of a key.
+    """
 
     role: Role
     parts: tuple[Part, ...]
+    repeated: bool = False
 
 
 class Request(NamedTuple):

@@ -80,7 +80,8 @@ class Episode:
     async def _ask(self, environment: Environment, state: State) -> Response:
         """The player's answer to a state, recorded as a turn that the environment has not evaluated."""
         sample, turn, past = self.sample, environment.num_turns, tuple(self._past)
-        view = View(environment, state, sample.dataset, sample.id, self.repeat, turn, past)
+        examples = len(past) - turn if self.rules.history else len(past)
+        view = View(environment, state, sample.dataset, sample.id, self.repeat, turn, past, examples)
         response = await self.player.answer(view)
         call = record.call(response, self.books.entry(response, view.images))
         self.turns.append(record.turn(state, call))

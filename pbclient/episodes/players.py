@@ -6,7 +6,7 @@ A player sees the environment's state and gives an answer. It drives nothing: th
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -24,7 +24,7 @@ type Question = Callable[[State], str]
 class View(NamedTuple):
     """What a player may look at: the environment, its current state, and where in the run it is.
 
-    `past` is what stands before the question: examples of other episodes, and this one's own
+    `past` is what stands before the question: so many `examples` of other episodes, and this one's own
     turns where its history is kept.
     """
 
@@ -35,6 +35,7 @@ class View(NamedTuple):
     repeat: int
     turn: int
     past: tuple[Exchange, ...] = ()
+    examples: int = 0
 
     @property
     def images(self) -> int:
@@ -61,19 +62,21 @@ class Conversation:
     """How states become messages: the frame and the question, as the benchmark's own loop shows them.
 
     Where the model's provider takes no edge as long as a frame's, or none in a request of so many
-    images, the frame is shrunk to what it takes.
+    images, the frame is shrunk to what it takes. `marks`: what later turns repeat is marked.
     """
 
     pictures: Pictures
     question: Question
     limits: ImageLimits = NO_LIMITS
+    marks: bool = False
 
-    async def before(self, past: Iterable[Exchange], images: int) -> list[Message]:
-        """The exchanges before a question, in a request of so many images."""
+    async def before(self, past: Sequence[Exchange], images: int, examples: int = 0) -> list[Message]:
+        """The exchanges before a question, in a request of so many images; the first are `examples`."""
         messages: list[Message] = []
-        for exchange in past:
+        for number, exchange in enumerate(past, 1):
             messages.append(await self.message(exchange.state, images))
-            messages.append(Message("assistant", (exchange.answer,)))
+            repeated = self.marks and number in (examples, len(past))
+            messages.append(Message("assistant", (exchange.answer,), repeated))
         return messages
 
     async def message(self, state: State, images: int) -> Message:
@@ -94,7 +97,7 @@ class ModelPlayer:
     async def answer(self, view: View) -> Response:
         images = view.images
         refuse_too_many(self.conversation.limits, images)
-        past = await self.conversation.before(view.past, images)
+        past = await self.conversation.before(view.past, images, view.examples)
         question = await self.conversation.message(view.state, images)
         return await self.provider.complete(Request((*past, question), self.params, view.repeat, view.turn))
 

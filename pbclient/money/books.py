@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pbclient.money.amounts import dollars
-from pbclient.money.prices import Price, cost
+from pbclient.money.prices import Price, cost, saved_by_prefix
 from pbclient.record import calls
 from providers import Json, Response
 from runs import Ledger
@@ -26,12 +26,17 @@ class Books:
     price: Price | None = None
 
     def entry(self, response: Response, images: int = 0) -> dict[str, Json]:
-        """The fields `cached`, `cost` and `saved` (dollars) of a call that showed so many images."""
+        """The fields `cached`, `cost` and `saved` (dollars) of a call that showed so many images.
+
+        Where a repeated prefix made it cheaper, or dearer to write, `saved_by_prefix` says by how much.
+        """
         if self.ledger is None:
             return {"cached": False, "cost": 0.0, "saved": 0.0}
         paid = self.ledger.claim(response.key) if response.key else None
         if paid is not None:
-            return {"cached": False, "cost": dollars(paid), "saved": 0.0}
+            prefix = saved_by_prefix(self.price, response.usage) if self.price and response.usage else 0
+            more: dict[str, Json] = {"saved_by_prefix": dollars(prefix)} if prefix else {}
+            return {"cached": False, "cost": dollars(paid), "saved": 0.0, **more}
         worth = cost(self.price, response.usage, images) if self.price and response.usage else 0
         return {"cached": True, "cost": 0.0, "saved": dollars(worth)}
 

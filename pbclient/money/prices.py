@@ -74,6 +74,11 @@ class Price:
         return cls((Rates(0, input_rate, output_rate, input_rate, input_rate, output_rate),), source=source)
 
     @property
+    def sells_prefixes(self) -> bool:
+        """Whether a prompt that begins as an earlier one is cheaper, so far as it does."""
+        return any(rates.cached_input < rates.input for rates in self.tiers)
+
+    @property
     def is_free(self) -> bool:
         """Whether no call can cost anything."""
         return not (self.image or self.request or any(any(astuple(rates)[1:]) for rates in self.tiers))
@@ -137,6 +142,12 @@ def cost(price: Price, usage: Usage, images: int = 0) -> int:
     out = max(rates.output, rates.reasoning) if usage.reasoning_tokens else rates.output
     tokens_in = fresh * rates.input + cached * rates.cached_input + written * rates.cache_write
     return price.request + price.image * images + tokens_in + out * usage.output_tokens
+
+
+def saved_by_prefix(price: Price, usage: Usage) -> int:
+    """By how much a repeated prefix made a call cheaper; below zero where it was only written."""
+    fresh = usage._replace(cached_input_tokens=0, cache_write_tokens=0)
+    return cost(price, fresh) - cost(price, usage)
 
 
 def describe(price: Price) -> dict[str, Json]:

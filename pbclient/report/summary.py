@@ -65,9 +65,11 @@ def notes(summary: Summary) -> list[str]:
     lines = list(_open_figures(summary) if _is_open(summary) else _choice_figures(summary))
     cost, calls = summary["cost"], summary["calls"]
     limit = "(no limit)" if cost["limit"] is None else f"of {format_amount(cost['limit'])}"
+    prefix = cost.get("saved_by_prefix")
+    by_prefix = f", by repeated prefixes {format_amount(prefix)}" if prefix else ""
     lines += [
         f"{format_amount(cost['settled'])} settled, {format_amount(cost['held'])} held {limit}; "
-        f"saved {format_amount(cost['saved_by_cache'])}",
+        f"saved {format_amount(cost['saved_by_cache'])}{by_prefix}",
         f"{_count(calls['wire'], 'call', 'calls')}, {_count(calls['hits'], 'hit', 'hits')}, "
         f"{_count(calls['retries'], 'retry', 'retries')}",
     ]

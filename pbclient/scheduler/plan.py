@@ -158,7 +158,8 @@ class Plan:
 
     def conversation(self, model: Model, pictures: Pictures) -> Conversation:
         """How this run puts its questions to `model`."""
-        return Conversation(pictures, question_of(self.rules, self.config.mode), model.image_limits)
+        question = question_of(self.rules, self.config.mode)
+        return Conversation(pictures, question, model.image_limits, model.price.sells_prefixes)
 
     def player(self, model: Model, provider: Provider, pictures: Pictures) -> ModelPlayer:
         """Who answers for `model`, which stands behind `provider`."""

@@ -72,7 +72,7 @@ class Tally:
         self._outcomes: dict[str, Counter[str]] = {dataset: Counter() for dataset in DATASETS}
         self._pairs = JudgePairs()
         self._verdicts: dict[str, dict[str, oeg.Tally]] = {}
-        self._hits = self._saved = 0
+        self._hits = self._saved = self._by_prefix = 0
 
     def compare(self, judged: Mapping[str, Iterable[Episode]]) -> None:
         """Take the lines of judges other than the run's own, by their names; before any episode.
@@ -95,20 +95,13 @@ class Tally:
         self._count_hits(episode)
 
     def _count_hits(self, line: Episode) -> None:
-        """Add up what the cache gave: answers, and the picodollars that they would have cost."""
+        """Add up what was saved: answers out of the cache, and their cost; what repeated prefixes saved."""
         for call in calls(line):
             if call.get("cached") is not True:
+                self._by_prefix += _saved(line, call, "saved_by_prefix", -MOST_SAVED)
                 continue
             self._hits += 1
-            saved = call.get("saved")
-            if saved is None:
-                continue
-            if type(saved) not in (int, float) or not 0 <= saved <= MOST_SAVED:
-                raise InputError(
-                    f"{name(line)} has a turn that saved {saved!r:.40}, which is no amount of dollars."
-                )
-            # In picodollars: sums of floats would depend on the order of the lines.
-            self._saved += _picodollars(saved)
+            self._saved += _saved(line, call, "saved", 0)
 
     def summary(self, ledger: Balance, limit: float | None = None) -> Summary:
         """The object of `summary.json`, as far as the run has come; `limit` is in dollars."""
@@ -144,9 +137,20 @@ class Tally:
                 "held": round(dollars(ledger.kept + ledger.held), 12),
                 "limit": None if limit is None else round(float(limit), 12),
                 "saved_by_cache": round(dollars(self._saved), 12),
+                **({"saved_by_prefix": round(dollars(self._by_prefix), 12)} if self._by_prefix else {}),
             },
             "calls": {"wire": ledger.calls, "hits": self._hits, "retries": ledger.retries},
         }
+
+
+def _saved(line: Episode, call: Mapping[str, Any], field: str, least: float) -> int:
+    """Picodollars of a field in dollars: sums of floats would depend on the order of the lines."""
+    saved = call.get(field)
+    if saved is None:
+        return 0
+    if type(saved) not in (int, float) or not least <= saved <= MOST_SAVED:
+        raise InputError(f"{name(line)} has a turn that saved {saved!r:.40}, which is no amount of dollars.")
+    return _picodollars(saved)
 
 
 # Questions of one kind are worth the same few amounts again and again.

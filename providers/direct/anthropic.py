@@ -23,6 +23,7 @@ NO_EFFORT = (
     "or use --wire litellm, which makes one of the other."
 )
 
+_KEEP = b',"cache_control":{"type":"ephemeral"}}'
 _RENAMED = {"max_completion_tokens": "max_tokens", "stop": "stop_sequences"}
 _UNKNOWN = frozenset(
     {
@@ -57,8 +58,12 @@ class Messages:
         written = []
         # Neighbours of one role are one turn.
         for role, group in groupby(turns, key=lambda message: message.role):
-            parts = [part for message in group for part in message.parts]
+            neighbours = list(group)
+            parts = [part for message in neighbours for part in message.parts]
             content = await blocks(parts, _picture if role == "user" else _no_picture)
+            if neighbours[-1].repeated and content:
+                # Until here the prompt is kept for five minutes; too short a one is not, at no cost.
+                content[-1] = content[-1][:-1] + _KEEP
             written.append((b'{"role":"%b","content":[' % role.encode(), *content, b"]}"))
         return body(model, options, separated(written), more)
 

@@ -41,7 +41,10 @@ class Hosted(Wire):
         asked = self._target.asked(request)
         arguments = {
             "model": f"{self._route}/{self.model}",
-            "messages": [await _message(message) for message in request.messages],
+            "messages": [
+                await _message(message, keep=message.repeated and self._route == "anthropic")
+                for message in request.messages
+            ],
             "api_base": self._target.endpoint,
             "api_key": self._target.key,
             "timeout": self.timeout,
@@ -90,14 +93,17 @@ class Hosted(Wire):
             return translate(error, asked, time.time())
 
 
-async def _message(message: Message) -> dict[str, Any]:
+async def _message(message: Message, *, keep: bool) -> dict[str, Any]:
+    """A message in OpenAI's shape; with `keep` Anthropic keeps the prompt until here."""
     parts = message.parts
-    if len(parts) == 1 and isinstance(parts[0], str):
+    if len(parts) == 1 and isinstance(parts[0], str) and not keep:
         return {"role": message.role, "content": parts[0]}
-    content = [
+    content: list[dict[str, Any]] = [
         {"type": "text", "text": part}
         if isinstance(part, str)
         else {"type": "image_url", "image_url": {"url": (await part.encode()).data_url}}
         for part in parts
     ]
+    if keep and content:
+        content[-1]["cache_control"] = {"type": "ephemeral"}
     return {"role": message.role, "content": content}
