@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from pbclient.config import RunConfig
     from pbclient.errors import DataError, InputError, PbclientError
     from pbclient.forecast.estimate import Estimate, estimate
@@ -26,7 +28,11 @@ _HOMES = {
     "scheduler.evaluate": ("RunResult", "evaluate", "run"),
 }
 
+# What package tools call it: the name `pbclient` on the public index is another project's.
+DISTRIBUTION = "proactivebench-client"
+
 __all__ = [
+    "DISTRIBUTION",
     "DataError",
     "Estimate",
     "InputError",
@@ -41,6 +47,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(DISTRIBUTION)
     for home, names in _HOMES.items():
         if name in names:
             from importlib import import_module

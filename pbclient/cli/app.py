@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from pbclient import DISTRIBUTION
 from pbclient.cli.cache import cache
 from pbclient.cli.data import data
 from pbclient.cli.options import FOLDER, TEXT, ConfiguredCommand
@@ -59,7 +60,7 @@ def _sentence(error: Exception) -> str | None:
 @click.group(
     cls=_Sentences, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="pbclient")
+@click.version_option(package_name=DISTRIBUTION, prog_name="pbclient")
 def main() -> None:
     """Evaluate multimodal models on ProactiveBench: at a bounded price, with nothing paid twice."""
 
