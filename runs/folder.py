@@ -187,8 +187,10 @@ def _load(path: Path) -> dict[str, Any]:
             f"{file} has schema {schema} and this version reads up to {SCHEMA}: update pbclient, "
             "or name another folder."
         )
-    if complaint := _complaint(manifest):
-        raise _broken(file, complaint)
+    from runs.schema import Manifest, complaint  # its library takes as long to load as all of this package
+
+    if wrong := _complaint(manifest) or complaint(manifest, Manifest):
+        raise _broken(file, wrong)
     return manifest
 
 

@@ -118,9 +118,9 @@ def test_the_same_data_elsewhere_are_the_same(path: Path) -> None:
 
 
 def test_long_values_do_not_fill_the_screen(path: Path) -> None:
-    RunFolder.start(path, manifest(config={"params": "x" * 10_000})).close()
+    RunFolder.start(path, manifest(config={"params": {"x": "x" * 10_000}})).close()
     with pytest.raises(ConfigDiffers) as caught:
-        RunFolder.start(path, manifest(config={"params": "y" * 10_000}))
+        RunFolder.start(path, manifest(config={"params": {"x": "y" * 10_000}}))
     assert len(str(caught.value)) < 1000
 
 

@@ -33,7 +33,7 @@ from pbclient.progress import Progress
 from pbclient.scheduler.evaluate import RunResult
 from pbclient.scheduler.workers import Interrupts, work
 from pbclient.scores.checks import are_two_texts, damaged
-from pbclient.scores.rescore import checked_episodes, checked_verdicts, read_run, rescore_run
+from pbclient.scores.rescore import checked_episodes, checked_verdicts, rescore_run
 from runs import Episode, Episodes, Identity, RunFolder, identity, replace_file
 
 
@@ -58,7 +58,7 @@ async def rejudge(
     Raises `InputError` for bad input and `runs.RunError` for a folder that cannot be used.
     """
     progress, interrupts = progress or Progress(), interrupts or Interrupts()
-    model = _judge(read_run(path), config, progress)
+    model = _judge(RunFolder.read(path), config, progress)
     with RunFolder.start(path, RunFolder.read(path).manifest) as folder:
         verdicts = Verdicts.of(folder, model)
         owed = list(verdicts.owed(only_failed=config.only_failed))
@@ -94,7 +94,7 @@ def _judge(folder: RunFolder, config: JudgeConfig, progress: Progress) -> Model:
             "price": config.judge_price or stated_in(manifest.get("judge_prices")),
             "grammar": config.judge_grammar or own.get("grammar", False),
         }
-    options |= {"wire": manifest["settings"].get("wire", LITELLM), "engine": config.engine}
+    options |= {"wire": manifest.get("settings", {}).get("wire", LITELLM), "engine": config.engine}
     choice = judge_named(**options, timeout=config.timeout, offline=config.offline)
     model = resolve(choice, progress.say)
     # Earlier versions left models that do not reason as much room as the others.
@@ -135,7 +135,7 @@ async def _judge_all(
 
 def _limit(folder: RunFolder, config: JudgeConfig) -> int | None:
     """The run's limit in picodollars, set anew where the options say so."""
-    settings = folder.manifest["settings"]
+    settings = folder.manifest.get("settings", {})
     if config.max_cost == AS_THE_RUN:
         amount = settings.get("max_cost", DEFAULT_MAX_COST)
     else:
@@ -145,21 +145,8 @@ def _limit(folder: RunFolder, config: JudgeConfig) -> int | None:
 
 
 def own_judge(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The run's own judge, as `Model.described` says it: of the run command, or the first to judge later.
-
-    Raises `InputError` for a manifest that says what no judge is.
-    """
-    judge: Any = manifest["config"].get("judge") or manifest.get("judge")
-    if judge is None:
-        return None
-    if (
-        isinstance(judge, Mapping)
-        and all(isinstance(judge.get(name), str) for name in ("provider", "model"))
-        and isinstance(judge.get("params"), Mapping)
-        and isinstance(manifest.get("judge_prices"), Mapping | None)
-    ):
-        return judge
-    raise InputError("The run.json is damaged (its judge is none): put it back from a copy.")
+    """The run's own judge, as `Model.described` says it: of the run command, or the first to judge later."""
+    return manifest["config"].get("judge") or manifest.get("judge")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pbclient.benchmark.package import MCQA, OEG
 from pbclient.errors import InputError
 from pbclient.reward import RIGHT_CATEGORY, VALID_SUGGESTION
 from pbclient.scores import mcqa, oeg
-from pbclient.scores.checks import DATASETS, check, check_verdict_line, is_count, name
+from pbclient.scores.checks import DATASETS, check, check_verdict_line, name
 from pbclient.scores.figures import Named, average, entries
 from pbclient.scores.intervals import bootstrap_mean, bootstrap_ratio
 from pbclient.scores.summary import Summary, dump, mode_of, summarize
@@ -34,31 +34,16 @@ def rescore_run(path: Path) -> Summary:
     Raises `runs.RunError` when there is no run, `PbclientError` when an episode contradicts
     its own turns.
     """
-    folder = read_run(path)
+    folder = RunFolder.read(path)
     summary = summarize(
         folder.manifest,
         checked_episodes(folder),
         Balance.read(folder.ledger),
         judge_lines(folder.path),
-        limit=folder.manifest["settings"].get("max_cost"),
+        limit=folder.manifest.get("settings", {}).get("max_cost"),
     )
     replace_file(folder.summary, [dump(summary)])
     return summary
-
-
-def read_run(path: Path) -> RunFolder:
-    """The run folder at `path`, whose run.json can be scored by."""
-    folder = RunFolder.read(path)
-    settings, planned = folder.manifest.get("settings"), folder.manifest.get("planned") or {}
-    if not isinstance(settings, dict):
-        why = "it has no settings"
-    elif not isinstance(settings.get("max_cost", 0), int | float | None):
-        why = "its max_cost is no amount of dollars"
-    elif not isinstance(planned, dict) or not all(map(is_count, planned.values())):
-        why = "its planned episodes are no counts"
-    else:
-        return folder
-    raise InputError(f"{path / 'run.json'} is damaged ({why}): put it back from a copy.")
 
 
 def checked_episodes(folder: RunFolder) -> Iterator[Episode]:
@@ -135,7 +120,7 @@ def recorded_rewards(path: Path) -> Summary:
     turns. Raises `InputError` for an open-ended run, whose answers have no turns, and whatever
     `rescore_run` raises.
     """
-    folder = read_run(path)
+    folder = RunFolder.read(path)
     if mode_of(folder.manifest) == OEG:
         raise InputError(f"{path} is an open-ended run: the reward is defined on turns of multiple choice.")
     random_options = folder.manifest["config"].get("options") == "random"
