@@ -84,7 +84,7 @@ def trajectory_of(episode: Episode, *, random_options: bool = False) -> Trajecto
 
 
 def result_of(turn: Turn) -> str:
-    """What an evaluated turn came to, in one word or two; whether a suggestion was taken says its `action`."""
+    """What an evaluated turn came to; whether a suggestion was taken, its `action` says."""
     return _RESULTS[_action({}, 0, turn)]
 
 
