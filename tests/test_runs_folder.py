@@ -300,6 +300,14 @@ def test_another_process_is_refused_until_kill_9_frees_the_folder(path: Path) ->
         assert folder.manifest["id"] == "a"
 
 
+def test_a_lock_file_that_is_taken_away_lets_nobody_in(path: Path) -> None:
+    with RunFolder.start(path, manifest()):
+        (path / "run.lock").unlink()
+        with pytest.raises(RunBusy):
+            RunFolder.start(path, manifest())
+    RunFolder.start(path, manifest()).close()
+
+
 def test_of_two_processes_that_start_at_once_one_is_refused(path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(path)]
     pipe = subprocess.PIPE
