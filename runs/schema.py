@@ -11,6 +11,7 @@ from typing import Annotated, Any, Required, TypedDict
 import msgspec
 
 type _Count = Annotated[int, msgspec.Meta(ge=0)]
+type _Ratio = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,99}(/[1-9][0-9]{0,98})?$")]
 type _Object = dict[str, Any]
 
 
@@ -147,7 +148,7 @@ class Manifest(TypedDict, total=False):
     judge_prices: _Object | None
     dropped: dict[str, str | None] | None
     judge_dropped: dict[str, str | None] | None
-    holds_raised: tuple[str, _Count] | None
+    holds_raised: tuple[_Ratio, _Count] | None
     versions: dict[str, str]
     planned: dict[str, _Count] | None
     speed: _Object | None

@@ -63,6 +63,8 @@ def test_a_damaged_line_is_refused_by_number_and_field(tmp_path, damage, named):
         ({"planned": [6]}, "planned"),
         ({"holds_raised": "junk"}, "holds_raised"),
         ({"holds_raised": ["1", -1]}, "holds_raised"),
+        ({"holds_raised": ["much", 0]}, "holds_raised"),
+        ({"holds_raised": ["1/0", 0]}, "holds_raised"),
         ({"dropped": ["temperature"]}, "dropped"),
         ({"versions": {"python": 3}}, "versions"),
     ],
