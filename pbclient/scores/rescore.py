@@ -5,6 +5,7 @@ With `--reward` the paper's post-training reward over the turns of a recorded ru
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,8 +32,8 @@ _RIGHT, _VALID = int(_QUARTERS * RIGHT_CATEGORY), int(_QUARTERS * VALID_SUGGESTI
 def rescore_run(path: Path) -> Summary:
     """Score the run at `path` from its recorded evaluations and write its summary.json again.
 
-    Raises `runs.RunError` when there is no run, `PbclientError` when an episode contradicts
-    its own turns.
+    In a folder that may only be read it is but returned. Raises `runs.RunError` when there is no run,
+    `PbclientError` when an episode contradicts its own turns.
     """
     folder = RunFolder.read(path)
     summary = summarize(
@@ -42,7 +43,8 @@ def rescore_run(path: Path) -> Summary:
         judge_lines(folder.path),
         limit=folder.manifest.get("settings", {}).get("max_cost"),
     )
-    replace_file(folder.summary, [dump(summary)])
+    if os.access(path, os.W_OK, effective_ids=True):
+        replace_file(folder.summary, [dump(summary)])
     return summary
 
 
