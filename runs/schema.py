@@ -142,7 +142,7 @@ class Manifest(TypedDict, total=False):
     created: str
     config: Config
     data: Data | str | None
-    settings: Settings
+    settings: Required[Settings]
     prices: _Object | None
     judge: Judge | None
     judge_prices: _Object | None

@@ -28,7 +28,7 @@ def test_the_page_of_commands_is_current():
 
 
 def params_of(command: click.Command) -> list[click.Parameter]:
-    return command.get_params(click.Context(command))
+    return command.get_params(click.Context(command, **main.context_settings))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -280,7 +280,7 @@ HOLDER = """
 import os, sys
 from pathlib import Path
 from runs import RunFolder
-folder = RunFolder.start(Path(sys.argv[1]), {"id": "a", "config": {}})
+folder = RunFolder.start(Path(sys.argv[1]), {"id": "a", "config": {}, "settings": {}})
 os.write(1, b"held\\n")
 sys.stdin.read()
 """
@@ -292,11 +292,11 @@ def test_another_process_is_refused_until_kill_9_frees_the_folder(path: Path) ->
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(RunBusy) as caught:
-            RunFolder.start(path, {"id": "b", "config": {}})
+            RunFolder.start(path, {"id": "b", "config": {}, "settings": {}})
         assert caught.value.pid == holder.pid
         assert RunFolder.read(path).manifest["id"] == "a"
         holder.kill()
-    with RunFolder.start(path, {"id": "b", "config": {}}) as folder:
+    with RunFolder.start(path, {"id": "b", "config": {}, "settings": {}}) as folder:
         assert folder.manifest["id"] == "a"
 
 

@@ -123,7 +123,7 @@ class Offline:
 
 def answers_folder(folder: RunFolder, cache_dir: Path | None) -> Path:
     """Where the answers of a recorded run are kept, unless `cache_dir` says otherwise."""
-    if cache_dir is None and folder.manifest.get("settings", {}).get("no_cache"):
+    if cache_dir is None and folder.manifest["settings"].get("no_cache"):
         return folder.path / "answers"
     return cache_dir or default_cache_dir()
 

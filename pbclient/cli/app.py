@@ -27,6 +27,15 @@ _FORCE = click.option(
 )
 
 
+_EXAMPLES = """\b
+Examples:
+  pbclient run --provider openai --model gpt-4.1 --max-cost 25 --out results/mine
+  pbclient run --provider anthropic --dataset ROD --limit 20 --hint --max-cost 2
+  pbclient run --provider openai --base-url http://localhost:8000/v1 --model NAME --price 0,0
+  pbclient run --provider transformers --model ./weights --mode oeg --judge-provider openai
+"""
+
+
 class _Sentences(click.Group):
     """Turns every error that we raise ourselves into one sentence and exit code 2, and Ctrl-C into 130."""
 
@@ -77,7 +86,7 @@ def demo() -> None:
     demonstrate(click.echo)
 
 
-@main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig")
+@main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig", epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--debug", is_flag=True, help="Say which callbacks hold the event loop up for more than 50 ms.")
 def run(as_json: bool, debug: bool, **options: Any) -> None:
@@ -129,13 +138,14 @@ def judge(folder: Path, as_json: bool, **options: Any) -> None:
     """Judge the recorded open-ended answers of a run, again or by another model."""
     from pbclient.cli.live import attended, unresolved
     from pbclient.config import JudgeConfig
+    from pbclient.report.summary import as_judged_by
     from pbclient.scheduler.rejudge import rejudge
 
     config = JudgeConfig(**options)
     result = attended(
         lambda progress, interrupts: rejudge(folder, config, progress=progress, interrupts=interrupts)
     )
-    print_summary(result.summary, as_json)
+    print_summary(result.summary if as_json else as_judged_by(result.summary, result.beside), as_json)
     judged = result.outcomes.get("resolved", 0)
     click.echo(f"{result.judge} judged {judged} of {result.planned} answers.", err=True)
     for line in unresolved(result.reasons):
@@ -165,6 +175,18 @@ def compare(folders: tuple[Path, ...], flips: bool, beside: str | None, force: b
     if beside:
         comparison["paper"] = table()
     show(*[json.dumps(comparison, indent=2)] if as_json else parts(comparison, flips=flips))
+
+
+@main.command()
+@click.argument("folder", metavar="[FOLDER]", type=FOLDER, default=Path("results"))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def runs(folder: Path, as_json: bool) -> None:
+    """The run folders below FOLDER (./results): model, conditions, date, figures, cost."""
+    from pbclient.compare.listing import list_runs
+    from pbclient.report.tables import of_runs
+
+    entries = list_runs(folder)
+    show(json.dumps(entries, indent=2) if as_json else of_runs(entries))
 
 
 @main.command("filter")

@@ -46,5 +46,7 @@ class Books:
         for call in calls(episode):
             if self.ledger is not None and (key := call.get("key")) and not call.get("cached"):
                 paid = self.ledger.claim(key)
-                if not self.ledger.knows(key) or (paid is not None and dollars(paid) < (call["cost"] or 0)):
+                if not self.ledger.knows(key) or (
+                    paid is not None and dollars(paid) < (call.get("cost") or 0)
+                ):
                     raise InputError(LEDGER_BEHIND.format(f"the answer {key[:12]} that an episode records"))

@@ -39,9 +39,13 @@ from runs import Episode, Episodes, Identity, RunFolder, identity, replace_file
 
 @dataclass(frozen=True)
 class Rejudged(RunResult):
-    """How judging ended: `planned` answers were put to `judge`, and `verdicts` counts how each ended."""
+    """How judging ended: `planned` answers were put to `judge`, and `verdicts` counts how each ended.
+
+    `beside` is its name among the summary's judges, or empty for the run's own.
+    """
 
     judge: str = ""
+    beside: str = ""
     verdicts: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -68,7 +72,8 @@ async def rejudge(
     reasons = tuple(progress.reasons.most_common())
     outcomes = Counter(verdict.outcome for verdict in judged.values())
     stopped = interrupts.count > 0
-    return Rejudged(path, summary, stopped, unusable, len(owed), reasons, model.title, outcomes)
+    beside_own = "" if verdicts.others is None else _file(folder, model).stem
+    return Rejudged(path, summary, stopped, unusable, len(owed), reasons, model.title, beside_own, outcomes)
 
 
 def _judge(folder: RunFolder, config: JudgeConfig, progress: Progress) -> Model:
@@ -94,7 +99,7 @@ def _judge(folder: RunFolder, config: JudgeConfig, progress: Progress) -> Model:
             "price": config.judge_price or stated_in(manifest.get("judge_prices")),
             "grammar": config.judge_grammar or own.get("grammar", False),
         }
-    options |= {"wire": manifest.get("settings", {}).get("wire", LITELLM), "engine": config.engine}
+    options |= {"wire": manifest["settings"].get("wire", LITELLM), "engine": config.engine}
     choice = judge_named(**options, timeout=config.timeout, offline=config.offline)
     model = resolve(choice, progress.say)
     # Earlier versions left models that do not reason as much room as the others.
@@ -135,7 +140,7 @@ async def _judge_all(
 
 def _limit(folder: RunFolder, config: JudgeConfig) -> int | None:
     """The run's limit in picodollars, set anew where the options say so."""
-    settings = folder.manifest.get("settings", {})
+    settings = folder.manifest["settings"]
     if config.max_cost == AS_THE_RUN:
         amount = settings.get("max_cost", DEFAULT_MAX_COST)
     else:

@@ -41,7 +41,7 @@ def rescore_run(path: Path) -> Summary:
         checked_episodes(folder),
         Balance.read(folder.ledger),
         judge_lines(folder.path),
-        limit=folder.manifest.get("settings", {}).get("max_cost"),
+        limit=folder.manifest["settings"].get("max_cost"),
     )
     if os.access(path, os.W_OK, effective_ids=True):
         replace_file(folder.summary, [dump(summary)])
