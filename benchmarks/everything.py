@@ -24,7 +24,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "speed.md"
-NAMED = ("pbclient", "litellm", "openai", "aiohttp", "diskcache", "pillow", "proactivebench")
+NAMED = ("proactivebench-client", "litellm", "openai", "aiohttp", "diskcache", "pillow", "proactivebench")
 
 
 HEAD = """# Speed

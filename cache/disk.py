@@ -6,12 +6,15 @@ take a setting from the file, is replaced.
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import zlib
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 import diskcache
-from diskcache.core import ENOVAL, METADATA
+from diskcache.core import DBNAME, ENOVAL, METADATA
 
 from cache.errors import CacheError
 
@@ -128,6 +131,35 @@ class Index(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     def sync_commits(self) -> None:
         """Let the commits of this thread wait until the rows are on the platter."""
         super().reset("sqlite_synchronous", 2, update=False)  # FULL
+
+
+class ReadOnly(Index):
+    """The index in a directory that only others may write: looked up like any, and refused to be changed."""
+
+    def __init__(self, directory: str) -> None:
+        # diskcache would write its settings and tables: this is what it leaves of them in the object.
+        self._directory, self._local, self._txn_id = directory, threading.local(), None
+        self._disk = Disk(directory)
+        for name, value in SETTINGS.items():
+            setattr(self, name, value)
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        if not hasattr(self._local, "con"):
+            # Where its shared memory is missing, and cannot be made, SQLite reads only an unchanging file.
+            for how in ("mode=ro", "immutable=1"):
+                uri = f"file:{quote(self._directory)}/{DBNAME}?{how}"
+                self._local.con = sqlite3.connect(uri, uri=True, isolation_level=None)
+                try:
+                    self._local.con.execute("SELECT COUNT(*) FROM Settings").fetchall()
+                    break
+                except sqlite3.OperationalError:
+                    self._local.con.close()
+                    if how == "immutable=1":
+                        del self._local.con
+                        raise
+        con: sqlite3.Connection = self._local.con
+        return con
 
 
 def _is_key(key: object) -> bool:

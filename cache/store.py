@@ -16,7 +16,7 @@ from typing import Final, NoReturn, Self
 import diskcache
 from diskcache.core import DBNAME
 
-from cache.disk import MAX_VALUE, BadKey, Index, Unreadable
+from cache.disk import MAX_VALUE, BadKey, Index, ReadOnly, Unreadable
 from cache.errors import CacheError, CorruptEntry, unusable
 from cache.keys import Json, canonical, digest
 from cache.writer import Write, Writer
@@ -201,6 +201,8 @@ def _open(directory: Path) -> Index:
         path = directory / DBNAME
         if not path.exists():
             path.touch(mode=0o600)  # before the journal exists, which takes its mode from this file
+        elif not os.access(directory, os.W_OK, effective_ids=True):
+            return ReadOnly(str(directory))
         return Index(str(directory), BUSY_SECONDS)
     except (OSError, sqlite3.Error, diskcache.Timeout) as error:
         raise unusable(directory, error) from error

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import orjson
 
+from runs.errors import RunBroken
 from runs.files import LineFile, read_lines, replace_file
 
 type Episode = dict[str, Any]
@@ -31,9 +32,6 @@ def identity(episode: Mapping[str, Any]) -> Identity:
         raise ValueError("an episode needs a dataset, a sample and an outcome, each a string")
     if not isinstance(repeat, int) or isinstance(repeat, bool):
         raise ValueError("an episode needs a repeat, a whole number")
-    turns = episode.get("turns", [])
-    if not (isinstance(turns, list) and all([isinstance(turn, dict) for turn in turns])):
-        raise ValueError("the turns of an episode are a list of objects")
     return dataset, sample, repeat
 
 
@@ -135,10 +133,17 @@ class Episodes:
         return True
 
     def _rows(self) -> Iterator[tuple[Identity, Episode] | None]:
+        from runs.schema import EpisodeLine, complaint  # its library takes as long to load as this package
+
         self.skipped = 0
-        for line in read_lines(self.path):
+        for number, line in enumerate(read_lines(self.path), 1):
             row = _decode(line)
             self.skipped += row is None
+            if row is not None and (wrong := complaint(row[1], EpisodeLine)):
+                raise RunBroken(
+                    f"Line {number} of {self.path} is damaged ({wrong}): put the file back from a copy, "
+                    "or delete the line to have its episode played again."
+                )
             yield row
 
 

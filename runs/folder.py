@@ -4,7 +4,7 @@
                    episodes.jsonl   episodes.py
                    ledger.jsonl     ledger.py
                    summary.json     made from these by others
-                   run.lock         held by the process that writes; dies with it
+                   run.lock         held by the process that writes, and so is the ledger; dies with it
 
 The manifest is a JSON object. `config` (whatever defines the run) and `data` must be the same in
 each life of a run, `id` and `created` are those of the first; the rest is what the last life said.
@@ -36,14 +36,14 @@ class RunFolder:
     `continued` says whether there was a run before this life.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], lock: int | None, continued: bool) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], locks: list[int], continued: bool) -> None:
         self.path = path
         self.episodes = path / "episodes.jsonl"
         self.ledger = path / "ledger.jsonl"
         self.summary = path / "summary.json"
         self.continued = continued
         self.manifest: Mapping[str, Any] = manifest
-        self._lock = lock
+        self._locks = locks
 
     @classmethod
     def start(
@@ -58,7 +58,7 @@ class RunFolder:
         _refuse_other_content(path)
         with storage(path, "created"):
             path.mkdir(parents=True, exist_ok=True)
-        lock = _lock(path)
+        locks = [_lock(path, path / "run.lock")]
         try:
             # Again, under the lock: the first look was only to leave no lock in somebody else's folder.
             old = _load(path) if _refuse_other_content(path) else None
@@ -71,16 +71,19 @@ class RunFolder:
                 )
             with storage(ledger, "created"):
                 ledger.touch()
+            # Anybody may take away a file that is only a lock: the ledger's own lock holds without it.
+            locks.append(_lock(path, ledger))
+            _sign(locks[0])
             if old:
                 _refuse_another_run(path, old, new, defaults)
                 new = {**old, **new, "id": old["id"], "created": old.get("created", new["created"])}
-            folder = cls(path, new, lock, old is not None)
+            folder = cls(path, new, locks, old is not None)
             for file in leftovers(path / "run.json") + leftovers(folder.episodes):
                 with suppress(OSError):
                     file.unlink()
             folder.update()
         except BaseException:
-            _unlock(lock)
+            _unlock(locks)
             raise
         return folder
 
@@ -92,7 +95,7 @@ class RunFolder:
             what = "is a file" if path.is_file() else "is not a run folder (it has no run.json)"
         if missing:
             raise NotARun(f"{path} {what}: name a folder that `pbclient run` has made.")
-        return cls(path, _load(path), None, True)
+        return cls(path, _load(path), [], True)
 
     def refuse_another(self, manifest: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         """Raises `ConfigDiffers` where `start` would."""
@@ -100,7 +103,7 @@ class RunFolder:
 
     def update(self, **fields: Any) -> None:
         """Set fields of the manifest and write it anew; if that fails, neither has changed."""
-        if self._lock is None:
+        if not self._locks:
             raise ValueError("the run folder is not open for writing")
         manifest = _normal({**self.manifest, **fields})
         text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
@@ -109,15 +112,15 @@ class RunFolder:
 
     def discard(self) -> None:
         """Take the run off the disk; for one that came to nothing in its first life."""
-        if self._lock is None or self.continued:
+        if not self._locks or self.continued:
             raise ValueError("only a new run that is open for writing can be discarded")
         shutil.rmtree(self.path)
 
     def close(self) -> None:
         """Let another process write."""
-        if self._lock is not None:
-            _unlock(self._lock)
-            self._lock = None
+        if self._locks:
+            _unlock(self._locks)
+            self._locks = []
 
     def __enter__(self) -> Self:
         return self
@@ -187,8 +190,10 @@ def _load(path: Path) -> dict[str, Any]:
             f"{file} has schema {schema} and this version reads up to {SCHEMA}: update pbclient, "
             "or name another folder."
         )
-    if complaint := _complaint(manifest):
-        raise _broken(file, complaint)
+    from runs.schema import Manifest, complaint  # its library takes as long to load as all of this package
+
+    if wrong := _complaint(manifest) or complaint(manifest, Manifest):
+        raise _broken(file, wrong)
     return manifest
 
 
@@ -225,14 +230,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def _lock(path: Path) -> int:
-    file = path / "run.lock"
+def _lock(path: Path, file: Path) -> int:
+    """Lock `file` of the run at `path`. Raises `RunBusy`."""
     with storage(file, "locked"):
         fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(fd, 0)
-            os.write(fd, str(os.getpid()).encode("ascii"))
         except BlockingIOError:
             text = os.pread(fd, 20, 0)
             os.close(fd)
@@ -247,7 +250,14 @@ def _lock(path: Path) -> int:
     return fd
 
 
-def _unlock(fd: int) -> None:
+def _sign(fd: int) -> None:
+    """Say in a lock file who holds it."""
+    os.ftruncate(fd, 0)
+    os.write(fd, str(os.getpid()).encode("ascii"))
+
+
+def _unlock(fds: list[int]) -> None:
     with suppress(OSError):
-        os.ftruncate(fd, 0)
-    os.close(fd)
+        os.ftruncate(fds[0], 0)
+    for fd in fds:
+        os.close(fd)

@@ -49,7 +49,7 @@ class Balance:
         self.attempts = self.calls = self.retries = 0
         self._in_flight: dict[int, int] = {}
         self._kept: dict[int, int] = {}
-        self._bought: dict[str, int] = {}
+        self._bought: dict[str, int | None] = {}  # by key; None once it is claimed
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -82,7 +82,14 @@ class Balance:
 
     def claim(self, key: str) -> int | None:
         """What this run paid for `key` over all lives, once: whoever books the call claims it."""
-        return self._bought.pop(key, None)
+        paid = self._bought.get(key)
+        if paid is not None:
+            self._bought[key] = None
+        return paid
+
+    def knows(self, key: str) -> bool:
+        """Whether this run has paid for `key`, claimed or not."""
+        return key in self._bought
 
     def is_kept(self, hold: int) -> bool:
         """Whether the bill of `hold` is unknown; if its answer turns up after all, settle it."""
@@ -108,7 +115,7 @@ class Balance:
         if step.name == "settle":
             self.settled += step.amount
             self.calls += 1
-            self._bought[step.key] = self._bought.get(step.key, 0) + step.amount
+            self._bought[step.key] = (self._bought.get(step.key) or 0) + step.amount
         elif step.name == "keep":
             self._kept[step.number] = step.amount
             self.kept += step.amount

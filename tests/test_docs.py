@@ -10,9 +10,11 @@ from pathlib import Path
 import click
 import pytest
 
+from pbclient import DISTRIBUTION
 from pbclient.cli.app import main
 
 ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("providers", "cache", "runs", "pbclient")
 WRITER = runpy.run_path(str(ROOT / "docs" / "write_cli.py"))
 COMMANDS: dict[str, click.Command] = dict(WRITER["commands"](main, "pbclient"))
@@ -26,7 +28,7 @@ def test_the_page_of_commands_is_current():
 
 
 def params_of(command: click.Command) -> list[click.Parameter]:
-    return command.get_params(click.Context(command))
+    return command.get_params(click.Context(command, **main.context_settings))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -103,12 +105,20 @@ def remedies() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in (*pages, *sources))
 
 
-def test_no_remedy_installs_the_stranger_of_our_name():
-    # On the public index `pbclient` is somebody else's project: what works is a clone.
-    assert re.findall(r"pip install \S*pbclient.*", remedies()) == []
+def test_the_distribution_has_a_name_of_its_own():
+    # On the public index `pbclient` is somebody else's project.
+    assert PROJECT["name"] == DISTRIBUTION != "pbclient"
+
+
+def test_every_install_command_that_is_named_fits_this_project():
+    others = {"uv"}
+    for command in re.findall(r"(?:pip|uv) (?:install|add|sync|tool install)\b[^`.;\n]*", remedies()):
+        words = [word.strip("'\"") for word in command.split()[2:] if not word.startswith("-")]
+        if "sync" not in command and words and re.fullmatch(r"[\w\[\]-]+", words[0]):
+            assert words[0].split("[")[0] in others | {DISTRIBUTION}, command
+    assert "pbclient[" not in remedies()
 
 
 def test_every_extra_that_a_remedy_names_exists():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = set(re.findall(r"--extra ([\w-]+)", remedies()))
-    assert {"llama-server", "llamacpp", "transformers"} <= named <= declared.keys()
+    assert {"llama-server", "llamacpp", "transformers"} <= named <= PROJECT["optional-dependencies"].keys()

@@ -16,7 +16,8 @@ from test_pbclient_run import BOTH_WIRES, client, config, finished, lines
 
 from pbclient import Progress, RunConfig, evaluate
 from pbclient.data.samples import write_samples
-from runs import RunBusy
+from pbclient.errors import InputError
+from runs import RunBroken, RunBusy
 
 PRICE_IN, PRICE_OUT = 1e-6, 20e-6
 OPTIONS = {"price": "1,20", "max_tokens": 500, "image_tokens": 100}
@@ -201,3 +202,29 @@ def test_budget_stops_are_counted_and_owed(data, tmp_path):
     assert more.exit_code == 0
     assert len({served.key for served in server.served}) == server.calls  # nothing was bought twice
     assert len(lines(tmp_path / "run")) == 210
+
+
+@pytest.mark.parametrize("harm", ["empty", "half", "foreign", "no episodes either"])
+def test_a_ledger_that_has_lost_bills_lets_nothing_be_bought(data, tmp_path, harm):
+    def play(server, name, **more):
+        options = {**OPTIONS, "concurrency": 1, "wire": "direct", "limit": 2, **more}
+        return evaluate(config(server, data, tmp_path / name, **options))
+
+    async def main():
+        async with bank() as server:
+            await play(server, "other", max_cost=Decimal("0.05"), seed=5)
+            await play(server, "run", max_cost=Decimal("0.05"))
+            ledger, before = tmp_path / "run" / "ledger.jsonl", server.calls
+            if harm == "half":
+                lines = ledger.read_bytes().splitlines(keepends=True)
+                ledger.write_bytes(b"".join(lines[: len(lines) // 2]))
+            else:
+                foreign = (tmp_path / "other" / "ledger.jsonl").read_bytes()
+                ledger.write_bytes(foreign if harm == "foreign" else b"")
+            if harm == "no episodes either":
+                (tmp_path / "run" / "episodes.jsonl").write_bytes(b"")
+            with pytest.raises((InputError, RunBroken), match=r"ledger\.jsonl does not hold the bill of"):
+                await play(server, "run", max_cost=Decimal("0.05"))
+            assert server.calls == before
+
+    asyncio.run(main())

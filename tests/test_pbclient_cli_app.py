@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from loopback_faults import LoopbackServer, LoopbackThread
@@ -87,6 +88,7 @@ BAD_OPTIONS = {
     "a parameter that has a flag": ([*OPENAI, "--param", "max_tokens=9"], "--max-tokens"),
     "a parameter that is ours": ([*OPENAI, "--param", f'api_key="{KEY}"'], "cannot be set"),
     "a price of one number": ([*OPENAI[:-1], "3"], "IN,OUT"),
+    "a price of 400 digits": ([*OPENAI[:-1], f"{'9' * 400},1"], "IN,OUT"),
     "a price in words": ([*OPENAI[:-1], "cheap,dear"], "IN,OUT"),
     "a negative price": ([*OPENAI[:-1], "-1,2"], "IN,OUT"),
     "a limit in words": ([*OPENAI, "--max-cost", "little"], "--max-cost"),
@@ -112,6 +114,8 @@ BAD_OPTIONS = {
     "a base URL of another scheme": ([*OPENAI[:4], "ftp://models.example"], "--base-url"),
     "a base URL with a broken host": ([*OPENAI[:4], "http://[::1"], "--base-url"),
     "a base URL with a broken port": ([*OPENAI[:4], "http://models.example:99999/v1"], "--base-url"),
+    "a base URL with a space": ([*OPENAI[:4], "http://x y/"], "--base-url"),
+    "a filter that never ends": ([*BASELINE, "--filter", "/dev/zero"], "is no file"),
     "an empty model": ([*OPENAI, "--model", ""], "--model"),
     "an empty provider": (["run", "--provider", ""], "--provider"),
     "an empty base URL": ([*OPENAI[:4], ""], "--base-url"),
@@ -337,6 +341,54 @@ def test_the_command_that_continues_a_run_shows_no_password(place, given):
     assert line.endswith("--out run")
 
 
+@pytest.mark.parametrize("given", [["--max-cost", "5"], ["--max-cost=5"], []], ids=" ".join)
+def test_the_command_that_continues_a_run_does_not_repeat_the_limit_that_was_reached(given):
+    cost = {"limit": 5.0}
+    outcomes = {"QD": {"outcomes": {"budget": 3}}}
+    result = RunResult(Path("run"), {"datasets": outcomes, "cost": cost}, planned=3)
+    assert result.exit_code == 3
+    [line] = [line for line in ending(result, ["pbclient", "run", *given]) if "To continue" in line]
+    assert line.endswith("pbclient run --out run --max-cost 10")
+
+
+def test_run_folders_are_listed(place):
+    assert (
+        invoke(*BASELINE, "--model", "oracle", "--dataset", "QD", "--hint", "--out", "r/one").exit_code == 0
+    )
+    (place / "r" / "two").mkdir()
+    (place / "r" / "two" / "run.json").write_text("{")
+    [one, two] = json.loads(invoke("runs", "r", "--json").stdout)[::-1]
+    assert (one["path"], one["model"], one["conditions"]) == ("r/one", "oracle", "hint")
+    assert (one["resolved"], one["planned"], one["acc"], one["cost"]) == (6, 6, 100.0, 0.0)
+    assert "damaged" in two["error"]
+    assert len(invoke("runs", "r").stdout.splitlines()) == 3
+    assert invoke("runs", "nowhere").exit_code == 2
+
+
+def test_a_run_where_nothing_was_resolved_says_so_instead_of_a_table(place):
+    result = invoke(*OPENAI, "--model", "glance", "--offline", "--dataset", "QD", "--cache-dir", "answers")
+    assert result.exit_code == 4
+    assert result.stdout.startswith("No episode was resolved, so there are no figures.\n")
+    assert "data set" not in result.stdout
+
+
+def test_a_file_of_the_users_that_has_the_name_of_a_package_of_ours_is_named(tmp_path):
+    (tmp_path / "cache.py").write_text("")
+    command = [sys.executable, "-c", "import pbclient"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].startswith(f"ImportError: {tmp_path / 'cache.py'} stands in the way")
+
+
+def test_providers_and_data_sets_are_completed():
+    command = main.commands["run"]
+    with click.Context(command, **main.context_settings) as context:
+        options = {param.name: param for param in command.get_params(context)}
+        complete = lambda name, begun: [each.value for each in options[name].shell_complete(context, begun)]  # noqa: E731
+        assert complete("provider", "op") == ["openai", "openrouter"]
+        assert complete("datasets", "m") == ["MVP-N"]
+
+
 def test_the_choices_that_nobody_made_are_said(place, samples, monkeypatch):
     result = invoke("run", "--provider", "openai", "--offline", "--limit", "1", "--cache-dir", "answers")
     assert "(the default for openai; --model names another)" in result.stderr
@@ -493,7 +545,7 @@ def test_the_cache_is_counted_checked_mended_and_cleared(place, bought):
 def test_an_estimate_of_what_is_stored_is_nothing(place, bought):
     options = ["estimate", *bought[1:], "--out", "new"]
     found = json.loads(invoke(*options, "--json").stdout)
-    assert found["total"]["cost"] == {"least": 0.0, "expected": 0.0, "most": 0.0}
+    assert found["total"]["cost"] == {"least": 0.0, "expected": 0.0, "most": 0.0, "likely": 0.0}
     plain = invoke(*options)
     assert plain.exit_code == 0
     assert max(map(len, plain.stdout.splitlines()[:5])) <= 80

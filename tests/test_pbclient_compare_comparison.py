@@ -170,12 +170,16 @@ def test_three_runs_have_a_best_and_those_that_are_tied_with_it(tmp_path: Path) 
     assert "Highest average acc: high; not told apart from it: near." in plain(parts(found))
 
 
+def _judge(model: str) -> Line:
+    return {"provider": "openai", "model": model, "params": {}}
+
+
 def test_open_ended_runs_are_compared_by_three_shares(tmp_path: Path) -> None:
     first = [answer("ROD", number, number < 2, 0) for number in range(10)]
     second = [answer("ROD", number, number < 2, 1) for number in range(10)]
     paths = [
-        record(tmp_path / "a", [*first, answer("ROD", 10, None, None)], mode="oeg", judge={"model": "j"}),
-        record(tmp_path / "b", [*second, answer("ROD", 10, True, 1)], mode="oeg", judge={"model": "k"}),
+        record(tmp_path / "a", [*first, answer("ROD", 10, None, None)], mode="oeg", judge=_judge("j")),
+        record(tmp_path / "b", [*second, answer("ROD", 10, True, 1)], mode="oeg", judge=_judge("k")),
     ]
     found = compare(paths)
     assert {name: figure["datasets"]["ROD"] for name, figure in found["figures"].items()} == {
@@ -198,8 +202,8 @@ def test_multiple_choice_is_not_compared_with_open_answers(tmp_path: Path) -> No
 
 def test_answers_that_nobody_judged_have_to_be_judged_first(tmp_path: Path) -> None:
     paths = [
-        record(tmp_path / name, [answer("ROD", 1, judged, judged)], mode="oeg")
-        for name, judged in (("a", True), ("b", None))
+        record(tmp_path / name, [answer("ROD", 1, judged and True, judged)], mode="oeg")
+        for name, judged in (("a", 1), ("b", None))
     ]
     assert f"`pbclient judge {paths[1]}`" in refused(*paths)
 
@@ -222,8 +226,7 @@ def test_too_few_runs_and_the_same_run_twice_are_refused(two: list[Path]) -> Non
     "line",
     [
         {**choice("ROD", 1, True), "correct": None},
-        {**choice("ROD", 1, True), "suggestions": -1},
-        {**choice("ROD", 1, True), "suggestions": "two"},
+        {**choice("ROD", 1, True), "suggestions": None},
         {**choice("ROD", 1, True), "dataset": "RODD"},
     ],
 )

@@ -130,7 +130,7 @@ def test_a_run_that_lacks_samples_is_not_finished(tmp_path: Path) -> None:
         ([choice("ROD", 1, True)], {"reference": True}, "--reference"),
         ([], {}, "no episode yet"),
         ([choice("ROD", 1, True)], {}, "keeps no sample at all: raise --threshold"),
-        ([{**choice("ROD", 1, True), "correct": 1}], {}, "no valid 'correct'"),
+        ([{**choice("ROD", 1, True), "correct": None}], {}, "no valid 'correct'"),
         ([{**choice("ROD", 1, True), "suggestions": None}], {}, "no valid 'suggestions'"),
         ([{**choice("ROD", 1, True), "sample": "one"}], {}, "ROD one is no id"),
     ],

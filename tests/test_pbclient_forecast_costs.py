@@ -12,7 +12,7 @@ from loopback_faults import LoopbackServer
 from pbclient import RunConfig, estimate, evaluate
 from providers import Usage
 
-NOTHING = {"least": 0, "expected": 0, "most": 0}
+NOTHING = {"least": 0, "expected": 0, "most": 0, "likely": 0}
 
 
 def config(out: Path, data: Path, **options) -> RunConfig:
@@ -132,4 +132,4 @@ def test_equal_answers_are_judged_once(samples, tmp_path):
             await evaluate(unjudged(asked))
             return look(changed(asked, out=tmp_path / "judged"))
 
-    assert asyncio.run(run())["total"]["calls"] == {"least": 1, "expected": 1, "most": 2}
+    assert asyncio.run(run())["total"]["calls"] == {"least": 1, "expected": 1, "most": 2, "likely": 1}

@@ -35,7 +35,7 @@ from providers import Response, Usage
 from providers.catalog.tokens import image_bound
 from runs import ConfigDiffers
 
-NOTHING = {"least": 0, "expected": 0, "most": 0}
+NOTHING = {"least": 0, "expected": 0, "most": 0, "likely": 0}
 POLICIES = ("always-ask", "always-abstain", "oracle")
 
 

@@ -393,9 +393,7 @@ def changed(**fields) -> Callable[[dict], None]:
     ("change", "words"),
     [
         (changed(turns=[]), "'turns'"),
-        (changed(valid="a,b"), "'valid'"),
         (changed(valid=["a"]), "'valid'"),
-        (changed(valid=[1, 2]), "'valid'"),
         (changed(dataset="XYZ"), "'dataset'"),
         (lambda line: line["turns"][0].update(answer=None), "'turns'"),
         (lambda line: line["turns"][0].pop("prompt"), "'turns'"),
@@ -433,12 +431,6 @@ def test_a_damaged_judges_file_costs_no_money_and_no_traceback(samples, tmp_path
         assert server.calls == calls
 
     with_server(work)
-
-
-@pytest.mark.parametrize("said", ["openai", {"provider": 1}, {"provider": "openai", "model": "m"}])
-def test_a_judge_that_is_none_is_named(said):
-    with pytest.raises(InputError, match=r"run\.json is damaged"):
-        own_judge({"config": {"judge": said}})
 
 
 def test_what_cannot_be_judged_is_refused_in_a_sentence(samples, tmp_path):

@@ -154,9 +154,7 @@ def test_repeats_of_a_sample_do_not_pass_for_new_ones():
     assert paired(own, other=other)["other"] == {**single, "n": 120}
 
 
-@pytest.mark.parametrize(
-    "damage", [{"dataset": "MNIST"}, {"outcome": "fine"}, {"repeat": None}, {"verdict": {"judge": "j"}}]
-)
+@pytest.mark.parametrize("damage", [{"dataset": "MNIST"}, {"outcome": "fine"}, {"verdict": {"judge": "j"}}])
 def test_a_damaged_line_of_another_judge_is_named(damage):
     with pytest.raises(InputError, match=r"^Episode \S+ 1 \(repeat \S+\) has no valid '"):
         paired([], other=[{**line(1, 1, 0), **damage}])

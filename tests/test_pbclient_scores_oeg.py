@@ -212,12 +212,7 @@ def test_a_judge_that_failed_must_have_failed() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        (("correct",), 1, "correct"),
-        (("verdict",), "yes", "verdict"),
-        (("verdict", "judge"), None, "verdict"),
         (("verdict", "valid"), ["a"], "verdict"),
-        (("verdict", "valid"), "ab", "verdict"),
-        (("verdict", "turns"), ["1, 1"], "verdict"),
         (("verdict", "aggregate"), None, "verdict"),
         (("verdict", "aggregate"), True, "verdict"),
         (("verdict", "aggregate"), 2, "verdict"),

@@ -110,19 +110,3 @@ def test_another_judges_verdict_is_read_again_too(open_ended):
     write(open_ended / "judges" / "second-1a2b.jsonl", [line])
     with pytest.raises(InputError, match=r"^Episode QD 1 \(repeat 0\) is recorded with aggregate 0, but"):
         rescore_run(open_ended)
-
-
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        ({"settings": None}, "it has no settings"),
-        ({"settings": {"max_cost": "much"}}, "its max_cost is no amount of dollars"),
-        ({"planned": {"QD": "all"}}, "its planned episodes are no counts"),
-        ({"planned": [6]}, "its planned episodes are no counts"),
-    ],
-)
-def test_a_damaged_manifest_is_named(open_ended, damage, says):
-    manifest = json.loads((open_ended / "run.json").read_text())
-    (open_ended / "run.json").write_text(json.dumps({**manifest, **damage}))
-    with pytest.raises(InputError, match=rf"run\.json is damaged \({says}\)"):
-        rescore_run(open_ended)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from proactivebench.environment import get_environment
 
+from pbclient import RunConfig, run
 from pbclient.benchmark.package import DATA_SETS, DataSet, evaluate, suggests
 from pbclient.errors import InputError
 from pbclient.scores.trajectory import Trajectory, trajectory_of
@@ -209,3 +210,18 @@ def test_every_environment_tells_suggestions_from_abstentions_alike(samples, dat
         known = set(env.correct_options) if dataset.acronym != "IN-C" else {row["quality_answer"]}
         assert known <= {option for option in row["options"] if suggests(option)}
         assert [suggests(option) for option in row["options"]].count(False) == 1
+
+
+@pytest.mark.parametrize("model", ["random", "always-ask", "oracle"])
+def test_each_turn_says_what_it_came_to_and_what_would_have_been_right(samples, tmp_path, model):
+    run(RunConfig(provider="baseline", model=model, data=samples, out=tmp_path / "run"))
+    lines = (tmp_path / "run" / "episodes.jsonl").read_text().splitlines()
+    turns = [turn for line in lines for turn in json.loads(line)["turns"]]
+    for turn in turns:
+        took = turn["result"] == "right" or (turn["result"] == "suggestion" and turn["action"] == "correct")
+        assert (turn["answer"] in turn["right_answers"]) == took, turn
+        assert set(turn["right_answers"]) <= set(turn["options"])
+    seen = {turn["result"] for turn in turns}
+    assert (
+        seen >= {"random": {"wrong", "abstention"}, "always-ask": {"suggestion"}, "oracle": {"right"}}[model]
+    )

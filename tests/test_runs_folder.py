@@ -118,9 +118,9 @@ def test_the_same_data_elsewhere_are_the_same(path: Path) -> None:
 
 
 def test_long_values_do_not_fill_the_screen(path: Path) -> None:
-    RunFolder.start(path, manifest(config={"params": "x" * 10_000})).close()
+    RunFolder.start(path, manifest(config={"params": {"x": "x" * 10_000}})).close()
     with pytest.raises(ConfigDiffers) as caught:
-        RunFolder.start(path, manifest(config={"params": "y" * 10_000}))
+        RunFolder.start(path, manifest(config={"params": {"x": "y" * 10_000}}))
     assert len(str(caught.value)) < 1000
 
 
@@ -280,7 +280,7 @@ HOLDER = """
 import os, sys
 from pathlib import Path
 from runs import RunFolder
-folder = RunFolder.start(Path(sys.argv[1]), {"id": "a", "config": {}})
+folder = RunFolder.start(Path(sys.argv[1]), {"id": "a", "config": {}, "settings": {}})
 os.write(1, b"held\\n")
 sys.stdin.read()
 """
@@ -292,12 +292,20 @@ def test_another_process_is_refused_until_kill_9_frees_the_folder(path: Path) ->
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(RunBusy) as caught:
-            RunFolder.start(path, {"id": "b", "config": {}})
+            RunFolder.start(path, {"id": "b", "config": {}, "settings": {}})
         assert caught.value.pid == holder.pid
         assert RunFolder.read(path).manifest["id"] == "a"
         holder.kill()
-    with RunFolder.start(path, {"id": "b", "config": {}}) as folder:
+    with RunFolder.start(path, {"id": "b", "config": {}, "settings": {}}) as folder:
         assert folder.manifest["id"] == "a"
+
+
+def test_a_lock_file_that_is_taken_away_lets_nobody_in(path: Path) -> None:
+    with RunFolder.start(path, manifest()):
+        (path / "run.lock").unlink()
+        with pytest.raises(RunBusy):
+            RunFolder.start(path, manifest())
+    RunFolder.start(path, manifest()).close()
 
 
 def test_of_two_processes_that_start_at_once_one_is_refused(path: Path) -> None:

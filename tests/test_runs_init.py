@@ -1,4 +1,4 @@
-"""The package exports what it says, and stands on the standard library and orjson alone."""
+"""The package exports what it says, and stands on little."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_exports_are_sorted_and_there() -> None:
     assert all(hasattr(runs, name) for name in runs.__all__)
 
 
-def test_imports_only_itself_orjson_and_the_standard_library() -> None:
+def test_imports_only_itself_orjson_msgspec_and_the_standard_library() -> None:
     imported = set()
     for file in Path(runs.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -23,4 +23,4 @@ def test_imports_only_itself_orjson_and_the_standard_library() -> None:
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0
                 imported.add(str(node.module).split(".")[0])
-    assert imported - {"runs", "orjson"} <= sys.stdlib_module_names
+    assert imported - {"runs", "orjson", "msgspec"} <= sys.stdlib_module_names

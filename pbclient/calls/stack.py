@@ -29,12 +29,12 @@ from pbclient.calls.retrying import Retrying
 from pbclient.episodes.judge import Judge
 from pbclient.models.model import Model
 from pbclient.money.amounts import dollars, format_dollars
-from pbclient.money.books import Books
+from pbclient.money.books import LEDGER_BEHIND, Books
 from pbclient.money.bounds import images_of
 from pbclient.money.budget import BoundCorrection, Budget, Held
 from pbclient.progress import Progress
 from providers import Provider, RateLimit, Request, Response, TransientError, Unusable
-from runs import Ledger, RunFolder
+from runs import Ledger, RunBroken, RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +203,9 @@ class Stack:
 
     def _settle(self, model: Model, hold: int, images: int, response: Response, key: str) -> None:
         """Killed between storing an answer and settling it: the bill is known after all."""
+        if hold > self.ledger.attempts:
+            # No episode's failure: nothing more may be bought on the word of such a ledger.
+            raise RunBroken(LEDGER_BEHIND.format(f"the stored answer {key[:12]}, which this run bought"))
         bill = model.bounds.bill(images, response)
         if bill is not None and self.ledger.is_kept(hold):
             self.ledger.settle(hold, bill, key)

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from pbclient import DISTRIBUTION
 from pbclient.cli.cache import cache
 from pbclient.cli.data import data
 from pbclient.cli.options import FOLDER, TEXT, ConfiguredCommand
@@ -24,6 +25,15 @@ _RUNS = click.argument("folders", metavar="RUN...", nargs=-1, type=FOLDER)
 _FORCE = click.option(
     "--force", is_flag=True, help="Match samples by id where the data are not known to be the same."
 )
+
+
+_EXAMPLES = """\b
+Examples:
+  pbclient run --provider openai --model gpt-4.1 --max-cost 25 --out results/mine
+  pbclient run --provider anthropic --dataset ROD --limit 20 --hint --max-cost 2
+  pbclient run --provider openai --base-url http://localhost:8000/v1 --model NAME --price 0,0
+  pbclient run --provider transformers --model ./weights --mode oeg --judge-provider openai
+"""
 
 
 class _Sentences(click.Group):
@@ -59,7 +69,7 @@ def _sentence(error: Exception) -> str | None:
 @click.group(
     cls=_Sentences, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="pbclient")
+@click.version_option(package_name=DISTRIBUTION, prog_name="pbclient")
 def main() -> None:
     """Evaluate multimodal models on ProactiveBench: at a bounded price, with nothing paid twice."""
 
@@ -76,7 +86,7 @@ def demo() -> None:
     demonstrate(click.echo)
 
 
-@main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig")
+@main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig", epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--debug", is_flag=True, help="Say which callbacks hold the event loop up for more than 50 ms.")
 def run(as_json: bool, debug: bool, **options: Any) -> None:
@@ -128,13 +138,14 @@ def judge(folder: Path, as_json: bool, **options: Any) -> None:
     """Judge the recorded open-ended answers of a run, again or by another model."""
     from pbclient.cli.live import attended, unresolved
     from pbclient.config import JudgeConfig
+    from pbclient.report.summary import as_judged_by
     from pbclient.scheduler.rejudge import rejudge
 
     config = JudgeConfig(**options)
     result = attended(
         lambda progress, interrupts: rejudge(folder, config, progress=progress, interrupts=interrupts)
     )
-    print_summary(result.summary, as_json)
+    print_summary(result.summary if as_json else as_judged_by(result.summary, result.beside), as_json)
     judged = result.outcomes.get("resolved", 0)
     click.echo(f"{result.judge} judged {judged} of {result.planned} answers.", err=True)
     for line in unresolved(result.reasons):
@@ -164,6 +175,18 @@ def compare(folders: tuple[Path, ...], flips: bool, beside: str | None, force: b
     if beside:
         comparison["paper"] = table()
     show(*[json.dumps(comparison, indent=2)] if as_json else parts(comparison, flips=flips))
+
+
+@main.command()
+@click.argument("folder", metavar="[FOLDER]", type=FOLDER, default=Path("results"))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def runs(folder: Path, as_json: bool) -> None:
+    """The run folders below FOLDER (./results): model, conditions, date, figures, cost."""
+    from pbclient.compare.listing import list_runs
+    from pbclient.report.tables import of_runs
+
+    entries = list_runs(folder)
+    show(json.dumps(entries, indent=2) if as_json else of_runs(entries))
 
 
 @main.command("filter")

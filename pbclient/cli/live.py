@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from decimal import Decimal
 
 from pbclient.config import RunConfig
 from pbclient.progress import Progress, Say
@@ -96,11 +97,12 @@ def ending(result: RunResult, command: Sequence[str]) -> list[str]:
     if result.interrupted:
         lines.append("Interrupted; the figures above are of what was finished.")
     elif result.exit_code == 3:
-        lines.append("Stopped by the budget: raise --max-cost and continue.")
+        lines.append("Stopped by the budget: continue with a higher --max-cost (twice as much stands below).")
     # The same command asks again for what is owed; refusals and cut answers are final.
     outcomes = result.outcomes
     if sum(outcomes.values()) < result.planned or any(outcomes.get(outcome) for outcome in OWED):
-        lines.append(f"To continue: {_continued(command, str(result.folder))}")
+        limit = result.summary["cost"]["limit"] if result.exit_code == 3 else None
+        lines.append(f"To continue: {_continued(command, str(result.folder), limit)}")
     elif outcomes.get(UNJUDGED):
         again = ["pbclient", "judge", str(result.folder), "--only-failed"]
         lines.append(f"To ask the judge again: {shlex.join(again)}")
@@ -116,8 +118,18 @@ def unresolved(reasons: Sequence[tuple[str, int]]) -> list[str]:
     return lines
 
 
-def _continued(command: Sequence[str], folder: str) -> str:
-    """The command that continues a run; who stands in a base URL with a password is not shown."""
+def _continued(command: Sequence[str], folder: str, reached: float | None) -> str:
+    """The command that continues a run, with twice the limit where that was `reached` (dollars).
+
+    Who stands in a base URL with a password is not shown.
+    """
     named = any(word == "--out" or word.startswith("--out=") for word in command)
-    words = command if named else [*command, "--out", folder]
+    words = list(command) if named else [*command, "--out", folder]
+    if reached is not None:
+        for number, word in enumerate(words):
+            if word == "--max-cost":
+                del words[number : number + 2]
+                break
+        words = [word for word in words if not word.startswith("--max-cost=")]
+        words += ["--max-cost", f"{(Decimal(str(reached)) * 2).normalize():f}"]
     return shlex.join(_USER.sub(r"\1USER:PASSWORD@", word) for word in words)

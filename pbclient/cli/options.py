@@ -134,4 +134,19 @@ def _click_option(each: Field[Any]) -> GroupedOption:
         more["required"] = True
     elif isinstance(default, str | int | float) and default is not False:
         more |= {"default": default, "show_default": True}
+    if each.name in _NAMES:
+        more["shell_complete"] = _complete
     return GroupedOption([flag(each), each.name], group=option.group, help=option.help, **more)
+
+
+_NAMES = ("provider", "judge_provider", "datasets")
+
+
+def _complete(context: click.Context, option: click.Parameter, begun: str) -> list[str]:
+    """What a shell may complete a provider or a data set to."""
+    from pbclient.benchmark.package import STEMS
+    from providers.catalog.names import HOSTED
+
+    here = ("baseline", "llamacpp", "transformers")
+    known = STEMS if option.name == "datasets" else (*here, *(each.name for each in HOSTED))
+    return [name for name in known if name.lower().startswith(begun.lower())]

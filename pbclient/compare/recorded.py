@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -77,10 +78,18 @@ def read_runs(paths: Sequence[Path]) -> list[Recorded]:
     for number, path in enumerate(paths):
         if resolved[number] in resolved[:number]:
             raise InputError(f"{path} is named twice: name each run once.")
-    names = [path.name for path in resolved]
+    names = _shortened([path.name for path in resolved])
     named = len(set(names)) == len(names) and sum(sorted(map(len, names))[-2:]) <= _TWO_NAMES
     labels = names if named else ascii_uppercase
     return [Recorded(label, RunFolder.read(path)) for label, path in zip(labels, paths, strict=False)]
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """Without the words that all of them begin with, which tell nothing apart."""
+    words = [name.split("-") for name in names]
+    columns = zip(*words, strict=False) if len(names) > 1 else ()
+    common = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+    return ["-".join(each[min(common, len(each) - 1) :]) for each in words]
 
 
 def other_data(runs: Sequence[Recorded], datasets: Sequence[str], *, force: bool) -> list[str]:

@@ -39,6 +39,8 @@ class Filter:
     listed: bool = False
 
 
+LARGEST = 64 << 20  # bytes of a file of kept samples
+
 OFFICIAL = Filter("official", None, kept_ids)
 NONE = Filter("none", "none", lambda acronym: None)
 
@@ -64,7 +66,14 @@ def digest(ids: Mapping[str, Collection[int]]) -> str:
 
 def _content(text: str) -> dict[str, Any]:
     try:
-        content = json.loads(Path(text).read_bytes().decode("utf-8"))
+        path = Path(text)
+        if path.exists() and not path.is_file():
+            raise InputError(f"{text} is no file: --filter takes none, official or a file of kept samples.")
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise _no_list(text, f"it is larger than {LARGEST >> 20} MB")
+        content = json.loads(data.decode("utf-8"))
     except FileNotFoundError:
         raise InputError(
             f"There is no filter {text!r}: --filter takes none, official or a file that "

@@ -20,6 +20,7 @@ from pathlib import Path
 import platformdirs
 from PIL import Image
 
+import pbclient
 from pbclient.benchmark.package import STEMS, kept_ids
 from pbclient.data import drawings
 from pbclient.data.folder import open_data
@@ -80,7 +81,7 @@ def builtin_folder(parent: Path | None = None) -> Path:
     # Named after what the samples depend on: a folder made by other code is never taken for this one's.
     sources = b"".join(Path(source).read_bytes() for source in (__file__, drawings.__file__))
     digest = hashlib.sha256(sources + metadata.version("proactivebench").encode()).hexdigest()
-    folder = parent / f"samples-{metadata.version('pbclient')}-{digest[:8]}"
+    folder = parent / f"samples-{pbclient.__version__}-{digest[:8]}"
     if not folder.is_dir():
         try:
             _write(folder)

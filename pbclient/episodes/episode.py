@@ -23,6 +23,7 @@ from pbclient.errors import PbclientError
 from pbclient.money.books import Books
 from pbclient.money.budget import BudgetExhausted
 from pbclient.record import Record
+from pbclient.scores.trajectory import result_of
 from providers import Json, ProviderError, RequestRefused, Response
 
 type Failure = tuple[str, str]
@@ -70,9 +71,13 @@ class Episode:
         response = await self._ask(environment, state)
         failure = unscorable(response)
         if failure is None:
+            turn = self.turns[-1]
+            suggestions, categories = guarded(environment._get_correct_options_and_categories)
+            turn["right_answers"] = [o for o in state["options"] if o in (*suggestions, *categories)]
             self.rules.evaluate(environment, self.sample, self.repeat, response.text)
-            self.turns[-1]["action"] = environment.action_evaluation_history[-1]
-            self.turns[-1]["category"] = environment.category_evaluation_history[-1]
+            turn["action"] = environment.action_evaluation_history[-1]
+            turn["category"] = environment.category_evaluation_history[-1]
+            turn["result"] = result_of(turn)
             if self.rules.history:
                 self._past.append(Exchange(state, response.text))
         return failure

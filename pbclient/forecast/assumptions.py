@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pbclient.benchmark.package import MCQA
-from pbclient.forecast.costs import ASSUMED_ACCURACY, ASSUMED_TURNS, ASSUMED_VERDICT, Forecaster
+from pbclient.forecast.costs import ASSUMED_ACCURACY, ASSUMED_TURNS, ASSUMED_VERDICT, Forecaster, Range
 from pbclient.forecast.longest import BYTES_A_TOKEN, KEPT_ANSWER, LONGEST_TOKEN, longest_answer
 from pbclient.forecast.replay import Replayed
 from pbclient.models.model import Model
@@ -38,13 +38,15 @@ class Notes:
             self.failure = self.failure or replayed.failure
 
 
-def assumptions(plan: Plan, forecaster: Forecaster | None, notes: Notes) -> Iterator[str]:
-    """A sentence each."""
+def assumptions(plan: Plan, forecaster: Forecaster | None, notes: Notes, cost: Range) -> Iterator[str]:
+    """A sentence each; `cost` is of all that is asked, in picodollars."""
     if forecaster is None:
         yield "Price: none; a baseline makes no call."
     else:
         yield f"Price: {_priced(forecaster.model.price)}."
         yield from _bounds(plan, forecaster, notes)
+        if not forecaster.model.price.is_free and plan.config.mode == MCQA:
+            yield _likely(forecaster, cost)
         if plan.config.mode == MCQA:
             yield _turns(plan, forecaster)
         if not forecaster.model.price.is_free:
@@ -64,6 +66,16 @@ def assumptions(plan: Plan, forecaster: Forecaster | None, notes: Notes) -> Iter
         "+- acc: half of the 95 % interval of the accuracy; difference: the least one that 80 % of "
         "comparisons of two models with so many samples each find significant at 5 % (two proportions, "
         "normal approximation; pairs of samples find less). Both are in points."
+    )
+
+
+def _likely(forecaster: Forecaster, cost: Range) -> str:
+    turns = ", ".join(f"{name} {count}" for name, count in forecaster.likely_turns.items())
+    return (
+        f"Likely at worst: {format_dollars(round(cost.likely))}, where each episode is as long as 19 of 20 "
+        f"of a player who picks any option ({turns} turns), and calls cost what is expected. Most is "
+        f"{cost.most / max(cost.likely, 1):,.0f} times that: all are asked for as long as they can be, at "
+        "their holds."
     )
 
 

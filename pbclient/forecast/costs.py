@@ -6,8 +6,8 @@ them stands what earlier runs taught, or, where there are none, the assumptions 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from pbclient.forecast.history import History
@@ -29,14 +29,20 @@ ASSUMED_ACCURACY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Calls, picodollars or dollars."""
+    """Calls, picodollars or dollars. `likely` is the worst that is likely, `most` the worst there is."""
 
     least: float = 0
     expected: float = 0
     most: float = 0
+    likely: float = 0
 
     def __add__(self, other: Range) -> Range:
-        return Range(self.least + other.least, self.expected + other.expected, self.most + other.most)
+        return Range(
+            self.least + other.least,
+            self.expected + other.expected,
+            self.most + other.most,
+            self.likely + other.likely,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class Forecaster:
     model: Model
     history: History
     open_ended: bool = False
+    likely_turns: Mapping[str, int] = field(default_factory=dict)
 
     def forecast(self, dataset: str, played: int, steps: Sequence[Step], *, shared: bool) -> Forecast:
         """The rest of an episode of which `played` turns are in the cache and `steps` may still come.
@@ -73,9 +80,11 @@ class Forecaster:
         expected = sum(
             chance * self._call(dataset, step) for chance, step in zip(chances, steps, strict=True)
         )
+        ahead = max(1, self.likely_turns.get(dataset, 1) - played)
+        likely = sum(self._call(dataset, step) for step in steps[1 - first : ahead])
         return Forecast(
-            Range(first, sum(chances), len(steps)),
-            Range(first * self.floor, expected, sum(step.hold for step in steps)),
+            Range(first, sum(chances), len(steps), len(steps[1 - first : ahead])),
+            Range(first * self.floor, expected, sum(step.hold for step in steps), max(expected, likely)),
             max(step.hold for step in steps),
         )
 
@@ -135,4 +144,4 @@ async def forecast_verdict(
     hold = hold_of(judge, tokens + answer[0], 0)
     usage = Usage(text_tokens(messages)[1] + answer[1], min(ASSUMED_VERDICT, judge.output_limit))
     expected = min(cost(judge.price, usage, images=0), hold)
-    return Forecast(Range(least, 1, draws), Range(0, expected, draws * hold), hold)
+    return Forecast(Range(least, 1, draws, 1), Range(0, expected, draws * hold, expected), hold)

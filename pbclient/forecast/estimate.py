@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -28,6 +28,7 @@ from pbclient.forecast.costs import ASSUMED_ACCURACY, Forecast, Forecaster, Rang
 from pbclient.forecast.history import RESULTS, read_history
 from pbclient.forecast.longest import LongestPath, Step, longest_answer, longest_path
 from pbclient.forecast.replay import Replayed, replay
+from pbclient.forecast.walks import likely_turns
 from pbclient.money.amounts import dollars
 from pbclient.scheduler.plan import DEFAULTS, Plan, prepare
 from pbclient.scores.intervals import stratified_mean, wilson
@@ -147,7 +148,7 @@ class _Survey:
         self._forecaster = None
         if plan.model is not None:
             history = read_history(plan, results)
-            self._forecaster = Forecaster(plan.model, history, open_ended=plan.config.mode == OEG)
+            self._forecaster = Forecaster(plan.model, history, plan.config.mode == OEG, likely_turns(plan))
 
     async def make(self) -> None:
         """Look at every episode."""
@@ -219,8 +220,13 @@ class _Survey:
             datasets={name: self._figures([name]) for name in plan.counts},
             total=self._figures(list(plan.counts)),
             limit=None if plan.limit is None else dollars(plan.limit),
-            assumptions=(*sentences, *assumptions(plan, self._forecaster, self._notes)),
+            assumptions=(*sentences, *assumptions(plan, self._forecaster, self._notes, self._cost)),
         )
+
+    @property
+    def _cost(self) -> Range:
+        """Of all that is asked, in picodollars."""
+        return sum(self._forecasts.values(), Forecast()).cost
 
     def _figures(self, names: list[str]) -> Figures:
         forecast = sum((self._forecasts[name] for name in names), Forecast())
@@ -228,8 +234,8 @@ class _Survey:
         return Figures(
             episodes=sum(self._episodes[name] for name in names),
             stored=sum(self._complete[name] for name in names),
-            calls=Range(calls.least, round(calls.expected, 2), calls.most),
-            cost=Range(*(dollars(round(value)) for value in (cost.least, cost.expected, cost.most))),
+            calls=replace(calls, expected=round(calls.expected, 2)),
+            cost=Range(*(dollars(round(value)) for value in astuple(cost))),
             buys=self._reach(self._expected, names),
             buys_at_worst=self._reach(self._worst, names),
         )

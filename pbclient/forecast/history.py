@@ -1,8 +1,9 @@
 """Learn from earlier runs: turns an episode, tokens a call, the accuracy.
 
 Read from the run folders under ./results that put the same questions to a model (mode, hint,
-reference and whatever else changes them) over the same samples. Folders that are broken, and lines
-that are none, are passed over and counted.
+reference and whatever else changes them) over the same samples; of the model's runs under other
+conditions only the length of its answers. Folders that are broken, and lines that are none, are passed
+over and counted.
 """
 
 from __future__ import annotations
@@ -84,11 +85,13 @@ class Record:
 class History:
     """Records by data set: `own` of the model to be asked, `others` of all other models.
 
+    `conditions` are of the model under other conditions, which say only how long its answers are.
     `skipped` counts the run folders that could not be read.
     """
 
     own: dict[str, Record] = field(default_factory=dict)
     others: dict[str, Record] = field(default_factory=dict)
+    conditions: dict[str, Record] = field(default_factory=dict)
     skipped: int = 0
 
     def turns(self, dataset: str) -> Record | None:
@@ -101,8 +104,8 @@ class History:
         return record if record and record.calls else None
 
     def output(self) -> Record | None:
-        """What calls of this model had as output in any data set, if any of them said."""
-        own = self.own.values()
+        """What calls of this model had as output in any data set, or under other conditions, if any said."""
+        own = (self.own or self.conditions).values()
         calls, output = sum(of.calls for of in own), sum(of.output for of in own)
         return (
             Record(calls=calls, output=output, reasoning=sum(of.reasoning for of in own)) if calls else None
@@ -119,9 +122,13 @@ def read_history(plan: Plan, results: Path = RESULTS) -> History:
             folder = RunFolder.read(path)
             was, now = folder.manifest["config"], plan.manifest["config"]
             names = (was.keys() | now.keys()) - _WHO
-            if was.get("provider") != BASELINE and all(was.get(name) == now.get(name) for name in names):
-                own = all(was.get(name) == now[name] for name in ("provider", "model"))
+            own = all(was.get(name) == now[name] for name in ("provider", "model"))
+            if was.get("provider") == BASELINE:
+                continue
+            if all(was.get(name) == now.get(name) for name in names):
                 _read(folder, plan, samples, history.own if own else history.others)
+            elif own and all(was.get(name) == now[name] for name in ("mode", "params")):
+                _read(folder, plan, None, history.conditions)
         except NotARun:
             continue
         except (RunError, OSError):
@@ -130,14 +137,20 @@ def read_history(plan: Plan, results: Path = RESULTS) -> History:
 
 
 def _read(
-    folder: RunFolder, plan: Plan, samples: Mapping[tuple[str, str], Sample], records: dict[str, Record]
+    folder: RunFolder,
+    plan: Plan,
+    samples: Mapping[tuple[str, str], Sample] | None,
+    records: dict[str, Record],
 ) -> None:
+    """Add what a run recorded; with `samples` only of data sets that began with what these show."""
     same_data: dict[str, bool] = {}
     for episode in Episodes(folder.episodes).read():
         if episode["outcome"] != "resolved":
             continue
         name = episode["dataset"]
-        if name not in same_data:
+        if samples is None:
+            same_data[name] = True
+        elif name not in same_data:
             same_data[name] = _is_of(plan, samples.get((name, episode["sample"])), episode)
         if same_data[name]:
             record = records.get(name, Record())

@@ -11,11 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pbclient.errors import InputError
 from pbclient.money.amounts import dollars
 from pbclient.money.prices import Price, cost, saved_by_prefix
 from pbclient.record import calls
 from providers import Json, Response
 from runs import Ledger
+
+LEDGER_BEHIND = (
+    "ledger.jsonl does not hold the bill of {}, so what the run has spent is not known: "
+    "put the file back from a copy, or start anew in another folder."
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,11 @@ class Books:
         return {"cached": True, "cost": 0.0, "saved": dollars(worth)}
 
     def recorded(self, episode: Mapping[str, Any]) -> None:
-        """Claim what an episode on disk has already booked."""
+        """Claim what an episode on disk has already booked. Raises `InputError` where the ledger lacks it."""
         for call in calls(episode):
-            if self.ledger is not None and call.get("key") and not call.get("cached"):
-                self.ledger.claim(call["key"])
+            if self.ledger is not None and (key := call.get("key")) and not call.get("cached"):
+                paid = self.ledger.claim(key)
+                if not self.ledger.knows(key) or (
+                    paid is not None and dollars(paid) < (call.get("cost") or 0)
+                ):
+                    raise InputError(LEDGER_BEHIND.format(f"the answer {key[:12]} that an episode records"))

@@ -35,7 +35,7 @@ REGIONAL_ENDPOINTS = ("regional_processing_uplift_multiplier_eu", "regional_proc
 # Rows for what answers in text; the others bill by the image, the second or the page.
 CHAT = ("chat", "responses", "completion")
 
-AMOUNT = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,12})?|\.[0-9]{1,12}")
 THRESHOLD = re.compile(r"(?:input|output)_cost_per_token_above_([0-9]+)(k?)_tokens")
 
 

@@ -14,6 +14,7 @@ from pbclient.report.terminal import Grid, Part
 type Comparison = Mapping[str, Any]
 
 FIRST_FLIPS = 5
+MANY = 4  # runs: from here on only the averages of pairs with the first, or no screen could hold them
 
 _MEANING = {"acc": "acc %", "ps": "ps", "agg": "agg %"}
 _SHARES = {"acc": "acc %", "ps": "ps %", "agg": "agg %"}
@@ -83,6 +84,9 @@ def _published(comparison: Comparison) -> tuple[str, ...]:
 
 def _under_figures(comparison: Comparison) -> Iterator[str]:
     yield _MARKED
+    if len(comparison["runs"]) >= MANY:
+        first = comparison["runs"][0]["label"]
+        yield f"Below: each run against {first}, averages alone (--json has all; --flips lists episodes)."
     for name, figure in comparison["figures"].items():
         best, *others = [comparison["runs"][number]["label"] for number in figure["highest"]["average"]]
         tied = f"not told apart from it: {', '.join(others)}" if others else "told apart from all others"
@@ -100,11 +104,12 @@ def _pairs(comparison: Comparison, name: str) -> Grid:
     samples = comparison["shared"]["samples"]
     rows: list[list[str]] = []
     breaks: list[int] = []
-    for pair in figure["pairs"]:
+    for pair in _of_interest(comparison, figure["pairs"]):
         first, second = (comparison["runs"][number]["label"] for number in pair["runs"])
         breaks.append(len(rows))
         average = ("average", sum(samples.values()), pair["average"])
-        datasets = [(dataset, samples[dataset], entry) for dataset, entry in pair["datasets"].items()]
+        every = () if len(comparison["runs"]) >= MANY else pair["datasets"].items()
+        datasets = [(dataset, samples[dataset], entry) for dataset, entry in every]
         for dataset, count, entry in [*datasets, average]:
             difference, low, high = (
                 _shown(figure, value, sign="+") for value in (entry["difference"], *entry["ci"])
@@ -114,15 +119,22 @@ def _pairs(comparison: Comparison, name: str) -> Grid:
                 [f"{second} - {first}", dataset, str(count), f"{difference} [{low}, {high}]", *chances]
             )
     headings = [_heading(comparison, name), "data set", "samples", "difference [95 % CI]", "p", "p Holm"]
-    return Grid(headings, rows, tuple(breaks[1:]))
+    return Grid(headings, rows, tuple(breaks[1:]) if len(comparison["runs"]) < MANY else ())
+
+
+def _of_interest(comparison: Comparison, pairs: Sequence[Comparison]) -> list[Comparison]:
+    """All pairs, or of many runs those with the first."""
+    return [pair for pair in pairs if len(comparison["runs"]) < MANY or pair["runs"][0] == 0]
 
 
 def _flips(comparison: Comparison, every: bool) -> Iterator[str]:
     repeated = comparison["shared"]["episodes"] > sum(comparison["shared"]["samples"].values())
-    for flips in comparison["flips"]:
+    for flips in _of_interest(comparison, comparison["flips"]):
         first, second = (comparison["runs"][number]["label"] for number in flips["runs"])
         right, wrong = flips["became_right"], flips["became_wrong"]
         yield f"From {first} to {second} {len(right)} became right and {len(wrong)} became wrong."
+        if len(comparison["runs"]) >= MANY and not every:
+            continue
         for kind, episodes in (("right", right), ("wrong", wrong)):
             shown = episodes if every else episodes[:FIRST_FLIPS]
             names = [

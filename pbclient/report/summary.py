@@ -34,8 +34,19 @@ def print_summary(summary: Summary, as_json: bool) -> None:
 
 
 def parts(summary: Summary) -> list[Part]:
-    """The table, which fits 80 columns, and what stands under it."""
+    """The table, which fits 80 columns, and what stands under it; no table where nothing was resolved."""
+    if summary["datasets"] and not _total(summary, "resolved"):
+        return ["No episode was resolved, so there are no figures.", "\n".join(notes(summary))]
     return [table(summary), "\n".join(notes(summary))]
+
+
+def as_judged_by(summary: Summary, judge: str) -> Summary:
+    """The summary with the figures of another of its judges in the place of the run's own."""
+    figures = summary.get("judges", {}).get(judge)
+    if figures is None:
+        return summary
+    datasets = {name: {**entry, **figures["datasets"][name]} for name, entry in summary["datasets"].items()}
+    return {**summary, "datasets": datasets, "average": {**summary["average"], **figures["average"]}}
 
 
 def table(summary: Summary) -> Grid:
@@ -83,6 +94,8 @@ def notes(summary: Summary) -> list[str]:
         episodes = _total(summary, "n")
         lines.append(f"{unresolved.total()} of {episodes} episodes unresolved: {', '.join(kinds)}")
     over = summary["average"]["over"]
+    if not _total(summary, "resolved"):
+        return lines
     if left_out := [name for name in summary["datasets"] if name not in over]:
         lacking = "judged" if _is_open(summary) else "resolved"
         lines.append(f"Average over {', '.join(over) or 'nothing'}: none {lacking} in {', '.join(left_out)}")

@@ -5,6 +5,7 @@ Every figure comes from the result as it is. Scripts read the JSON instead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pbclient.money.amounts import format_amount
@@ -91,6 +92,26 @@ def of_filter(filtered: Summary) -> list[Part]:
         below.append(f"The data of {names} may differ: samples are matched by their ids alone (--force).")
     table = Grid(_FILTER, rows, breaks=(len(rows) - 1,), total=True)
     return ["\n".join(above), table, "\n".join(below)]
+
+
+def of_runs(entries: Sequence[Summary]) -> Grid:
+    """A row a run: where it is, who answered under which conditions, its figures and cost."""
+    rows: list[list[str]] = []
+    for entry in entries:
+        if "error" in entry:
+            rows.append([entry["path"], "damaged", *[""] * 6])
+            continue
+        acc, ps, cost = (entry[name] for name in ("acc", "ps", "cost"))
+        done = "-" if entry["resolved"] is None else f"{entry['resolved']:,}"
+        rows.append([entry["path"], str(entry["model"]), entry["conditions"], (entry["created"] or "")[:10]])
+        rows[-1] += [
+            f"{done} of {entry['planned']:,}",
+            "-" if acc is None else f"{acc:.1f}",
+            "-" if ps is None else f"{ps:.2f}",
+            "-" if cost is None else format_amount(cost),
+        ]
+    headings = ["run", "model", "conditions", "date", "resolved", "acc %", "ps", "cost"]
+    return Grid(headings, rows, left=4)
 
 
 def of_rewards(rewards: Summary) -> Grid:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from cache import Store
+from cache import KeyLocks, Store
 from pbclient.calls.process import room_for
 from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
@@ -82,7 +82,9 @@ async def evaluate(
         # In a thread, like all that reads whole files: the loop belongs to answers, panel and Ctrl-C.
         plan = await asyncio.to_thread(stack.enter_context, prepare(config, progress.say))
         if plan.policy is None and not config.no_cache:
-            Store(plan.cache_dir(plan.out)).close()  # a cache that cannot be used leaves no run folder behind
+            answers = plan.cache_dir(plan.out)
+            with KeyLocks(answers), Store(answers):
+                pass  # a cache that cannot be used leaves no run folder behind
         folder = stack.enter_context(RunFolder.start(plan.out, plan.manifest, DEFAULTS))
         async with open_session(plan, folder, progress) as session:
             with Recording(folder, progress) as recording:

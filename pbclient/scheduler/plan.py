@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pbclient
 from pbclient.benchmark.open_ended import subset
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.calls.cached import default_cache_dir
@@ -240,7 +241,8 @@ def _manifest(
         "dropped": {},
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("pbclient", "proactivebench", "litellm", "pillow")},
+            "pbclient": pbclient.__version__,
+            **{name: version(name) for name in ("proactivebench", "litellm", "pillow")},
         },
     }
 

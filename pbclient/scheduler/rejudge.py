@@ -33,15 +33,19 @@ from pbclient.progress import Progress
 from pbclient.scheduler.evaluate import RunResult
 from pbclient.scheduler.workers import Interrupts, work
 from pbclient.scores.checks import are_two_texts, damaged
-from pbclient.scores.rescore import checked_episodes, checked_verdicts, read_run, rescore_run
+from pbclient.scores.rescore import checked_episodes, checked_verdicts, rescore_run
 from runs import Episode, Episodes, Identity, RunFolder, identity, replace_file
 
 
 @dataclass(frozen=True)
 class Rejudged(RunResult):
-    """How judging ended: `planned` answers were put to `judge`, and `verdicts` counts how each ended."""
+    """How judging ended: `planned` answers were put to `judge`, and `verdicts` counts how each ended.
+
+    `beside` is its name among the summary's judges, or empty for the run's own.
+    """
 
     judge: str = ""
+    beside: str = ""
     verdicts: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -58,7 +62,7 @@ async def rejudge(
     Raises `InputError` for bad input and `runs.RunError` for a folder that cannot be used.
     """
     progress, interrupts = progress or Progress(), interrupts or Interrupts()
-    model = _judge(read_run(path), config, progress)
+    model = _judge(RunFolder.read(path), config, progress)
     with RunFolder.start(path, RunFolder.read(path).manifest) as folder:
         verdicts = Verdicts.of(folder, model)
         owed = list(verdicts.owed(only_failed=config.only_failed))
@@ -68,7 +72,8 @@ async def rejudge(
     reasons = tuple(progress.reasons.most_common())
     outcomes = Counter(verdict.outcome for verdict in judged.values())
     stopped = interrupts.count > 0
-    return Rejudged(path, summary, stopped, unusable, len(owed), reasons, model.title, outcomes)
+    beside_own = "" if verdicts.others is None else _file(folder, model).stem
+    return Rejudged(path, summary, stopped, unusable, len(owed), reasons, model.title, beside_own, outcomes)
 
 
 def _judge(folder: RunFolder, config: JudgeConfig, progress: Progress) -> Model:
@@ -145,21 +150,8 @@ def _limit(folder: RunFolder, config: JudgeConfig) -> int | None:
 
 
 def own_judge(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The run's own judge, as `Model.described` says it: of the run command, or the first to judge later.
-
-    Raises `InputError` for a manifest that says what no judge is.
-    """
-    judge: Any = manifest["config"].get("judge") or manifest.get("judge")
-    if judge is None:
-        return None
-    if (
-        isinstance(judge, Mapping)
-        and all(isinstance(judge.get(name), str) for name in ("provider", "model"))
-        and isinstance(judge.get("params"), Mapping)
-        and isinstance(manifest.get("judge_prices"), Mapping | None)
-    ):
-        return judge
-    raise InputError("The run.json is damaged (its judge is none): put it back from a copy.")
+    """The run's own judge, as `Model.described` says it: of the run command, or the first to judge later."""
+    return manifest["config"].get("judge") or manifest.get("judge")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pbclient.scores.checks import Checks, is_count
+from pbclient.scores.checks import Checks
 from pbclient.scores.figures import Figure, average, average_span, averages, entries, independent, share, span
 from pbclient.scores.intervals import Interval, bootstrap_mean
 from pbclient.scores.trajectory import Trajectory, trajectory_of
 from runs import Episode
 
-CHECKS: Checks = {"correct": lambda value: isinstance(value, bool), "suggestions": is_count}
+CHECKS: Checks = {key: lambda value: value is not None for key in ("correct", "suggestions")}
 
 type _Count = Callable[[Trajectory], int]
 

@@ -5,6 +5,7 @@ With `--reward` the paper's post-training reward over the turns of a recorded ru
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from pbclient.benchmark.package import MCQA, OEG
 from pbclient.errors import InputError
 from pbclient.reward import RIGHT_CATEGORY, VALID_SUGGESTION
 from pbclient.scores import mcqa, oeg
-from pbclient.scores.checks import DATASETS, check, check_verdict_line, is_count, name
+from pbclient.scores.checks import DATASETS, check, check_verdict_line, name
 from pbclient.scores.figures import Named, average, entries
 from pbclient.scores.intervals import bootstrap_mean, bootstrap_ratio
 from pbclient.scores.summary import Summary, dump, mode_of, summarize
@@ -31,10 +32,10 @@ _RIGHT, _VALID = int(_QUARTERS * RIGHT_CATEGORY), int(_QUARTERS * VALID_SUGGESTI
 def rescore_run(path: Path) -> Summary:
     """Score the run at `path` from its recorded evaluations and write its summary.json again.
 
-    Raises `runs.RunError` when there is no run, `PbclientError` when an episode contradicts
-    its own turns.
+    In a folder that may only be read it is but returned. Raises `runs.RunError` when there is no run,
+    `PbclientError` when an episode contradicts its own turns.
     """
-    folder = read_run(path)
+    folder = RunFolder.read(path)
     summary = summarize(
         folder.manifest,
         checked_episodes(folder),
@@ -42,23 +43,9 @@ def rescore_run(path: Path) -> Summary:
         judge_lines(folder.path),
         limit=folder.manifest["settings"].get("max_cost"),
     )
-    replace_file(folder.summary, [dump(summary)])
+    if os.access(path, os.W_OK, effective_ids=True):
+        replace_file(folder.summary, [dump(summary)])
     return summary
-
-
-def read_run(path: Path) -> RunFolder:
-    """The run folder at `path`, whose run.json can be scored by."""
-    folder = RunFolder.read(path)
-    settings, planned = folder.manifest.get("settings"), folder.manifest.get("planned") or {}
-    if not isinstance(settings, dict):
-        why = "it has no settings"
-    elif not isinstance(settings.get("max_cost", 0), int | float | None):
-        why = "its max_cost is no amount of dollars"
-    elif not isinstance(planned, dict) or not all(map(is_count, planned.values())):
-        why = "its planned episodes are no counts"
-    else:
-        return folder
-    raise InputError(f"{path / 'run.json'} is damaged ({why}): put it back from a copy.")
 
 
 def checked_episodes(folder: RunFolder) -> Iterator[Episode]:
@@ -135,7 +122,7 @@ def recorded_rewards(path: Path) -> Summary:
     turns. Raises `InputError` for an open-ended run, whose answers have no turns, and whatever
     `rescore_run` raises.
     """
-    folder = read_run(path)
+    folder = RunFolder.read(path)
     if mode_of(folder.manifest) == OEG:
         raise InputError(f"{path} is an open-ended run: the reward is defined on turns of multiple choice.")
     random_options = folder.manifest["config"].get("options") == "random"

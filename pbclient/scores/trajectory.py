@@ -18,6 +18,14 @@ from runs import Episode
 type Action = Literal["right", "wrong", "accepted", "refused", "abstain", "mismatch"]
 type Turn = Mapping[str, Any]
 
+_RESULTS: Mapping[Action, str] = {
+    "right": "right",
+    "wrong": "wrong",
+    "accepted": "suggestion",
+    "refused": "suggestion",
+    "abstain": "abstention",
+    "mismatch": "no option",
+}
 # Only here is a suggestion refused for what it suggests; elsewhere only where nothing is left to show.
 _ONE_RIGHT_SUGGESTION = "IN-C"
 
@@ -73,6 +81,11 @@ def trajectory_of(episode: Episode, *, random_options: bool = False) -> Trajecto
         takes_any = random_options or episode["dataset"] != _ONE_RIGHT_SUGGESTION
         limited = takes_any or _chosen(turns[-1]) in map(_chosen, turns[:-1])
     return Trajectory(len(turns), last, limited)
+
+
+def result_of(turn: Turn) -> str:
+    """What an evaluated turn came to; whether a suggestion was taken, its `action` says."""
+    return _RESULTS[_action({}, 0, turn)]
 
 
 def _action(episode: Episode, number: int, turn: Turn) -> Action:

@@ -117,7 +117,7 @@ def _normalised(url: str, tails: tuple[str, ...]) -> str:
         host.encode("idna").decode("idna")
     except ValueError:
         raise ValueError(f"{_LIKE}: this one has an impossible host or port.") from None
-    if parts.scheme not in ("http", "https") or not host or not url.isprintable():
+    if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
         raise ValueError(f"{_LIKE}, not {parts.path or parts.scheme!r}.")
     host = f"[{host}]" if ":" in host else host
     default = {"http": 80, "https": 443}[parts.scheme]

@@ -1,0 +1,66 @@
+"""`pbclient runs`: the run folders below a folder, each by its run.json and summary.json alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pbclient.benchmark.package import MCQA
+from pbclient.errors import InputError
+from runs import NotARun, RunError, RunFolder
+
+type Entry = dict[str, Any]
+
+_CONDITIONS = ("hint", "reference", "history", "resize", "cot")
+
+
+def list_runs(folder: Path) -> list[Entry]:
+    """What there is below `folder`, the oldest first; a broken one says so in `error`.
+
+    `acc` is in percent, `cost` in dollars; both are None where the run has no summary yet. Raises
+    `InputError` where `folder` is none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}: name one that holds run folders.")
+    found = [_entry(file.parent) for file in sorted(folder.rglob("run.json"))]
+    return sorted(
+        (entry for entry in found if entry), key=lambda entry: (entry["created"] or "", entry["path"])
+    )
+
+
+def _entry(path: Path) -> Entry | None:
+    try:
+        manifest = RunFolder.read(path).manifest
+    except NotARun:
+        return None
+    except RunError as error:
+        return {"path": str(path), "created": None, "error": str(error)}
+    config = manifest["config"]
+    summary: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        summary = json.loads((path / "summary.json").read_bytes())
+    datasets = summary.get("datasets", {}).values()
+    average = summary.get("average", {})
+    return {
+        "path": str(path),
+        "created": manifest.get("created"),
+        "provider": config.get("provider"),
+        "model": config.get("model"),
+        "conditions": _conditions(config),
+        "planned": sum((manifest.get("planned") or {}).values()),
+        "resolved": sum(entry["resolved"] for entry in datasets) if summary else None,
+        "acc": average.get("acc"),
+        "ps": average.get("ps"),
+        "cost": summary["cost"]["settled"] if summary else None,
+    }
+
+
+def _conditions(config: Mapping[str, Any]) -> str:
+    words = [] if config.get("mode", MCQA) == MCQA else [str(config["mode"])]
+    words += [name for name in _CONDITIONS if config.get(name)]
+    words += [f"{config['shots']} shots"] if config.get("shots") else []
+    words += ["random options"] if config.get("options") == "random" else []
+    return ", ".join(words) or "plain"
