@@ -18,6 +18,7 @@ import click
 
 from pbclient.cli.cache import cache
 from pbclient.cli.data import data
+from pbclient.cli.export import export
 from pbclient.cli.options import FOLDER, TEXT, ConfiguredCommand
 from pbclient.report.summary import print_summary
 from pbclient.report.terminal import Grid, fitting, say, show, visible
@@ -83,6 +84,7 @@ def main() -> None:
 
 main.add_command(data)
 main.add_command(cache)
+main.add_command(export)
 
 
 @main.command()
