@@ -72,6 +72,7 @@ def refused(place: Path, *args: object, says: tuple[str, ...] = ()) -> None:
 BAD_OPTIONS = {
     "no provider": (["run"], "--provider"),
     "an unknown provider": (["run", "--provider", "opanai"], "did you mean openai"),
+    "an unknown provider of a model": (["run", "--provider", "opanai", "--model", "x"], "mean openai"),
     "an unknown command": (["jump"], "jump"),
     "an unknown option": ([*BASELINE, "--speed", "9"], "--speed"),
     "an unknown baseline": ([*BASELINE, "--model", "lucky"], "always-ask"),

@@ -78,7 +78,7 @@ ORDER = {
     "providers": "rate_limit errors types host_memory weights catalog replies hosted direct llama hf"
     " loopback",
     "pbclient": "errors option record benchmark images progress turnstile data reward money scores models"
-    " compare episodes calls config scheduler forecast report cli",
+    " compare episodes calls config scheduler forecast report export cli",
 }
 ROOMS = {package: rooms.split() for package, rooms in ORDER.items()}
 

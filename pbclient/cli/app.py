@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ import click
 from pbclient import DISTRIBUTION
 from pbclient.cli.cache import cache
 from pbclient.cli.data import data
+from pbclient.cli.export import export
 from pbclient.cli.options import FOLDER, TEXT, ConfiguredCommand
 from pbclient.report.summary import print_summary
-from pbclient.report.terminal import Grid, show
+from pbclient.report.terminal import Grid, fitting, say, show, visible
 
 _RUNS = click.argument("folders", metavar="RUN...", nargs=-1, type=FOLDER)
 _FORCE = click.option(
@@ -39,18 +42,33 @@ Examples:
 class _Sentences(click.Group):
     """Turns every error that we raise ourselves into one sentence and exit code 2, and Ctrl-C into 130."""
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        with _shown():
+            return super().make_context(*args, **more)
+
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with _shown():
+                return super().invoke(context)
         except (KeyboardInterrupt, click.Abort):
-            click.echo("Stopped.", err=True)
+            say("Stopped.", err=True)
             raise click.exceptions.Exit(130) from None
         except Exception as error:
             sentence = _sentence(error)
             if sentence is None:
                 raise
-            click.echo(f"Error: {sentence}", err=True)
+            say(f"Error: {sentence}", err=True)
             raise click.exceptions.Exit(2) from None
+
+
+@contextmanager
+def _shown() -> Iterator[None]:
+    """What click says of a command line names what was given: it is printed as everything else."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = fitting(visible(error.message), sys.stderr)
+        raise
 
 
 def _sentence(error: Exception) -> str | None:
@@ -76,6 +94,7 @@ def main() -> None:
 
 main.add_command(data)
 main.add_command(cache)
+main.add_command(export)
 
 
 @main.command()
@@ -83,7 +102,7 @@ def demo() -> None:
     """Try everything in a few seconds: no key, no data, no network."""
     from pbclient.cli.demo import demonstrate
 
-    demonstrate(click.echo)
+    demonstrate(say)
 
 
 @main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig", epilog=_EXAMPLES)
@@ -97,7 +116,7 @@ def run(as_json: bool, debug: bool, **options: Any) -> None:
     result = play(RunConfig(**options), debug=debug)
     print_summary(result.summary, as_json)
     for line in ending(result, ["pbclient", *sys.argv[1:]]):
-        click.echo(line, err=True)
+        say(line, err=True)
     sys.exit(result.exit_code)
 
 
@@ -147,11 +166,11 @@ def judge(folder: Path, as_json: bool, **options: Any) -> None:
     )
     print_summary(result.summary if as_json else as_judged_by(result.summary, result.beside), as_json)
     judged = result.outcomes.get("resolved", 0)
-    click.echo(f"{result.judge} judged {judged} of {result.planned} answers.", err=True)
+    say(f"{result.judge} judged {judged} of {result.planned} answers.", err=True)
     for line in unresolved(result.reasons):
-        click.echo(line, err=True)
+        say(line, err=True)
     if result.unusable is not None:
-        click.echo(f"Stopped: {result.unusable}", err=True)
+        say(f"Stopped: {result.unusable}", err=True)
     sys.exit(result.exit_code)
 
 
@@ -241,9 +260,9 @@ def doctor(as_json: bool, **options: Any) -> None:
     def tell(finding: Finding) -> None:
         findings.append(finding)
         if not as_json:
-            click.echo(str(finding))
+            say(str(finding))
 
-    asyncio.run(examine(config, tell, time.perf_counter, lambda line: click.echo(line, err=True)))
+    asyncio.run(examine(config, tell, time.perf_counter, lambda line: say(line, err=True)))
     if as_json:
-        click.echo(json.dumps(to_json(findings), indent=2))
+        say(json.dumps(to_json(findings), indent=2))
     sys.exit(0 if all(finding.good for finding in findings) else 4)

@@ -13,6 +13,7 @@ import click
 
 from pbclient.cli.options import FOLDER
 from pbclient.errors import InputError
+from pbclient.report.terminal import say
 
 if TYPE_CHECKING:
     from cache import Entry, Json, Store
@@ -50,10 +51,10 @@ def cache_stats(cache_dir: Path | None) -> None:
 
     with _store(cache_dir) as store:
         stats = store.stats()
-    click.echo(cache_dir or default_cache_dir())
-    click.echo(f"{stats.entries} entries, {stats.bytes / 1e6:.1f} MB on disk")
+    say(str(cache_dir or default_cache_dir()))
+    say(f"{stats.entries} entries, {stats.bytes / 1e6:.1f} MB on disk")
     if stats.oldest is not None and stats.newest is not None:
-        click.echo(f"from {_day(stats.oldest)} to {_day(stats.newest)}")
+        say(f"from {_day(stats.oldest)} to {_day(stats.newest)}")
 
 
 @cache.command("check")
@@ -64,9 +65,9 @@ def cache_check(cache_dir: Path | None, fix: bool) -> None:
     with _store(cache_dir) as store:
         problems = store.check(fix)
     for problem in problems:
-        click.echo(f"{problem.key}: {problem.reason} ({'deleted' if fix else '--fix deletes it'})")
+        say(f"{problem.key}: {problem.reason} ({'deleted' if fix else '--fix deletes it'})")
     if not problems:
-        click.echo("Every entry is sound.")
+        say("Every entry is sound.")
     sys.exit(4 if problems and not fix else 0)
 
 
@@ -85,7 +86,7 @@ def cache_clear(cache_dir: Path | None, provider: str | None, model: str | None)
 
     with _store(cache_dir) as store:
         cleared = store.clear(None if provider is None and model is None else doomed)
-    click.echo(f"{cleared} entries deleted.")
+    say(f"{cleared} entries deleted.")
 
 
 @cache.command("why")
@@ -95,7 +96,7 @@ def cache_why(cache_dir: Path | None, what: str) -> None:
     """Why a request missed: the nearest stored one and the paths that differ."""
     with _store(cache_dir) as store:
         lines = _why_run(store, Path(what)) if (Path(what) / "run.json").is_file() else _why_key(store, what)
-        click.echo("\n".join(lines))
+        say("\n".join(lines))
 
 
 def _why_key(store: Store, given: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pbclient.cli.options import FOLDER, TEXT
-from pbclient.report.terminal import show
+from pbclient.report.terminal import console, say, show, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
@@ -47,11 +47,11 @@ def download(folder: Path | None, datasets: tuple[str, ...], revision: str | Non
         with _bars(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as watch:
             record = fetched(target, datasets, revision, watch)
     except KeyboardInterrupt:
-        click.echo("Stopped: the same command goes on from here.", err=True)
+        say("Stopped: the same command goes on from here.", err=True)
         sys.exit(130)
-    click.echo(f"{', '.join(record.datasets)} at revision {record.commit[:12]} in {target}")
+    say(f"{', '.join(record.datasets)} at revision {record.commit[:12]} in {target}")
     if folder is not None:
-        click.echo(f"Use it with: --data {target}")
+        say(f"Use it with: --data {target}")
 
 
 @data.command("check")
@@ -80,7 +80,7 @@ def sample(folder: Path) -> None:
     from pbclient.data.samples import write_sample_folder
 
     write_sample_folder(folder)
-    click.echo(f"Built-in samples: {folder}")
+    say(f"Built-in samples: {folder}")
 
 
 class _Bars:
@@ -91,24 +91,25 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def say(self, sentence: str) -> None:
-        self._bars.console.print(sentence, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        from rich.text import Text
+
+        self._bars.console.print(Text(visible(sentence)), soft_wrap=True)
 
     def progress(self, name: str, have: int, size: int) -> None:
         if name not in self._tasks:
             for task in self._tasks.values():
                 self._bars.update(task, visible=False)
-            self._tasks[name] = self._bars.add_task(name, total=size)
+            self._tasks[name] = self._bars.add_task(visible(name), total=size)
         self._bars.update(self._tasks[name], completed=have)
 
 
 @contextmanager
 def _bars(*columns: ProgressColumn) -> Iterator[_Bars]:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     name = TextColumn("{task.description}", markup=False)
-    console = Console(stderr=True)
+    drawn = console(sys.stderr)
     with Progress(
-        name, BarColumn(), *columns, console=console, transient=True, disable=not console.is_terminal
+        name, BarColumn(), *columns, console=drawn, transient=True, disable=not drawn.is_terminal
     ) as bars:
         yield _Bars(bars)

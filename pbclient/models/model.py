@@ -126,9 +126,10 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
     if choice.prefix and not speaks(choice.provider):
         choice = replace(choice, wire=LITELLM)  # only the model under test has to be reached by `--wire`
     try:
-        name = choice.model or catalog.lookup(choice.provider).default_model
+        entry = catalog.lookup(choice.provider)
     except LookupError as error:
         raise InputError(str(error)) from None
+    name = choice.model or entry.default_model
     try:
         target = Target.of(choice.provider, name or "", choice.base_url)
     except ValueError as error:

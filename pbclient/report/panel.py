@@ -8,12 +8,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from pbclient.money.amounts import format_amount
 from pbclient.progress import Progress
+from pbclient.report.terminal import Outlet, console, visible
 from pbclient.scores.intervals import wilson
 
 if TYPE_CHECKING:
@@ -31,13 +32,12 @@ SHOWN_WAITING = 3  # how many of the oldest running episodes say what they wait 
 @contextmanager
 def panel(progress: Progress, stream: TextIO) -> Iterator[None]:
     """A live panel on a terminal, gone when the block ends."""
-    from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
-    console = Console(file=stream)
-    pace = Speed()
-    with Live(console=console, get_renderable=lambda: render(progress, pace), transient=True):
-        progress.say = lambda sentence: console.print(sentence, markup=False, highlight=False, emoji=False)
+    drawn, pace = console(stream), Speed()
+    with Live(console=drawn, get_renderable=lambda: render(progress, pace), transient=True):
+        progress.say = lambda sentence: drawn.print(Text(visible(sentence)))
         yield
 
 
@@ -45,11 +45,7 @@ def panel(progress: Progress, stream: TextIO) -> Iterator[None]:
 def plain(progress: Progress, stream: TextIO) -> Iterator[None]:
     """A line every 15 seconds in which something has changed."""
     done = threading.Event()
-    pace = Speed()
-
-    def say(sentence: str) -> None:
-        with suppress(OSError):  # whoever read along has gone: that is no reason to lose a paid run
-            print(sentence, file=stream, flush=True)
+    pace, outlet = Speed(), Outlet(stream)
 
     def tell() -> None:
         last = None
@@ -58,9 +54,9 @@ def plain(progress: Progress, stream: TextIO) -> Iterator[None]:
             now = (progress.finished, progress.wire(), progress.retries)
             if now != last:
                 last = now
-                say(status_line(progress, pace))
+                outlet.say(status_line(progress, pace))
 
-    progress.say = say
+    progress.say = outlet.say
     teller = threading.Thread(target=tell, name="pbclient-status", daemon=True)
     teller.start()
     try:
@@ -125,6 +121,7 @@ def render(progress: Progress, pace: Speed) -> Group:
         doing = activity.state if activity.state == "starting" else f"waits for {activity.state}"
         warnings.append(f"{activity.name:<{width}}  {since:>5}  {doing}")
     # Cut rather than wrapped: a panel whose height jumps cannot be read.
+    figures, warnings = [list(map(visible, lines)) for lines in (figures, warnings)]
     texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in figures]
     texts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in warnings]
     return Group(_bars(progress), *texts)
@@ -187,7 +184,7 @@ def _bars(progress: Progress) -> Table:
             low, high = (100 * bound for bound in interval)
             acc, ps = 100 * tally.correct / tally.resolved, tally.suggestions / tally.resolved
             figures = f"acc {acc:5.1f} [{low:4.1f}, {high:5.1f}]  ps {ps:.2f}"
-        table.add_row(name, bar, Text(count), Text(figures))
+        table.add_row(Text(visible(name)), bar, Text(count), Text(figures))
     return table
 
 
