@@ -109,6 +109,40 @@ def test_over_many_killed_lives_the_bill_stays_within_the_limit_and_raising_it_g
         assert json.loads(out)["cost"]["settled"] > stopped["cost"]["settled"]
 
 
+@BOTH_WIRES
+def test_no_servers_word_makes_a_bill_smaller(data, tmp_path, wire):
+    async def main(name: str, told: float) -> tuple[float, float]:
+        server = LoopbackServer(
+            ask_by_looks, usage=full_usage, cost=lambda ask, usage: bill(ask, usage) * told, tells_cost=True
+        )
+        async with server:
+            options = {**OPTIONS, "wire": wire, "datasets": ("QD",), "limit": 2, "no_cache": True}
+            result = await evaluate(config(server, data, tmp_path / name, **options, cache_dir=None))
+            return result.summary["cost"]["settled"], sum(
+                bill(each.ask, each.usage) for each in server.served
+            )
+
+    for name, told in (("less", 0.01), ("nothing", 0.0), ("more", 1.5)):
+        settled, by_tokens = asyncio.run(main(name, told))
+        assert settled == pytest.approx(by_tokens * max(1, told))
+
+
+def test_an_option_on_the_users_own_word_is_recorded_wherever_the_limit_is(data, tmp_path):
+    said: list[str] = []
+
+    async def main():
+        async with bank() as server:
+            options = {**OPTIONS, "params": {"web_search": True}, "allow_params": ("web_search",)}
+            each = config(server, data, tmp_path / "run", datasets=("QD",), limit=2, **options)
+            return await evaluate(each, progress=Progress(say=said.append))
+
+    cost = asyncio.run(main()).summary["cost"]
+    assert cost["limit_may_not_hold"] == ["web_search"]
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert manifest["settings"]["unpriced_params"] == ["web_search"]
+    assert any("what web_search costs is not known: the limit may not hold" in each for each in said)
+
+
 def test_a_second_process_on_one_run_folder_is_refused(data, tmp_path):
     async def main():
         async with bank() as server:

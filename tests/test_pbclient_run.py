@@ -86,7 +86,10 @@ HITS = {
 MISSES = {
     "another model": {"model": "glance-2"},
     "a sampling seed": {"params": {"seed": 4, "top_p": 0.5}},
-    "an option that nobody knows": {"params": {"seed": 3, "top_p": 0.5, "own_option": {"deep": [1]}}},
+    "an option that nobody knows": {
+        "params": {"seed": 3, "top_p": 0.5, "own_option": {"deep": [1]}},
+        "allow_params": ("own_option",),
+    },
     "another output limit": {"max_tokens": 77},
     "another temperature": {"temperature": 0.5},
 }

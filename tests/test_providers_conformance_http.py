@@ -97,11 +97,11 @@ def once(wire: type[Wire], response: bytes, provider: str) -> Outcome:
 
 
 ODD: dict[str, tuple[bytes, Outcome]] = {
-    "a choice": (http("300 X", "location: /x"), (BadRequest, False, 300, None)),
-    "not modified": (http("304 X", "location: /x"), (BadRequest, False, 304, None)),
-    "sent to nowhere": (http("301 X", "location:"), (Unusable, False, 301, None)),
-    "sent away": (http("307 X", "location: /x"), (Unusable, False, 307, None)),
-    "not told where": (http("307 X"), (BadRequest, False, 307, None)),
+    "a choice": (http("300 X", "location: /x"), (BadRequest, True, 300, None)),
+    "not modified": (http("304 X", "location: /x"), (BadRequest, True, 304, None)),
+    "sent to nowhere": (http("301 X", "location:"), (Unusable, True, 301, None)),
+    "sent away": (http("307 X", "location: /x"), (Unusable, True, 307, None)),
+    "not told where": (http("307 X"), (BadRequest, True, 307, None)),
     "not packed": (http("200 OK", GZIP, body=b"words"), (ServerFault, True, None, None)),
     "a refusal not packed": (
         http("429 X", GZIP, body=b"words"),

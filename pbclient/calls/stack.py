@@ -196,14 +196,14 @@ class Stack:
             paced,
             self.budget,
             bounds.of,
-            lambda request, response: bounds.bill(images_of(request), response),
+            lambda request, usage, told: bounds.bill(images_of(request), usage, told),
             bounds.parts,
         )
         return Retrying(Limited(held, account.controller), on_retry=self._retried)
 
     def _settle(self, model: Model, hold: int, images: int, response: Response, key: str) -> None:
         """Killed between storing an answer and settling it: the bill is known after all."""
-        bill = model.bounds.bill(images, response)
+        bill = model.bounds.bill(images, response.usage, response.cost)
         if bill is not None and self.ledger.is_kept(hold):
             self.ledger.settle(hold, bill, key)
 

@@ -17,7 +17,7 @@ from pbclient.errors import FrameError, PbclientError
 from pbclient.money.amounts import format_dollars
 from pbclient.progress import waits_for
 from pbclient.turnstile import Turnstile
-from providers import Provider, ProviderError, Request, Response
+from providers import Provider, ProviderError, Request, Response, Usage
 from runs import Ledger
 
 
@@ -164,14 +164,15 @@ class Budget:
 class Held:
     """A provider whose every call is covered by a hold.
 
-    `bound` gives the most that a request can cost, `bill` what a response did cost, both in
-    picodollars; `parts` says of what the bound is the sum, and is asked when it cannot be covered.
+    `bound` gives the most that a request can cost, `bill` what a call with this usage, and this cost in
+    dollars by the provider's word, did cost: both in picodollars. `parts` says of what the bound is the
+    sum, and is asked when it cannot be covered.
     """
 
     inner: Provider
     budget: Budget
     bound: Callable[[Request], Awaitable[int]]
-    bill: Callable[[Request, Response], int | None]
+    bill: Callable[[Request, Usage | None, float | None], int | None]
     parts: Callable[[Request], Awaitable[str]]
 
     async def complete(self, request: Request) -> Response:
@@ -192,12 +193,16 @@ class Held:
             with waits_for("the model"):
                 response = await self.inner.complete(request._replace(hold=hold))
         except BaseException as error:
-            if _provably_free(error):
+            usage = error.usage if isinstance(error, ProviderError) else None
+            bill = self.bill(request, usage, None)
+            if bill is not None:  # a completion under an error's status, or one that was no answer
+                self.budget.settle(hold, bill, request.key)
+            elif _provably_free(error):
                 self.budget.release(hold)
             else:
                 self.budget.keep(hold)
             raise
-        bill = self.bill(request, response)
+        bill = self.bill(request, response.usage, response.cost)
         # An answer that does not say what it cost may have cost all of it.
         self.budget.settle(hold, self.budget.raised.hold(bound) if bill is None else bill, request.key)
         return response

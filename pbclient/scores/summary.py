@@ -72,6 +72,7 @@ class Tally:
         self._outcomes: dict[str, Counter[str]] = {dataset: Counter() for dataset in DATASETS}
         self._pairs = JudgePairs()
         self._verdicts: dict[str, dict[str, oeg.Tally]] = {}
+        self._unpriced = list((manifest.get("settings") or {}).get("unpriced_params") or [])
         self._hits = self._saved = 0
 
     def compare(self, judged: Mapping[str, Iterable[Episode]]) -> None:
@@ -144,6 +145,7 @@ class Tally:
                 "held": round(dollars(ledger.kept + ledger.held), 12),
                 "limit": None if limit is None else round(float(limit), 12),
                 "saved_by_cache": round(dollars(self._saved), 12),
+                **({"limit_may_not_hold": self._unpriced} if self._unpriced else {}),
             },
             "calls": {"wire": ledger.calls, "hits": self._hits, "retries": ledger.retries},
         }

@@ -67,6 +67,11 @@ class Target:
         """The provider's name."""
         return self.entry.name
 
+    def key_holder(self, environ: Mapping[str, str] = os.environ) -> str:
+        """The environment variable that holds the key, for people."""
+        names = (name for name in self.entry.key_variables if environ.get(name) == self.key)
+        return next(names, "the key's variable")
+
     @property
     def identity(self) -> Mapping[str, Json]:
         """Its part of a cache key: who answers, and where."""
@@ -75,6 +80,11 @@ class Target:
     def asked(self, request: Request) -> Asked:
         """What an error may say of a request."""
         return Asked(self.provider, self.model, tuple(request.params), self.secrets)
+
+
+def sendable(value: str) -> bool:
+    """Whether this can stand in a header: a line break or a typographer's quote cannot."""
+    return value.isascii() and value.isprintable()
 
 
 class Wire:

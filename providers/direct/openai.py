@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from providers.direct.body import blocks, body, dumped, opened, separated
 from providers.errors import MalformedResponse
-from providers.replies.answers import cost, counted, ended, finish_of
-from providers.types import EncodedImage, Json, Message, Request, Response, Usage, given
+from providers.replies.answers import ended, finish_of
+from providers.replies.usage import cost, in_completion
+from providers.types import EncodedImage, Json, Message, Request, Response, given
 
 # Models of OpenAI's own that know the output limit only by its newer name.
 _NEWER = re.compile(r"(?:^|/)o\d|gpt-(?:5(?!-chat)|[6-9])")
@@ -72,7 +73,7 @@ class ChatCompletions:
         usage = _mapping(answer.get("usage"))
         dollars = cost(usage.get("cost"), usage.get("is_byok"), usage.get("cost_details"))
         served = answer.get("model")
-        return Response(text, finish, _usage(usage, text), dollars, str(served) if served else None)
+        return Response(text, finish, in_completion(usage, text), dollars, str(served) if served else None)
 
 
 async def _message(message: Message) -> tuple[bytes, ...]:
@@ -90,31 +91,3 @@ def _picture(image: EncodedImage) -> tuple[bytes, ...]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _usage(usage: Mapping[str, Any], text: str) -> Usage | None:
-    read = _mapping(usage.get("prompt_tokens_details"))
-    written = _mapping(usage.get("completion_tokens_details"))
-    return counted(
-        text,
-        asked=usage.get("prompt_tokens"),
-        said=usage.get("completion_tokens"),
-        total=usage.get("total_tokens"),
-        reasoned=_first(written.get("reasoning_tokens"), usage.get("reasoning_tokens")),
-        # Anthropic's and DeepSeek's own names come before OpenAI's, as LiteLLM has it.
-        cached=_first(
-            usage.get("cache_read_input_tokens"),
-            usage.get("prompt_cache_hit_tokens"),
-            read.get("cached_tokens"),
-        ),
-        written=_first(
-            usage.get("cache_creation_input_tokens"),
-            read.get("cache_write_tokens"),
-            read.get("cache_creation_tokens"),
-        ),
-    )
-
-
-def _first(*counts: object) -> object:
-    """The first that is there."""
-    return next((count for count in counts if count is not None), None)

@@ -12,15 +12,16 @@ import os
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from providers.catalog.target import Asked, Target, Wire
+from providers.catalog.target import Asked, Target, Wire, sendable
 from providers.direct.anthropic import Messages
 from providers.direct.openai import ChatCompletions
 from providers.errors import AuthenticationFailed, ProviderError
 from providers.replies.bodies import LONGEST, LONGEST_ERROR, BodyError, parse, too_long
 from providers.replies.rate_limits import rate_limits
 from providers.replies.refusals import no_answer, redirect, redirected, refused
+from providers.replies.usage import usage_in
 from providers.types import Request, Response
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Direct(Wire):
             raise AuthenticationFailed(f"{asked.who} needs a key: set {wanted}.")
         headers = self._shape.headers(key, os.environ)
         for name, value in headers.items():
-            if not (value.isascii() and value.isprintable()):
+            if not sendable(value):
                 raise AuthenticationFailed(f"{name} for {asked.who} would hold characters that no key has.")
         async with self._loading:
             if self._pool is None:
@@ -102,15 +103,18 @@ class Direct(Wire):
     def _read(self, arrived: Arrived, asked: Asked) -> Response | ProviderError:
         if not arrived.good:
             return _refused(arrived, asked)
+        body: dict[str, Any] = {}
         try:
             if len(arrived.content) > LONGEST:
                 raise too_long()
-            body = parse(arrived.content, arrived.headers)
-            answer = self._shape.read(body if isinstance(body, dict) else {}, asked.who)
+            parsed = parse(arrived.content, arrived.headers)
+            body = parsed if isinstance(parsed, dict) else {}
+            answer = self._shape.read(body, asked.who)
             return answer._replace(limits=rate_limits(arrived.headers))
         except BodyError as error:
             return no_answer(error, asked, time.time())
         except ProviderError as error:
+            error.usage = usage_in(body)
             return error.with_traceback(None)
 
 

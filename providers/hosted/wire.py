@@ -9,13 +9,14 @@ import asyncio
 import time
 from typing import Any
 
-from providers.catalog.target import Asked, Target, Wire
-from providers.errors import AttemptTimedOut, ProviderError
-from providers.hosted.answers import HEADERS, read_answer
+from providers.catalog.target import Asked, Target, Wire, sendable
+from providers.errors import AttemptTimedOut, AuthenticationFailed, MalformedResponse, ProviderError
+from providers.hosted.answers import CALL, Call, read_answer
 from providers.hosted.errors import translate
 from providers.hosted.library import enter, leave, load, own_settings, reach, unlogged
 from providers.hosted.options import arguments as options
 from providers.replies.rate_limits import rate_limits
+from providers.replies.usage import usage_in
 from providers.types import Message, Request, Response
 
 
@@ -39,6 +40,8 @@ class Hosted(Wire):
         """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
         await self._enter()
         asked = self._target.asked(request)
+        if not sendable(self._target.key or ""):
+            raise AuthenticationFailed(f"The key for {asked.who} holds characters that no key has.")
         arguments = {
             "model": f"{self._route}/{self.model}",
             "messages": [await _message(message) for message in request.messages],
@@ -75,19 +78,24 @@ class Hosted(Wire):
     async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:
         # LiteLLM's own timeout starts anew with every byte that arrives.
         deadline = asyncio.timeout(self.timeout)
-        told: dict[str, str] = {}
-        HEADERS.set(told)
+        call = Call()
+        CALL.set(call)
         try:
             async with deadline:
                 raw = await self._litellm.acompletion(**arguments)
                 answer = read_answer(raw, asked.who, self._route)
-                return answer._replace(limits=rate_limits(told))
+                return answer._replace(limits=rate_limits(call.headers))
         except ProviderError as error:
-            return error.with_traceback(None)
+            told = error.with_traceback(None)
         except Exception as error:
             if deadline.expired():
-                return AttemptTimedOut(f"{asked.who} did not answer within {self.timeout:g} s.", billed=True)
-            return translate(error, asked, time.time())
+                return AttemptTimedOut(
+                    f"{asked.who} did not answer within {self.timeout:g} s.", billed=call.sent
+                )
+            told = translate(error, asked, time.time(), sent=call.sent)
+        if isinstance(told, MalformedResponse) and isinstance(call.body, dict):
+            told.usage = usage_in(call.body)
+        return told
 
 
 async def _message(message: Message) -> dict[str, Any]:

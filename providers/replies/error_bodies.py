@@ -26,17 +26,27 @@ from providers.errors import (
     RequestRefused,
     ServerFault,
 )
+from providers.replies.bodies import loads
 from providers.replies.error_text import LOOKED_AT
+from providers.replies.usage import has_completion, usage_in
+from providers.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """The body of a refusal: `message` for people, `raw` for phrases, the rest where it is said."""
+    """The body of a refusal: `message` for people, `raw` for phrases, the rest where it is said.
+
+    `said` is whether it is an error in the shape of a provider, `completed` whether it holds a completion
+    all the same, of which `usage` are the tokens.
+    """
 
     message: str
     raw: str
     code: str = ""
     parameter: str = ""
+    said: bool = False
+    completed: bool = False
+    usage: Usage | None = None
 
 
 type _Rule = tuple[type[ProviderError], tuple[int, ...], str]
@@ -111,9 +121,9 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     429: RateLimited,
 }
 
-# Somebody between us and the model gave up: behind it the model may have worked, and been paid for it.
-GAVE_UP = frozenset({408, 499, 504, 520, 524})
-
+# With a provider's own error these say that the model did no work. All others are, or may be, the word of
+# somebody between us and the model (a gateway's 502, 504, 520-524): behind it the model may have answered.
+NO_WORK = frozenset({*range(400, 430), 500, 503, 529} - {408})
 
 # What an error inside of a success calls itself, where it names no status.
 _NAMED = (
@@ -147,7 +157,7 @@ def kind_of(status: int, body: ErrorBody) -> type[ProviderError]:
 def read_body(text: str) -> ErrorBody:
     """Any vendor's error body; text that is no JSON is its own message."""
     try:
-        parsed = json.loads(text)
+        parsed = loads(text)
     except (ValueError, RecursionError):
         return ErrorBody(message=text, raw=text)
     # Google wraps its error in a list when it was asked to stream.
@@ -157,12 +167,24 @@ def read_body(text: str) -> ErrorBody:
     error = parsed.get("error")
     fields = error if isinstance(error, dict) else parsed
     said = [part for part in _messages(parsed, error, fields) if part]
+    completed = has_completion(parsed)
     return ErrorBody(
-        message="; ".join(dict.fromkeys(said)) or text,
+        message="; ".join(dict.fromkeys(said)) or ("it holds a completion" if completed else text),
         raw=text,
         code=" ".join(str(fields[name]) for name in ("code", "type", "status") if fields.get(name)),
         parameter=str(fields.get("param") or ""),
+        said=bool(said),
+        completed=completed,
+        usage=usage_in(parsed),
     )
+
+
+def is_free(status: int, body: ErrorBody) -> bool:
+    """Whether this answer says that nothing was worked, and so nothing is billed.
+
+    A 429 says so by itself, whoever sends it: the request was not taken in (RFC 6585).
+    """
+    return not body.completed and (status == 429 or (body.said and status in NO_WORK))
 
 
 def _messages(parsed: dict[str, Any], error: object, fields: dict[str, Any]) -> Iterator[str]:

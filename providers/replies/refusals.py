@@ -18,7 +18,7 @@ from providers.errors import (
     Unusable,
 )
 from providers.replies.bodies import BodyError
-from providers.replies.error_bodies import GAVE_UP, ErrorBody, kind_of, read_body, rejected_option, status_in
+from providers.replies.error_bodies import ErrorBody, is_free, kind_of, read_body, rejected_option, status_in
 from providers.replies.error_text import LOOKED_AT, one_line
 from providers.replies.rate_limits import rate_limits
 from providers.replies.retry_after import retry_after, retry_after_in_body
@@ -41,9 +41,9 @@ def redirect(status: int, headers: Mapping[str, str]) -> RedirectError | None:
 
 
 def redirected(error: RedirectError, asked: Asked) -> Unusable:
-    """Nobody has worked, and the next request would be sent away as well."""
+    """The next request would be sent away as well; this one was read before."""
     sentence = f"{asked.who} {one_line(str(error), asked.secrets)}: name that server as the base URL."
-    return Unusable(sentence, status=error.status)
+    return Unusable(sentence, billed=True, status=error.status)
 
 
 def refused(status: int, headers: Mapping[str, str], text: str, asked: Asked, now: float) -> ProviderError:
@@ -60,7 +60,9 @@ def no_answer(error: BodyError, asked: Asked, now: float) -> ProviderError:
     status = status_in(body)
     sentence = _sentence(asked, "with an error in a success", body)
     if status is None:
-        return MalformedResponse(sentence, billed=True)
+        malformed = MalformedResponse(sentence, billed=True)
+        malformed.usage = body.usage
+        return malformed
     refusal = _by_body(status, error.headers, body, asked, now, sentence)
     # It had begun to answer: only a plain no is known to cost nothing.
     refusal.billed = refusal.billed or status >= 500
@@ -73,15 +75,16 @@ def _by_body(
     kind = kind_of(status, body)
     if kind is BadRequest and status in (400, 422):
         rejected = rejected_option(body.message[:LOOKED_AT], body.parameter, asked.options)
-        if rejected is not None:
+        if rejected is not None and is_free(status, body):
             return ParameterRejected(sentence, rejected[0], instead=rejected[1], status=status)
     wait = retry_after(headers, now)
     if wait is None:
         wait = retry_after_in_body(body.raw)
     # Azure and xAI bill what their filters stop.
-    billed = status in GAVE_UP or kind is RequestRefused
+    billed = kind is RequestRefused or not is_free(status, body)
     error = kind(sentence, billed=billed, retry_after=wait, status=status)
     error.limits = rate_limits(headers)
+    error.usage = body.usage
     return error
 
 
