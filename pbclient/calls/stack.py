@@ -1,6 +1,6 @@
 """Build the stack of wrappers between a player and the wire.
 
-    player -> DropRejected -> Cached -> Retrying -> Limited -> Held -> Breaker -> Storing -> provider
+    player -> DropRejected -> Cached -> Retrying -> Limited -> Cautious -> Held -> Breaker -> Storing -> wire
 
 A hit turns back at `Cached`: it waits for no place, limit or hold. `Storing` stands next to the
 wire: a paid answer is on disk before anything else can happen to it. A judge has a stack of its own
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cache import KeyLocks, Store, digest
 from pbclient.calls.accounts import Account
-from pbclient.calls.breaker import Breaker
+from pbclient.calls.breaker import Breaker, Cautious
 from pbclient.calls.cached import Cached, Offline, Storing
 from pbclient.calls.holdups import HoldUps, told
 from pbclient.calls.key import asked_of, bought_by, images_in, response_from
@@ -199,7 +199,9 @@ class Stack:
             lambda request, usage, told: bounds.bill(images_of(request), usage, told),
             bounds.parts,
         )
-        return Retrying(Limited(held, account.controller), on_retry=self._retried)
+        # What costs nothing may fail as often as it likes.
+        asked = held if model.price.is_free else Cautious(held, breaker)
+        return Retrying(Limited(asked, account.controller), sleep=breaker.pause, on_retry=self._retried)
 
     def _settle(self, model: Model, hold: int, images: int, response: Response, key: str) -> None:
         """Killed between storing an answer and settling it: the bill is known after all."""
