@@ -108,8 +108,15 @@ class Stack:
             self.progress.say(f"The model rejects the option {option}, which {what} from now on ({why}).")
             record({option: instead})
 
-        provider = DropRejected(cached, self.store, model.identity, rejected)
+        provider = DropRejected(cached, self.store, model.identity, model.choice.wire, rejected)
         provider.load()
+        for option in model.params.keys() & provider.changes.keys():
+            instead = provider.changes[option]
+            self.progress.say(
+                f"{model.title} has rejected the option {option} before, which "
+                f"{f'is sent as {instead}' if instead else 'is left out'} "
+                f"(`pbclient cache clear --model {model.name}` forgets that, and its answers)."
+            )
         record(provider.changes)
         return provider
 

@@ -212,10 +212,19 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value) if value else ""
 
 
-_REJECTS = re.compile(
-    r"unsupported|n[o']t support|is not available|unknown (?:name|parameter|field|argument)|unrecognized"
-    r"|unexpected|extra inputs are not permitted|extra_forbidden|is deprecated|not allowed"
-    r"|cannot both be|cannot be used|additional propert|extra fields"
+# A provider's own word that it does not take an option: a code beside the option's name, or a sentence in
+# which the name stands right before or behind the no. That a message only mentions an option says nothing.
+_CODES = frozenset(
+    {"unsupported_parameter", "unsupported_value", "unknown_parameter", "unrecognized_parameter"}
+)
+_NO_BEHIND = (
+    r"(?:unsupported|(?:not|n't) support|is not available|extra inputs are not permitted|extra_forbidden"
+    r"|is deprecated|not allowed|cannot both be|cannot be used)"
+)
+_NO_BEFORE = (
+    r"(?:(?:unsupported|unknown|unrecognized|unexpected) (?:request )?(?:keyword )?"
+    r"(?:parameter|value|name|option|argument|field|key)s?(?: supplied)?:?|(?:does not|doesn't) support"
+    r"(?: parameters?:?)?|(?:additional propert|extra field)[a-z]*:?)"
 )
 _INSTEAD = re.compile(r"[Uu]se ['\"`](\w+)['\"`] instead")
 
@@ -230,19 +239,22 @@ _ALIASES = (
 )
 
 
-def rejected_option(message: str, parameter: str, sent: Collection[str]) -> tuple[str, str | None] | None:
-    """The option that was rejected, as we sent it, and the name the provider asks for, if any."""
-    if not _REJECTS.search(message.lower()):
+def rejected_option(
+    message: str, parameter: str, sent: Collection[str], code: str = ""
+) -> tuple[str, str | None] | None:
+    """The option that was rejected, as we sent it, and the other name of it that is asked for, if any."""
+    told = parameter.split(".")[0].split("[")[0]
+    if told and _CODES & set(code.split()):
+        found = [(0, option) for option in sent if told in _names(option)]
+    else:
+        found = [(place, option) for option in sent if (place := _place(option, message)) is not None]
+    if not found:
         return None
+    named = min(found)[1]
     instead = _INSTEAD.search(message)
-    asked_for = instead.group(1) if instead else None
-    named = next((option for option in sent if parameter.split(".")[0].split("[")[0] in _names(option)), None)
-    if named is None:
-        found = [
-            (place, option) for option in sent if (place := _place(option, message, asked_for)) is not None
-        ]
-        named = min(found)[1] if found else None
-    return None if named is None else (named, asked_for)
+    # An option under another one's name would be another request, and a second output limit beyond its hold.
+    renamed = instead is not None and instead[1] in _names(named)
+    return named, instead[1] if instead and renamed else None
 
 
 def _names(option: str) -> Iterator[str]:
@@ -253,13 +265,14 @@ def _names(option: str) -> Iterator[str]:
         yield head + "".join(word.capitalize() for word in rest)
 
 
-def _place(option: str, message: str, not_this: str | None) -> int | None:
-    """Where the message names the option: a plain word counts only where it is marked as a name."""
-    places = []
-    for name in _names(option):
-        marked = rf"(?<=['\"`\[(]){name}(?=['\"`\])=:,])|(?:^|(?<=\s)){name}(?=[:=])"
-        marked += rf"|(?<=parameter ){name}\b|(?<=supplied: ){name}\b"
-        plain = "_" in name or name != name.lower() or name == "temperature"
-        pattern = rf"\b{name}\b" if plain else marked
-        places += [found.start() for found in re.finditer(pattern, message) if name != not_this]
-    return min(places, default=None)
+def _place(option: str, message: str) -> int | None:
+    """Where the message names the option and says no to it; a plain word has to be marked as a name."""
+    names = "|".join(map(re.escape, _names(option)))
+    plain = option.isalpha() and option != "temperature"
+    marked = rf"['\"`](?P<a>{names})['\"`]|\b(?P<b>{names})(?=[:=])" + (
+        "" if plain else rf"|\b(?P<c>{names})\b"
+    )
+    behind = rf"(?:{marked})(?:=[\w.+-]+)?(?::\s?|[^.:;\n]{{0,24}}?){_NO_BEHIND}"
+    before = rf"{_NO_BEFORE}\s?(?:\[[^\]]*?)?['\"`(]*\b(?P<d>{names})\b"
+    found = re.search(f"{behind}|{before}", message, re.IGNORECASE)
+    return None if found is None else found.start(found.lastgroup or 0)

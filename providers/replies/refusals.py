@@ -74,7 +74,7 @@ def _by_body(
 ) -> ProviderError:
     kind = kind_of(status, body)
     if kind is BadRequest and status in (400, 422):
-        rejected = rejected_option(body.message[:LOOKED_AT], body.parameter, asked.options)
+        rejected = rejected_option(body.message[:LOOKED_AT], body.parameter, asked.options, body.code)
         if rejected is not None and is_free(status, body):
             return ParameterRejected(sentence, rejected[0], instead=rejected[1], status=status)
     wait = retry_after(headers, now)
