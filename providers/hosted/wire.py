@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from providers.catalog.target import Asked, Target, Wire, sendable
+from providers.deadline import deadline
 from providers.errors import AttemptTimedOut, AuthenticationFailed, MalformedResponse, ProviderError
 from providers.hosted.answers import CALL, Call, read_answer
 from providers.hosted.errors import translate
@@ -77,18 +78,18 @@ class Hosted(Wire):
 
     async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:
         # LiteLLM's own timeout starts anew with every byte that arrives.
-        deadline = asyncio.timeout(self.timeout)
+        ends: asyncio.Timeout | None = None
         call = Call()
         CALL.set(call)
         try:
-            async with deadline:
+            async with deadline(self.timeout) as ends:
                 raw = await self._litellm.acompletion(**arguments)
                 answer = read_answer(raw, asked.who, self._route)
                 return answer._replace(limits=rate_limits(call.headers))
         except ProviderError as error:
             told = error.with_traceback(None)
         except Exception as error:
-            if deadline.expired():
+            if ends is not None and ends.expired():
                 return AttemptTimedOut(
                     f"{asked.who} did not answer within {self.timeout:g} s.", billed=call.sent
                 )
