@@ -7,6 +7,7 @@ import json
 import random
 import signal
 import time
+from base64 import b64encode
 from decimal import Decimal
 
 import pytest
@@ -14,10 +15,13 @@ from loopback_faults import Fault, LoopbackServer, LoopbackThread, full_usage
 from package_loop import ask_by_looks
 from test_pbclient_run import BOTH_WIRES, client, config, finished, lines
 
+from cache import Store
 from pbclient import Progress, RunConfig, evaluate
 from pbclient.data.samples import write_samples
+from providers.replies.error_text import without
 from runs import RunBusy
 
+KEY = "sk-Zq8kXv0pL42mN7"
 PRICE_IN, PRICE_OUT = 1e-6, 20e-6
 OPTIONS = {"price": "1,20", "max_tokens": 500, "image_tokens": 100}
 FAULTS = [
@@ -125,6 +129,56 @@ def test_no_servers_word_makes_a_bill_smaller(data, tmp_path, wire):
     for name, told in (("less", 0.01), ("nothing", 0.0), ("more", 1.5)):
         settled, by_tokens = asyncio.run(main(name, told))
         assert settled == pytest.approx(by_tokens * max(1, told))
+
+
+ECHOES = [
+    KEY.upper(),
+    " ".join(KEY),
+    "".join(f"%{ord(char):02X}" for char in KEY),
+    b64encode(f"user:{KEY}".encode()).decode(),
+    KEY.encode().hex(),
+]
+
+
+@BOTH_WIRES
+@pytest.mark.parametrize("place", ["error", "ending", "answer", "redirect"])
+def test_a_key_that_is_echoed_stands_in_no_output_and_no_file(samples, tmp_path, monkeypatch, wire, place):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    said: list[str] = []
+
+    def faults(ask, attempt):
+        if attempt > 1:
+            return None
+        echo = ECHOES[server.calls % len(ECHOES)]
+        message = {"role": "assistant", "content": echo if place == "answer" else "A"}
+        choice = {"message": message, "finish_reason": echo if place == "ending" else "stop"}
+        usage = {"prompt_tokens": 5, "completion_tokens": 5}
+        bodies = {
+            "error": {"error": {"message": f"no such key: {echo}", "code": echo}},
+            "redirect": {},
+        }
+        body = bodies.get(place, {"model": echo, "choices": [choice], "usage": usage})
+        status = {"error": 400, "redirect": 307}.get(place, 200)
+        return Fault(
+            "body", text=json.dumps(body), status=status, headers={"location": f"/?{echo}", "x": echo}
+        )
+
+    server = LoopbackServer(ask_by_looks, faults=faults)
+
+    async def main():
+        async with server:
+            options = {**OPTIONS, "wire": wire, "datasets": ("QD", "CIT"), "concurrency": 1}
+            each = config(server, samples, tmp_path / "run", **options, max_cost=Decimal(1))
+            return await evaluate(each, progress=Progress(say=said.append))
+
+    result = asyncio.run(main())
+    files = [file.read_text(errors="replace") for file in (tmp_path / "run").rglob("*") if file.is_file()]
+    with Store(tmp_path / "answers") as store:
+        stored = [repr(entry) for entry in store.entries()]
+    assert server.calls > (2 if place == "redirect" else 10) - 2
+    for text in (str(result), *said, *files, *stored):
+        # Our own digests are hex: one of them holds a key by chance once in 16**32.
+        assert without(text, [KEY]) == text
 
 
 def test_an_option_on_the_users_own_word_is_recorded_wherever_the_limit_is(data, tmp_path):

@@ -7,7 +7,6 @@ key a server at a `base_url` is sent the word `none`.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -85,42 +84,3 @@ class Target:
 def sendable(value: str) -> bool:
     """Whether this can stand in a header: a line break or a typographer's quote cannot."""
     return value.isascii() and value.isprintable()
-
-
-class Wire:
-    """A way to one target. Making it is cheap: the first call loads what it needs.
-
-    `timeout` is the wall-clock deadline of a call in seconds. Close it with `aclose`, or use it as an
-    async context manager, in the loop in which it was used.
-    """
-
-    def __init__(self, target: Target, timeout: float = 600.0) -> None:
-        self._target = target
-        self.provider = target.provider
-        self.model = target.model
-        self.timeout = timeout
-        # What every cache key says of it: who answers, and where. The wire is no part of it.
-        self.identity = target.identity
-        self._loading = asyncio.Lock()
-
-    @classmethod
-    def of(
-        cls,
-        provider: str,
-        model: str,
-        *,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        timeout: float = 600.0,
-    ) -> Self:
-        """The model of this name. Raises what `Target.of` raises."""
-        return cls(Target.of(provider, model, base_url, api_key), timeout)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()

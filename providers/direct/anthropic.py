@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from itertools import groupby, takewhile
 from typing import Any
 
+from providers.catalog.target import Asked
 from providers.direct.body import blocks, body, opened, separated
 from providers.errors import BadRequest, MalformedResponse, ParameterRejected
 from providers.replies.answers import ended, finish_of
@@ -63,15 +64,15 @@ class Messages:
             written.append((b'{"role":"%b","content":[' % role.encode(), *content, b"]}"))
         return body(model, options, separated(written), more)
 
-    def read(self, answer: Mapping[str, Any], who: str) -> Response:
+    def read(self, answer: Mapping[str, Any], asked: Asked) -> Response:
         """Raises `MalformedResponse` when there is no answer in it."""
         content, counts = answer.get("content"), answer.get("usage")
         if not isinstance(content, list) or not isinstance(counts, dict) or "stop_reason" not in answer:
-            raise MalformedResponse(f"{who} sent no message.", billed=True)
+            raise MalformedResponse(f"{asked.who} sent no message.", billed=True)
         word = answer["stop_reason"]
         # What was said before a tool was called is an answer, as it is in OpenAI's shape.
         ending = None if word == "tool_use" else word
-        text, finish = ended(who, "".join(texts(content)), finish_of(word), ending=ending)
+        text, finish = ended(asked, "".join(texts(content)), finish_of(word), ending=ending)
         served = answer.get("model")
         return Response(text, finish, in_message(counts, text), model=str(served) if served else None)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from providers.catalog.target import Asked
 from providers.direct.body import blocks, body, dumped, opened, separated
 from providers.errors import MalformedResponse
 from providers.replies.answers import ended, finish_of
@@ -53,17 +54,17 @@ class ChatCompletions:
             return {"usage": {"include": True}, **options}
         return options
 
-    def read(self, answer: Mapping[str, Any], who: str) -> Response:
+    def read(self, answer: Mapping[str, Any], asked: Asked) -> Response:
         """Raises `MalformedResponse` when there is no answer in it."""
         choices = answer.get("choices")
         choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
         message = choice.get("message")
         content = message.get("content") if isinstance(message, dict) else None
         if not isinstance(message, dict) or (content is not None and not isinstance(content, str)):
-            raise MalformedResponse(f"{who} sent no choices.", billed=True)
+            raise MalformedResponse(f"{asked.who} sent no choices.", billed=True)
         word = choice.get("finish_reason")
         text, finish = ended(
-            who,
+            asked,
             content or "",
             finish_of(word),
             ending=choice.get("native_finish_reason") if word in _PLAIN_ENDS else word,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from providers.catalog.target import Asked, Target, Wire, sendable
+from providers.catalog.target import Asked, Target, sendable
 from providers.direct.anthropic import Messages
 from providers.direct.openai import ChatCompletions
 from providers.errors import AuthenticationFailed, ProviderError
@@ -23,6 +23,7 @@ from providers.replies.rate_limits import rate_limits
 from providers.replies.refusals import no_answer, redirect, redirected, refused
 from providers.replies.usage import usage_in
 from providers.types import Request, Response
+from providers.wire import Wire
 
 if TYPE_CHECKING:
     from providers.direct.pool import Arrived, Pool
@@ -67,9 +68,7 @@ class Direct(Wire):
             raise ValueError(f"{target.provider} is a server of your own: name it with --base-url.")
         self._endpoint = target.endpoint or own or ""
 
-    async def complete(self, request: Request) -> Response:
-        """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
-        asked = self._target.asked(request)
+    async def _complete(self, request: Request, asked: Asked) -> Response:
         pool = self._pool or await self._open(asked)
         body = partial(self._shape.body, self.model, request)
         arrived = await pool.post(body, asked, self.timeout)
@@ -109,7 +108,7 @@ class Direct(Wire):
                 raise too_long()
             parsed = parse(arrived.content, arrived.headers)
             body = parsed if isinstance(parsed, dict) else {}
-            answer = self._shape.read(body, asked.who)
+            answer = self._shape.read(body, asked)
             return answer._replace(limits=rate_limits(arrived.headers))
         except BodyError as error:
             return no_answer(error, asked, time.time())

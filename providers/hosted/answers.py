@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from providers.catalog.target import Asked
 from providers.errors import MalformedResponse
 from providers.replies.answers import ended
 from providers.replies.bodies import LONGEST, LONGEST_ERROR, parse, too_long
@@ -22,15 +23,15 @@ from providers.types import Finish, Response
 _ENDINGS: Mapping[str, Finish] = {"length": "length", "content_filter": "refusal", "stop": "stop"}
 
 
-def read_answer(raw: Any, who: str, route: str) -> Response:
+def read_answer(raw: Any, asked: Asked, route: str) -> Response:
     """The answer in `raw`, which came by LiteLLM's `route`. Raises `MalformedResponse` when there is none."""
     if not raw.choices:
-        raise MalformedResponse(f"{who} sent no choices.", billed=True)
+        raise MalformedResponse(f"{asked.who} sent no choices.", billed=True)
     choice = raw.choices[0]
     extra = _extra(choice)
     usage = getattr(raw, "usage", None)
     text, finish = ended(
-        who,
+        asked,
         choice.message.content or "",
         _ENDINGS.get(choice.finish_reason, "stop"),
         ending=extra.get("native_finish_reason"),

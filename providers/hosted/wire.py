@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import Any
 
-from providers.catalog.target import Asked, Target, Wire, sendable
+from providers.catalog.target import Asked, Target, sendable
 from providers.deadline import deadline
 from providers.errors import AttemptTimedOut, AuthenticationFailed, MalformedResponse, ProviderError
 from providers.hosted.answers import CALL, Call, read_answer
@@ -19,6 +19,7 @@ from providers.hosted.options import arguments as options
 from providers.replies.rate_limits import rate_limits
 from providers.replies.usage import usage_in
 from providers.types import Message, Request, Response
+from providers.wire import Wire
 
 
 class Hosted(Wire):
@@ -37,10 +38,8 @@ class Hosted(Wire):
         if self._target.endpoint:
             reach(self._target.endpoint)
 
-    async def complete(self, request: Request) -> Response:
-        """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
+    async def _complete(self, request: Request, asked: Asked) -> Response:
         await self._enter()
-        asked = self._target.asked(request)
         if not sendable(self._target.key or ""):
             raise AuthenticationFailed(f"The key for {asked.who} holds characters that no key has.")
         arguments = {
@@ -84,7 +83,7 @@ class Hosted(Wire):
         try:
             async with deadline(self.timeout) as ends:
                 raw = await self._litellm.acompletion(**arguments)
-                answer = read_answer(raw, asked.who, self._route)
+                answer = read_answer(raw, asked, self._route)
                 return answer._replace(limits=rate_limits(call.headers))
         except ProviderError as error:
             told = error.with_traceback(None)

@@ -5,6 +5,7 @@ An answer without text is none, whatever its status, and neither is one that end
 
 from __future__ import annotations
 
+from providers.catalog.target import Asked
 from providers.errors import MalformedResponse
 from providers.replies.error_text import one_line
 from providers.types import Finish
@@ -45,7 +46,7 @@ def finish_of(word: object) -> Finish:
 
 
 def ended(
-    who: str,
+    asked: Asked,
     text: str,
     finish: Finish,
     *,
@@ -61,12 +62,13 @@ def ended(
     if refusal is not None and (refusal or not text):
         text, finish = str(refusal), "refusal"
     if len(text) > LONGEST_TEXT:
-        raise MalformedResponse(f"{who} sent an answer of {len(text):,} characters.", billed=True)
+        raise MalformedResponse(f"{asked.who} sent an answer of {len(text):,} characters.", billed=True)
     if finish == "stop":
         word = ending or "stop"
         if error or str(word).lower() not in _GOOD_ENDS:
-            sentence = f"{who} ended its answer with {str(word)[:100]!r}. {one_line(str(error or ''))}"
+            told = one_line(str(error or ""), asked.secrets)
+            sentence = f"{asked.who} ended its answer with {one_line(str(word), asked.secrets)!r}. {told}"
             raise MalformedResponse(sentence.rstrip(), billed=True)
         if not text.strip():
-            raise MalformedResponse(f"{who} sent an empty answer.", billed=True)
+            raise MalformedResponse(f"{asked.who} sent an empty answer.", billed=True)
     return text, finish
