@@ -184,6 +184,13 @@ def test_what_a_cache_keeps_for_an_hour_costs_twice_the_input_and_is_held_so(mod
     assert hold(price, 1000, 0, 10) < cost(price, most) <= hold(price, 1000, 0, 10, caches=True)
 
 
+def test_a_slip_in_a_models_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(
+        InputError, match=r"No price is known for openai model gpt-4o-mni: .*Did you mean gpt-4o-mini"
+    ):
+        price_of("openai", "gpt-4o-mni")
+
+
 def test_the_price_of_a_known_model() -> None:
     price = price_of("openai", "gpt-4o")
     assert price.tiers == (Rates(0, 2_500_000, 10_000_000, 1_250_000, 2_500_000, 10_000_000),)

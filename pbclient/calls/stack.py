@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from cache import KeyLocks, Store, digest
 from pbclient.calls.accounts import Account
@@ -32,9 +33,12 @@ from pbclient.money.amounts import dollars, format_dollars
 from pbclient.money.books import Books
 from pbclient.money.bounds import images_of
 from pbclient.money.budget import BoundCorrection, Budget, Held
-from pbclient.progress import Progress
+from pbclient.progress import Progress, waits_for
 from providers import Provider, RateLimit, Request, Response, TransientError, Unusable
 from runs import Ledger, RunFolder
+
+if TYPE_CHECKING:
+    from providers.hosted.wire import Hosted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,20 @@ class Limits:
     rpm: int | None = None
     tpm: int | None = None
     offline: bool = False
+
+
+@dataclass
+class Loading:
+    """A provider whose library takes seconds to load: whoever waits for that says so."""
+
+    inner: Hosted
+    store: Storing
+
+    async def complete(self, request: Request) -> Response:
+        if not self.inner.loaded:
+            with waits_for("LiteLLM to load"):
+                await self.inner.prepare()
+        return await self.store.complete(request)
 
 
 @asynccontextmanager
@@ -188,7 +206,9 @@ class Stack:
         """Retries, pace and money, and behind them the wire."""
         provider = model.connect()
         self.stack.push_async_callback(provider.aclose)
-        breaker = Breaker(Storing(provider, self.store, self._run), self._shut)
+        storing = Storing(provider, self.store, self._run)
+        wire = Loading(cast("Hosted", provider), storing) if model.by_litellm else storing
+        breaker = Breaker(wire, self._shut)
         self.breakers.append(breaker)
         account, bounds = Account.of(model, limits.concurrency, self.answers / "rates"), model.bounds
         self.accounts.append(account)

@@ -102,7 +102,9 @@ def price_of(
         row = price_map.find_public(model)
     price = _parse(row, model, regional=base_url is not None) if row is not None else None
     if price is None or UNBOUNDED.search(f"{provider}/{model}".lower()):
-        raise InputError(f"No price is known for {provider} model {model}: {_STATE_IT}.")
+        asks = price_map.near(provider, model)
+        sentence = f"No price is known for {provider} model {model}: {_STATE_IT}. {asks}"
+        raise InputError(sentence.rstrip())
     return price
 
 

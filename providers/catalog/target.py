@@ -18,12 +18,13 @@ from providers.types import Json, Request
 
 @dataclass(frozen=True)
 class Asked:
-    """Who was asked with which options, and the keys that no message may hold."""
+    """Who was asked where with which options, and the keys that no message may hold."""
 
     provider: str
     model: str
     options: Collection[str] = ()
     secrets: Collection[str] = ()
+    endpoint: str | None = None
 
     @property
     def who(self) -> str:
@@ -78,7 +79,7 @@ class Target:
 
     def asked(self, request: Request) -> Asked:
         """What an error may say of a request."""
-        return Asked(self.provider, self.model, tuple(request.params), self.secrets)
+        return Asked(self.provider, self.model, tuple(request.params), self.secrets, self.endpoint)
 
 
 def sendable(value: str) -> bool:

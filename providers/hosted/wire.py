@@ -38,8 +38,23 @@ class Hosted(Wire):
         if self._target.endpoint:
             reach(self._target.endpoint)
 
+    @property
+    def loaded(self) -> bool:
+        """Whether LiteLLM is there, so that a call takes no seconds to begin."""
+        return self._litellm is not None
+
+    async def prepare(self) -> None:
+        """Import LiteLLM in a thread if that was not done yet: the loop goes on, and others may have hits."""
+        async with self._loading:
+            if self._litellm is None:
+                await asyncio.to_thread(self.load)
+
     async def _complete(self, request: Request, asked: Asked) -> Response:
-        await self._enter()
+        await self.prepare()
+        if not self._entered:
+            self._entered = True
+            enter()
+        unlogged()
         if not sendable(self._target.key or ""):
             raise AuthenticationFailed(f"The key for {asked.who} holds characters that no key has.")
         arguments = {
@@ -64,16 +79,6 @@ class Hosted(Wire):
         if self._entered:
             self._entered = False
             await leave()
-
-    async def _enter(self) -> None:
-        async with self._loading:
-            if self._litellm is None:
-                # In a thread, so that the loop goes on meanwhile: others may have hits.
-                await asyncio.to_thread(self.load)
-        if not self._entered:
-            self._entered = True
-            enter()
-        unlogged()
 
     async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:
         # LiteLLM's own timeout starts anew with every byte that arrives.

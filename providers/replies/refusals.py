@@ -6,12 +6,15 @@ came over.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+from providers.catalog.prices import near
 from providers.catalog.target import Asked
 from providers.errors import (
     BadRequest,
     MalformedResponse,
+    ModelNotFound,
     ParameterRejected,
     ProviderError,
     RequestRefused,
@@ -49,7 +52,20 @@ def redirected(error: RedirectError, asked: Asked) -> Unusable:
 def refused(status: int, headers: Mapping[str, str], text: str, asked: Asked, now: float) -> ProviderError:
     """The error of a response with this status and body; `now` is in seconds since the epoch."""
     body = read_body(text)
-    return _by_body(status, headers, body, asked, now, _sentence(asked, str(status), body))
+    sentence = _sentence(asked, str(status), body)
+    if kind_of(status, body) is ModelNotFound:
+        sentence = f"{sentence} {_where_it_may_be(asked, body)}".rstrip()
+    return _by_body(status, headers, body, asked, now, sentence)
+
+
+def _where_it_may_be(asked: Asked, body: ErrorBody) -> str:
+    """What is likely wrong with the name of a model, or of a server, that is not there."""
+    if asked.endpoint is None:
+        return near(asked.provider, asked.model)
+    version = re.search(r"/v\d", asked.endpoint) or asked.provider == "anthropic"  # which is given without
+    if version or "model" in body.message.lower():
+        return ""
+    return f"Most servers answer below /v1: try the base URL {asked.endpoint}/v1."
 
 
 def no_answer(error: BodyError, asked: Asked, now: float) -> ProviderError:
@@ -89,5 +105,5 @@ def _by_body(
 
 
 def _sentence(asked: Asked, how: str, body: ErrorBody) -> str:
-    words = one_line(body.message, asked.secrets)
+    words = one_line(body.message, asked.secrets).removeprefix(f"{how}:").strip()
     return f"{asked.who} answered {how}: {words}" if words else f"{asked.who} answered {how}."
