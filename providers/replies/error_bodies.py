@@ -37,7 +37,7 @@ class ErrorBody:
     """The body of a refusal: `message` for people, `raw` for phrases, the rest where it is said.
 
     `said` is whether it is an error in the shape of a provider, `completed` whether it holds a completion
-    all the same, of which `usage` are the tokens.
+    all the same, or may, of which `usage` are the tokens.
     """
 
     message: str
@@ -159,7 +159,8 @@ def read_body(text: str) -> ErrorBody:
     try:
         parsed = loads(text)
     except (ValueError, RecursionError):
-        return ErrorBody(message=text, raw=text)
+        torn = text.lstrip().startswith(("{", "["))  # and with it perhaps a completion
+        return ErrorBody(message=text, raw=text, completed=torn)
     # Google wraps its error in a list when it was asked to stream.
     parsed = parsed[0] if isinstance(parsed, list) and parsed else parsed
     if not isinstance(parsed, dict):
