@@ -98,6 +98,12 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
     params: Mapping[str, Json] = option(
         dict, "NAME=JSON, sent as it is; repeatable.", group="who", flag="--param"
     )
+    allow_params: tuple[str, ...] = option(
+        (),
+        "Take a --param of unknown price: the limit may not hold; repeatable.",
+        group="money",
+        flag="--allow-param",
+    )
     data: Path | None = option(
         None,
         "The test/ folder; by default $PBCLIENT_DATA, what was downloaded, or built-in samples.",
@@ -166,6 +172,9 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
         if self.no_cache and self.offline:
             raise InputError("--offline answers from the cache: it cannot go with --no-cache.")
         refuse_own_options(self.params)
+        for name in self.allow_params:
+            if name not in self.params:
+                raise InputError(f"--allow-param {name}: there is no --param {name} to allow.")
 
     @property
     def rules(self) -> Rules:

@@ -31,8 +31,8 @@ from providers.types import (
     Provider,
     Request,
     Response,
-    Usage,
 )
+from providers.usage import Usage
 
 __all__ = [
     "AccessDenied",

@@ -19,13 +19,14 @@
        |- ImagesUnsupported           the model does not see
        `- Unreachable                  for a long while nobody has answered at all
 
-An error says what is known of its bill: `billed` is false only when the provider provably
-did not charge for the call.
+An error says what is known of its bill: `billed` is false only when nothing was sent, or when the
+provider said no in its own words before any work. docs/money.md says which answers are which.
 """
 
 from __future__ import annotations
 
 from providers.rate_limit import RateLimit
+from providers.usage import Usage
 
 
 class ProviderError(Exception):
@@ -33,7 +34,8 @@ class ProviderError(Exception):
 
     `billed` is false only where no bill can have been made (nothing was sent, or the
     provider said no before working); `retry_after` is in seconds, when the provider named it;
-    `status` is the HTTP status where there was one; `limits` are what the provider announced with it.
+    `status` is the HTTP status where there was one; `limits` are what the provider announced with it,
+    `usage` the tokens that it counted although this is no answer: they are billed.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class ProviderError(Exception):
         self.retry_after = retry_after
         self.status = status
         self.limits: tuple[RateLimit, ...] = ()
+        self.usage: Usage | None = None
 
 
 class TransientError(ProviderError):

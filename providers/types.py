@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from providers.errors import ParameterRejected
 from providers.rate_limit import RateLimit
+from providers.usage import Usage
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
@@ -91,17 +92,6 @@ class Request(NamedTuple):
     key: str = ""
     hold: int = 0
     spelled: bytes = b""
-
-
-class Usage(NamedTuple):
-    """Tokens as the provider counted them. `output_tokens` includes `reasoning_tokens`,
-    `input_tokens` includes `cached_input_tokens` and `cache_write_tokens`."""
-
-    input_tokens: int
-    output_tokens: int
-    reasoning_tokens: int = 0
-    cached_input_tokens: int = 0
-    cache_write_tokens: int = 0
 
 
 class Response(NamedTuple):

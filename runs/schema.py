@@ -32,6 +32,7 @@ class Call(TypedDict, total=False):
     cached: bool
     cost: float
     saved: float | None
+    saved_by_prefix: float | None
     usage: Usage | None
     seconds: float | None
     key: str | None
@@ -125,6 +126,7 @@ class Settings(TypedDict, total=False):
     timeout: float
     offline: bool
     no_cache: bool
+    unpriced_params: list[str] | None
 
 
 class Data(TypedDict, total=False):

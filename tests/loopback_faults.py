@@ -27,7 +27,7 @@ from loopback_shapes import Answer, Ask, Ending, ErrorKind, read_ask, write_answ
 
 from providers.loopback import server
 from providers.loopback.server import ROUGH_IMAGE_TOKENS
-from providers.types import Usage
+from providers.usage import Usage
 
 __all__ = [
     "Ask",
@@ -46,7 +46,7 @@ __all__ = [
 BrokenKind = Literal[
     "reset", "disconnect", "cut_off", "drip", "hang", "html", "empty_body", "torn_json", "body", "redirect"
 ]
-OddKind = Literal["content_filter", "refusal", "length", "empty_text"]
+OddKind = Literal["content_filter", "refusal", "length", "empty_text", "under_status"]
 FaultKind = ErrorKind | BrokenKind | OddKind
 
 _ODD_ENDINGS: dict[str, Ending] = {
@@ -54,6 +54,7 @@ _ODD_ENDINGS: dict[str, Ending] = {
     "refusal": "refusal",
     "length": "length",
     "empty_text": "stop",
+    "under_status": "stop",
 }
 _HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
@@ -65,7 +66,8 @@ class Fault:
     `headers` are sent with it (`{"retry-after": "2"}`); `message` and `parameter` reword an
     error's body; `retry_delay` is what Google writes there; `text` is what a refusal or a cut
     answer still says, or the whole body of the fault `body`. A `redirect` leads to where it came
-    from, unless a `location` is among the headers.
+    from, unless a `location` is among the headers. `status` is that of a `body`, and of a whole answer
+    sent `under_status`; `billed` is whether a status of 300 and up is billed, as all others are.
     """
 
     kind: FaultKind
@@ -74,6 +76,8 @@ class Fault:
     parameter: str | None = None
     retry_delay: str | None = None
     text: str = ""
+    status: int = 200
+    billed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,19 +179,21 @@ class LoopbackServer(server.LoopbackServer):
     def _answer(self, ask: Ask, fault: Fault | None, key: str, attempt: int) -> web.Response:
         text = self.policy(ask) if fault is None else fault.text
         usage = self.usage(ask, text)
-        cost = self._record(ask, fault, key, attempt, 200, usage)
+        status = 200 if fault is None else fault.status
+        cost = self._record(ask, fault, key, attempt, status, usage)
         ending = "stop" if fault is None else _ODD_ENDINGS[fault.kind]
         answer = Answer(text, usage, ending, cost if self._tells_cost else None)
         body = json.dumps(write_answer(ask, answer, self.calls)).encode()
         headers = self._headers if fault is None else {**self._headers, **fault.headers}
-        return web.Response(body=body, content_type="application/json", headers=headers)
+        return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
     async def _fail(
         self, request: web.Request, ask: Ask, fault: Fault, key: str, attempt: int
     ) -> web.StreamResponse:
         status, body, media_type = _broken(ask, fault)
-        billed = self.usage(ask, self.policy(ask)) if status < 300 else Usage(0, 0)
-        self._record(ask, fault, key, attempt, status, billed)
+        billed = status < 300 or fault.billed
+        usage = self.usage(ask, self.policy(ask)) if billed else Usage(0, 0)
+        self._record(ask, fault, key, attempt, status, usage, billed)
         match fault.kind:
             case "reset" | "disconnect":
                 _break(request, reset=fault.kind == "reset")
@@ -211,9 +217,16 @@ class LoopbackServer(server.LoopbackServer):
         return response
 
     def _record(
-        self, ask: Ask, fault: Fault | None, key: str, attempt: int, status: int, usage: Usage
+        self,
+        ask: Ask,
+        fault: Fault | None,
+        key: str,
+        attempt: int,
+        status: int,
+        usage: Usage,
+        billed: bool = True,
     ) -> float:
-        cost = self.cost(ask, usage) if status < 300 else 0.0
+        cost = self.cost(ask, usage) if billed else 0.0
         self.total_cost += cost
         kind = None if fault is None else fault.kind
         kept = ask if self._keep_asks else None
@@ -269,12 +282,12 @@ def _broken(ask: Ask, fault: Fault) -> tuple[int, bytes, str]:
         case "redirect":
             return 307, b"", "text/plain"
         case "body":
-            return 200, fault.text.encode(), "application/json"
+            return fault.status, fault.text.encode(), "application/json"
         case "drip" | "hang" | "reset" | "disconnect" | "cut_off":
             return 200, b" " * 1000, "application/json"
         case "empty_body":
             return 200, b"", "application/json"
-        case "content_filter" | "refusal" | "length" | "empty_text":
+        case "content_filter" | "refusal" | "length" | "empty_text" | "under_status":
             raise ValueError(f"{fault.kind} is an answer")
         case kind:
             status, body = write_error(

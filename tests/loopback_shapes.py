@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from providers.types import Json, Usage
+from providers.types import Json
+from providers.usage import Usage
 
 Shape = Literal["openai", "anthropic", "gemini"]
 Ending = Literal["stop", "length", "content_filter", "refusal"]

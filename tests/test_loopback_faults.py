@@ -23,7 +23,7 @@ from loopback_faults import (
     rough_usage,
 )
 
-from providers.types import Usage
+from providers.usage import Usage
 
 PIXELS = bytes(range(256))
 ENCODED = base64.b64encode(PIXELS).decode()

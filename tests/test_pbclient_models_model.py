@@ -27,6 +27,16 @@ def test_what_cannot_be_asked_is_refused_before_a_call(monkeypatch, choice, sent
     assert sentence in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["sk-0123456789\n", "\u201csk-0123456789\u201d", "sk-01\r\nX: y"])
+@pytest.mark.parametrize("wire", ["litellm", "direct"])
+def test_a_key_that_cannot_be_sent_is_named_by_its_variable_and_not_shown(monkeypatch, key, wire):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(InputError) as caught:
+        resolve(Choice(provider="openai", model="gpt-4o", wire=wire), print)
+    assert "The key in OPENAI_API_KEY holds a character that no key has" in str(caught.value)
+    assert "0123" not in str(caught.value)
+
+
 def test_an_effort_goes_over_litellm_and_a_server_may_be_named_by_the_environment(monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     choice = Choice(provider="anthropic", params={"reasoning_effort": "low"}, price="1,2")

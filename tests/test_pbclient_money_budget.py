@@ -23,6 +23,7 @@ from providers import (
     Request,
     Response,
     ServerFault,
+    Usage,
 )
 from runs import Ledger
 
@@ -44,7 +45,7 @@ class Bank:
         if self.rng.random() < self.faults:
             raise self._fault(price)
         self.billed += price
-        return Response(str(price), "stop", cost=price / 10**12, key=request.key)
+        return Response(str(price), "stop", Usage(price, 0), cost=price / 10**12, key=request.key)
 
     def _fault(self, price: int) -> ProviderError:
         kind = self.rng.choice([RateLimited, ServerFault, BadRequest, AttemptTimedOut, ConnectionFailed])
@@ -65,8 +66,8 @@ class Watched(Ledger):
         return number
 
 
-def bill(request: Request, response: Response) -> int:
-    return int(response.text)
+def bill(request: Request, usage: Usage | None, told: float | None) -> int | None:
+    return None if usage is None else usage.input_tokens
 
 
 async def in_parts(request: Request) -> str:
@@ -132,7 +133,7 @@ def purse_with(path, limit: int | None, cost: int, seconds: float = 1.0):
         async def complete(self, request: Request) -> Response:
             self.sent.append(request.turn)
             await asyncio.sleep(seconds)
-            return Response(str(cost), "stop", key=request.key)
+            return Response(str(cost), "stop", Usage(cost, 0), key=request.key)
 
     async def bound(request: Request) -> int:
         return 100
@@ -227,7 +228,7 @@ def test_calls_in_flight_are_counted_higher_once_a_bill_exceeded_its_hold(tmp_pa
 
 def test_a_bill_that_nobody_names_is_the_whole_hold(tmp_path):
     _till, ledger, held = purse_with(tmp_path, None, cost=3)
-    held.bill = lambda request, response: None
+    held.bill = lambda request, usage, told: None
     with ledger:
         run(ask(held, 0))
     assert ledger.settled == 100

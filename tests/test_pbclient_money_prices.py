@@ -16,7 +16,7 @@ from pbclient.errors import InputError
 from pbclient.money.amounts import PICODOLLARS
 from pbclient.money.prices import Price, Rates, cost, describe, hold, price_of
 from providers.catalog import prices as price_map
-from providers.types import Usage
+from providers.usage import Usage
 
 MILLION = 10**6
 picodollars = st.integers(0, 10**9)
@@ -95,7 +95,7 @@ def _usages(price: Price) -> list[Usage]:
 )
 def test_a_stated_price_wins(text: str, into: float, out: float) -> None:
     for provider, model in [("openai", "gpt-4o"), ("openai", "who-knows"), ("baseline", "random")]:
-        (rates,) = price_of(provider, model, stated=text, options=["tools"]).tiers
+        (rates,) = price_of(provider, model, stated=text).tiers
         assert (rates.input, rates.output) == (round(into * MILLION), round(out * MILLION))
         assert rates.input == rates.cached_input == rates.cache_write
         assert rates.output == rates.reasoning
@@ -173,11 +173,22 @@ def test_behind_a_server_of_ones_own_a_public_model_has_the_public_price() -> No
         price_of("openai", "my-vlm", base_url=url)
 
 
-@pytest.mark.parametrize("option", ["servicetier", "inferencegeo", "speed"])
-def test_an_option_that_changes_the_price_needs_a_stated_one(option: str) -> None:
-    with pytest.raises(InputError, match=f"With {option}, gpt-4o has no known price: .*--price"):
-        price_of("openai", "gpt-4o", options=["temperature", option])
-    assert price_of("openai", "gpt-4o", options=["temperature", "max_tokens"])
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-haiku-4-5"])
+def test_what_a_cache_keeps_for_an_hour_costs_twice_the_input_and_is_held_so(model: str) -> None:
+    price = price_of("anthropic", model)
+    rates = price.tiers[0]
+    assert (rates.cache_write, rates.hour_write) == (rates.input * 5 // 4, rates.input * 2)
+    kept = Usage(1000, 10, cache_write_tokens=1000, hour_write_tokens=600)
+    assert cost(price, kept) == 400 * rates.cache_write + 600 * rates.hour_write + 10 * rates.output
+    most = Usage(1000, 10, cache_write_tokens=1000, hour_write_tokens=1000)
+    assert hold(price, 1000, 0, 10) < cost(price, most) <= hold(price, 1000, 0, 10, caches=True)
+
+
+def test_a_slip_in_a_models_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(
+        InputError, match=r"No price is known for openai model gpt-4o-mni: .*Did you mean gpt-4o-mini"
+    ):
+        price_of("openai", "gpt-4o-mni")
 
 
 def test_the_price_of_a_known_model() -> None:

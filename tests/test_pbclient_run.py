@@ -24,7 +24,7 @@ import pytest
 from loopback_faults import Fault, LoopbackServer, LoopbackThread
 from package_loop import ask_by_looks, by_looks, package_loop
 
-from pbclient import RunConfig, evaluate
+from pbclient import Progress, RunConfig, evaluate
 from pbclient.data.samples import write_samples
 from runs import ConfigDiffers
 
@@ -86,7 +86,10 @@ HITS = {
 MISSES = {
     "another model": {"model": "glance-2"},
     "a sampling seed": {"params": {"seed": 4, "top_p": 0.5}},
-    "an option that nobody knows": {"params": {"seed": 3, "top_p": 0.5, "own_option": {"deep": [1]}}},
+    "an option that nobody knows": {
+        "params": {"seed": 3, "top_p": 0.5, "own_option": {"deep": [1]}},
+        "allow_params": ("own_option",),
+    },
     "another output limit": {"max_tokens": 77},
     "another temperature": {"temperature": 0.5},
 }
@@ -421,6 +424,44 @@ def test_a_rejected_option_is_dropped_said_and_recorded(samples, tmp_path, wire)
         assert manifest["dropped"] == {"temperature": None}
     assert any("temperature" in sentence and "dropped" in sentence for sentence in said)
     assert all(episode["outcome"] == "resolved" for episode in lines(tmp_path / "one").values())
+
+
+def test_a_noted_option_is_said_in_each_run_and_forgotten_with_the_model(samples, tmp_path):
+    from click.testing import CliRunner
+
+    from pbclient.cli.app import main as command
+
+    def picky(ask, attempt):
+        return Fault("unsupported_parameter") if "temperature" in ask.body else None
+
+    def odd(ask, attempt):
+        return (
+            Fault("bad_request", message="Unexpected trouble with temperature=0.0") if attempt == 1 else None
+        )
+
+    said: dict[str, list[str]] = {}
+
+    async def play(server: LoopbackServer, name: str) -> None:
+        each = config(server, samples, tmp_path / name, datasets=("QD",), limit=1)
+        await evaluate(each, progress=Progress(say=said.setdefault(name, []).append))
+
+    async def main() -> None:
+        async with LoopbackServer(ask_by_looks, faults=picky) as server:
+            await play(server, "first")
+            await play(server, "second")
+            clear = ["cache", "clear", "--yes", "--cache-dir", str(tmp_path / "answers"), "--model", "glance"]
+            assert CliRunner().invoke(command, clear).exit_code == 0
+            await play(server, "third")
+        # An odd refusal that only mentions an option drops nothing.
+        async with LoopbackServer(ask_by_looks, faults=odd, keep_asks=True) as server:
+            await play(server, "odd")
+            assert all("temperature" in served.ask.body for served in server.served)
+
+    asyncio.run(main())
+    assert any("is dropped from now on" in each for each in said["first"])
+    assert any("has rejected the option temperature before" in each for each in said["second"])
+    assert any("is dropped from now on" in each for each in said["third"])
+    assert not any("reject" in each for each in said["odd"])
 
 
 def test_offline_answers_from_the_cache_or_says_what_differs(samples, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from loopback_faults import Ask, ErrorKind, Fault, FaultKind, LoopbackServer, OddKind
 
 from providers import (
+    AuthenticationFailed,
     EncodedImage,
     Finish,
     Json,
@@ -84,6 +85,7 @@ class Failed:
 
     kind: type[ProviderError]
     billed: bool
+    usage: Usage | None
     status: int | None
     wait: float | None
     parameter: str | None
@@ -108,7 +110,7 @@ def failed(error: ProviderError) -> Failed:
     wait = round(wait, -4) if wait is not None and wait > 1e6 else wait
     parameter, instead = getattr(error, "parameter", None), getattr(error, "instead", None)
     words = str(error) if error.status is not None else None
-    return Failed(type(error), error.billed, error.status, wait, parameter, instead, words)
+    return Failed(type(error), error.billed, error.usage, error.status, wait, parameter, instead, words)
 
 
 class Bench:
@@ -790,3 +792,89 @@ def test_an_ask_is_what_arrived(bench: Bench) -> None:
     seen = bench.same("anthropic", asking())
     assert seen.path == "/v1/messages"
     assert (seen.headers["x-api-key"], seen.headers.get("authorization")) == (KEY, None)
+
+
+# What a bill is behind an error.
+
+NOTHING_DONE = (400, 401, 403, 404, 409, 413, 422, 425, 500, 503, 529)
+IN_BETWEEN = (300, 304, 408, 451, 499, 501, 502, 504, 505, 520, 524, 599)
+SAYS_ERROR = json.dumps({"error": {"message": "no", "type": "some_error"}})
+
+
+@pytest.mark.parametrize("status", [*NOTHING_DONE, *IN_BETWEEN, 429])
+def test_only_a_providers_own_error_is_free(bench: Bench, status: int) -> None:
+    for text, free in (
+        (SAYS_ERROR, status in NOTHING_DONE),
+        ('{"detail": "no"}', status in NOTHING_DONE),
+        ("Internal Server Error", False),
+        ("<html><h1>no</h1></html>", False),
+        ("{}", False),
+        ("", False),
+    ):
+        bench.fault = Fault("body", text=text, status=status)
+        for target in ("compatible", "anthropic"):
+            outcome = bench.same(target, asking()).outcome
+            assert isinstance(outcome, Failed)
+            assert (outcome.billed, outcome.usage) == (not (free or status == 429), None)
+
+
+@pytest.mark.parametrize("status", [*NOTHING_DONE, *IN_BETWEEN, 429])
+def test_a_completion_under_an_error_is_billed_by_its_tokens(bench: Bench, status: int) -> None:
+    if status == 304:
+        return  # it has no body
+    bench.fault = Fault("under_status", text="B", status=status)
+    bench.usage = Usage(100, 30)
+    for target in ("compatible", "anthropic"):
+        outcome = bench.same(target, asking()).outcome
+        assert isinstance(outcome, Failed)
+        assert (outcome.billed, outcome.usage) == (True, Usage(100, 30))
+
+
+def test_what_is_no_answer_is_billed_by_its_tokens(bench: Bench) -> None:
+    bench.fault = Fault("empty_text")
+    for target in ("compatible", "anthropic"):
+        outcome = bench.same(target, asking()).outcome
+        assert isinstance(outcome, Failed)
+        assert (outcome.kind, outcome.usage) == (MalformedResponse, Usage(100, 30))
+
+
+def test_a_count_that_stands_twice_is_the_larger(bench: Bench) -> None:
+    counted = '"prompt_tokens": 20, "completion_tokens": '
+    for usage in (
+        f'"usage": {{"prompt_tokens": 10, "completion_tokens": 99}}, "usage": {{{counted}5}}',
+        f'"usage": {{{counted}1, "completion_tokens": 99, "completion_tokens": 2}}',
+        f'"usage": {{{counted}99}}, "usage": null',
+    ):
+        choices = '"choices": [{"message": {"role": "assistant", "content": "B"}, "finish_reason": "stop"}]'
+        bench.fault = Fault("body", text=f"{{{choices}, {usage}}}")
+        outcome = bench.same("compatible", asking()).outcome
+        assert isinstance(outcome, Response)
+        assert outcome.usage == Usage(20, 99)
+
+
+def test_a_caches_writes_are_split_by_how_long_it_keeps_them(bench: Bench) -> None:
+    split = {"ephemeral_5m_input_tokens": 40, "ephemeral_1h_input_tokens": 60}
+    usage = {"input_tokens": 5, "output_tokens": 3, "cache_creation_input_tokens": 100}
+    for told, hour in (({"cache_creation": split}, 60), ({}, 100), ({"cache_creation": {}}, 100)):
+        message = {
+            "id": "x",
+            "model": "m",
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "text", "text": "B"}],
+        }
+        bench.fault = Fault(
+            "body", text=json.dumps({**message, "stop_reason": "end_turn", "usage": {**usage, **told}})
+        )
+        outcome = bench.same("anthropic", asking()).outcome
+        assert isinstance(outcome, Response)
+        assert outcome.usage == Usage(105, 3, 0, 0, 100, hour)
+
+
+@pytest.mark.parametrize("key", ["sk-0123456789\n", "\u201csk-0123456789\u201d"])
+def test_a_key_that_cannot_be_sent_is_free_and_final(bench: Bench, key: str) -> None:
+    for make in (Hosted, Direct):
+        wire = make.of("openai", "m", base_url=bench.server.url, api_key=key)
+        seen = bench._seen(wire, asking(), ())
+        assert isinstance(seen.outcome, Failed)
+        assert (seen.calls, seen.outcome.kind, seen.outcome.billed) == (0, AuthenticationFailed, False)

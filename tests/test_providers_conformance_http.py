@@ -8,11 +8,13 @@ import contextlib
 import json
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from loopback_faults import LoopbackServer, LoopbackThread
 
 from providers import (
     AttemptTimedOut,
@@ -25,6 +27,7 @@ from providers import (
     ServerFault,
     Unusable,
 )
+from providers.deadline import LATE
 from providers.direct.wire import Direct
 from providers.hosted.wire import Hosted
 
@@ -97,11 +100,11 @@ def once(wire: type[Wire], response: bytes, provider: str) -> Outcome:
 
 
 ODD: dict[str, tuple[bytes, Outcome]] = {
-    "a choice": (http("300 X", "location: /x"), (BadRequest, False, 300, None)),
-    "not modified": (http("304 X", "location: /x"), (BadRequest, False, 304, None)),
-    "sent to nowhere": (http("301 X", "location:"), (Unusable, False, 301, None)),
-    "sent away": (http("307 X", "location: /x"), (Unusable, False, 307, None)),
-    "not told where": (http("307 X"), (BadRequest, False, 307, None)),
+    "a choice": (http("300 X", "location: /x"), (BadRequest, True, 300, None)),
+    "not modified": (http("304 X", "location: /x"), (BadRequest, True, 304, None)),
+    "sent to nowhere": (http("301 X", "location:"), (Unusable, True, 301, None)),
+    "sent away": (http("307 X", "location: /x"), (Unusable, True, 307, None)),
+    "not told where": (http("307 X"), (BadRequest, True, 307, None)),
     "not packed": (http("200 OK", GZIP, body=b"words"), (ServerFault, True, None, None)),
     "a refusal not packed": (
         http("429 X", GZIP, body=b"words"),
@@ -250,3 +253,22 @@ def test_a_kept_connection_that_ends_is_no_second_request(
         assert (serve.requests, serve.connections) == (3, connections)
 
     asyncio.run(main())
+
+
+@WIRES
+def test_a_process_that_was_stopped_reads_what_has_arrived(wire: type[Wire]) -> None:
+    # It threw the answer away, which was paid, and asked again.
+    with LoopbackThread(LoopbackServer(latency=0.1)) as server:
+
+        async def main() -> Outcome:
+            async with wire.of("openai", "m", base_url=server.url, api_key=KEY) as opened:
+                await outcome(opened)
+                opened.timeout = 0.4
+                asked = asyncio.create_task(outcome(opened))
+                while server.in_flight == 0:
+                    await asyncio.sleep(0.001)
+                time.sleep(LATE + 0.6)
+                return await asked
+
+        assert asyncio.run(main()) == "A"
+        assert server.calls == 2

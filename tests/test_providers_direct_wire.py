@@ -248,7 +248,7 @@ def test_a_redirect_is_not_followed(status: str) -> None:
 
     error = asyncio.run(main())
     assert type(error) is Unusable
-    assert (error.status, error.billed) == (int(status[:3]), False)
+    assert (error.status, error.billed) == (int(status[:3]), True)
     assert "redirects to http://127.0.0.1" in str(error)
     assert KEY not in str(error)
 

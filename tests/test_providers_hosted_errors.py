@@ -121,19 +121,35 @@ def test_what_litellm_itself_refuses_is_not_billed() -> None:
     told = (
         "openai does not support parameters: ['seed'], for model=m. To drop these, set `litellm.drop_params`"
     )
-    error = translate(litellm.UnsupportedParamsError(told, "openai", "m"), ASKED, NOW)
+    error = translate(litellm.UnsupportedParamsError(told, "openai", "m"), ASKED, NOW, sent=False)
     assert isinstance(error, ParameterRejected)
     assert (error.parameter, error.instead, error.billed) == ("seed", None, False)
     assert "drop" not in str(error)
 
     missing = litellm.AuthenticationError("no key: sesame-open", "openai", "m")
-    error = translate(missing, ASKED, NOW)
+    error = translate(missing, ASKED, NOW, sent=False)
     assert type(error) is AuthenticationFailed
     assert not error.billed
     assert "sesame" not in str(error)
 
     unsupported = litellm.UnsupportedParamsError("tools are not supported", "openai", "m")
-    assert type(translate(unsupported, ASKED, NOW)) is BadRequest
+    assert type(translate(unsupported, ASKED, NOW, sent=False)) is BadRequest
+
+
+@pytest.mark.parametrize(
+    ("links", "sent", "kind", "billed"),
+    [
+        ((ValueError("a line break in a header"),), False, Unusable, False),
+        ((KeyError("deployment"), TypeError("x")), False, Unusable, False),
+        ((ValueError("odd"),), True, ServerFault, True),
+        # A library that sends by another way than LiteLLM's transport.
+        ((httpx.ReadError("x"),), False, ConnectionFailed, True),
+        ((refused(),), False, ConnectionFailed, False),
+    ],
+)
+def test_what_never_left_is_free_and_final(links, sent, kind, billed) -> None:
+    error = translate(caused(*links), ASKED, NOW, sent=sent)
+    assert (type(error), error.billed) == (kind, billed)
 
 
 def test_any_exception_at_all_is_one_of_ours() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from providers import ContextExceeded, MalformedResponse, Usage
+from providers.catalog.target import Asked
 from providers.llama.engine import read_answer
 
 
@@ -21,7 +22,7 @@ def answer(content: Any = "Yes.", finish: str = "stop", said: int = 3, **message
 
 
 def read(raw: dict[str, Any], most: int = 12):
-    return read_answer(raw, "llama.cpp (tiny.gguf)", {"max_tokens": most}, 256)
+    return read_answer(raw, Asked("llama.cpp", "tiny.gguf"), {"max_tokens": most}, 256)
 
 
 def test_it_costs_nothing():

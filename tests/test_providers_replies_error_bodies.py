@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.catalog.target import Asked
 from providers.errors import (
     AccessDenied,
     AttemptTimedOut,
@@ -24,6 +25,7 @@ from providers.errors import (
     ServerFault,
 )
 from providers.replies.error_bodies import kind_of, read_body
+from providers.replies.refusals import refused
 
 
 def openai(message: str, code: str | None = None, kind: str = "invalid_request_error") -> str:
@@ -148,3 +150,32 @@ def test_any_body_means_something(body: object, status: int) -> None:
     read = read_body(json.dumps(body))
     assert isinstance(read.message, str)
     assert issubclass(kind_of(status, read), ProviderError)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "said"),
+    [
+        (Asked("openai", "m", endpoint="http://h:1"), "404: Not Found", "answered 404: Not Found Most servers answer below /v1: try the base URL http://h:1/v1."),
+        (Asked("openai", "m", endpoint="http://h:1/api"), '{"detail":"Not Found"}', "try the base URL http://h:1/api/v1."),
+        (Asked("openai", "gpt-4o-mni"), openai("The model does not exist", "model_not_found"), "does not exist Did you mean gpt-4o-mini"),
+        (Asked("anthropic", "claude-haiku-4.5"), anthropic("model: claude-haiku-4.5", "not_found_error"), "Did you mean claude-haiku-4-5"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_named_with_the_cure(asked: Asked, text: str, said: str) -> None:
+    assert said in str(refused(404, {}, text, asked, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (Asked("openai", "m", endpoint="http://h:1/v1"), "404: Not Found"),
+        (Asked("openai", "m", endpoint="http://h:1"), openai("The model `m` does not exist")),
+        (Asked("anthropic", "m", endpoint="http://h:1"), "Not Found"),
+        (Asked("openai", "gpt-4o"), openai("You have no access to this model", "model_not_found")),
+        (Asked("openai", "zzz"), openai("The model does not exist", "model_not_found")),
+    ],
+)
+def test_no_cure_is_made_up(asked: Asked, text: str) -> None:
+    sentence = str(refused(404, {}, text, asked, 0.0))
+    assert "/v1:" not in sentence
+    assert "mean" not in sentence

@@ -1,10 +1,13 @@
 """A provider's words as one short line without a key."""
 
+from base64 import b64encode, urlsafe_b64encode
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.replies.error_text import LIMIT, LOOKED_AT, one_line, redacted
+from providers.replies.error_text import HIDDEN, LIMIT, LOOKED_AT, one_line, redacted, without
 
 KEY = "Zq8/kX+v0=pL42"
 
@@ -30,6 +33,43 @@ def test_keys_are_taken_out(text: str) -> None:
     for secret in (KEY, "%2FkX", "abc.def", "abcd", "weird", "AIza", "abcdef", "eyJ"):
         assert secret not in shown
     assert "[key]" in shown
+
+
+SPELLINGS = {
+    "as it is": KEY,
+    "in capitals": KEY.upper(),
+    "spelled apart": " - ".join(KEY),
+    "for a URL": "".join(f"%{ord(char):02x}" for char in KEY),
+    "for a URL in part": quote(KEY, safe=""),
+    "in JSON": "".join(f"\\u{ord(char):04X}" for char in KEY),
+    "in HTML": "".join(f"&#{ord(char)};" for char in KEY),
+    "in HTML, in hex": "".join(f"&#x{ord(char):x};" for char in KEY),
+    "in Python": "".join(f"\\x{ord(char):02x}" for char in KEY),
+    "in base64": b64encode(KEY.encode()).decode(),
+    "in base64 behind a byte": b64encode(b"u" + KEY.encode() + b"tail").decode(),
+    "in base64 behind a name": b64encode(b"user:" + KEY.encode()).decode().rstrip("="),
+    "for a URL in base64": urlsafe_b64encode(KEY.encode()).decode(),
+    "in hex": KEY.encode().hex(":"),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("before", ["", "100%", "&#", "\\u12", "%4", "x=", "a" * 9900 + " "])
+def test_a_key_is_found_however_it_is_spelled(spelling: str, before: str) -> None:
+    shown = redacted(f"bad key {before}{SPELLINGS[spelling]}, said the server", (KEY,))
+    assert HIDDEN in shown
+    folded = "".join(char for char in shown if char.isalnum()).lower()
+    for part in ("zq8", "pl42", b64encode(KEY.encode()).decode()[3:9].lower(), KEY.encode().hex()[6:12]):
+        assert part not in folded
+
+
+@given(st.text(max_size=60), st.sampled_from(sorted(SPELLINGS)), st.text(max_size=60))
+def test_only_the_key_goes(before: str, spelling: str, after: str) -> None:
+    assert without(before, (KEY,)) == before
+    hidden = without(f"{before}\n{SPELLINGS[spelling]}\n{after}", (KEY,))
+    assert hidden.startswith(before)
+    assert hidden.endswith(after)
+    assert HIDDEN in hidden
 
 
 def test_placeholders_eat_no_words() -> None:

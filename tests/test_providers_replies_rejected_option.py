@@ -45,6 +45,18 @@ SENT = ("max_tokens", "temperature", "seed", "top_k", "stop", "n", "reasoning_ef
         ("anthropic does not support parameters: ['seed', 'n'], for model=m.", "", ("seed", None)),
         ("m doesn't support temperature=0.0 while reasoning is active.", "", ("temperature", None)),
         ("claude-x does not support top_k=4.", "", ("top_k", None)),
+        # another option that is asked for instead is not this one under another name
+        (
+            "Unsupported parameter: 'temperature'. Use 'max_completion_tokens' instead.",
+            "temperature",
+            ("temperature", None),
+        ),
+        ("Unknown parameter: 'top_k'. Use 'temperature' instead.", "top_k", ("top_k", None)),
+        # an option that is only mentioned
+        ("Unexpected end of the request near temperature.", "", None),
+        ("The request failed at temperature=0.0: images are not supported here.", "", None),
+        ("This endpoint is not available. temperature, seed and stop were read.", "", None),
+        ("temperature looks odd; top_k too. It is not allowed to ask so often.", "", None),
         # nothing of ours
         ("temperature: must be at most 1", "", None),
         ("max_tokens is too large: 9. This model supports at most 8 completion tokens", "max_tokens", None),
@@ -62,3 +74,12 @@ def test_the_option(message: str, parameter: str, found: tuple[str, str | None] 
 def test_a_renamed_option_is_told_by_the_name_that_we_sent() -> None:
     message = "Unsupported parameter: 'max_completion_tokens' is not supported."
     assert rejected_option(message, "max_completion_tokens", ("max_tokens",)) == ("max_tokens", None)
+
+
+def test_a_code_beside_the_name_is_word_enough() -> None:
+    assert rejected_option("No.", "temperature", SENT, "unsupported_value invalid_request_error") == (
+        "temperature",
+        None,
+    )
+    assert rejected_option("No temperature.", "", SENT, "unsupported_value") is None
+    assert rejected_option("No.", "temperature", SENT, "invalid_value") is None

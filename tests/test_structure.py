@@ -75,8 +75,8 @@ def test_a_planted_import_is_found(planted):
 
 # From the ground up: a room uses what stands to its left and nothing to its right.
 ORDER = {
-    "providers": "rate_limit errors types host_memory weights catalog replies hosted direct llama hf"
-    " loopback",
+    "providers": "rate_limit usage deadline errors types host_memory weights catalog replies wire"
+    " hosted direct llama hf loopback",
     "pbclient": "errors option record benchmark images progress turnstile data reward money scores models"
     " compare episodes calls config scheduler forecast report export cli",
 }

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from cache import canonical
-from providers.types import Json, Message, Request, Response, Usage
+from providers.types import Json, Message, Request, Response
+from providers.usage import Usage
 
 SCHEMA = 1
 _FIELDS = frozenset(("text", "finish", "usage", "cost", "model", "run", "hold", "seconds"))

@@ -1,7 +1,8 @@
 """Drop options the model rejects, and remember that it does.
 
 A dropped option changes the key, since the request that is sent is another. What was learned is
-kept in the answer store, so that a later run (a fully cached one above all) starts with it.
+kept in the answer store, so that a later run (a fully cached one above all) starts with it: what the
+provider itself has said for whoever asks the model there, what a wire cannot write for that wire.
 """
 
 from __future__ import annotations
@@ -22,27 +23,34 @@ class DropRejected:
     """A provider that leaves out (or renames) what the model has rejected, and asks again.
 
     `changes` maps an option to its new name, or to None when it is dropped; `on_rejected` is called
-    with each new one and the provider's words.
+    with each new one and the provider's words. `wire` is the name of the way to the model.
     """
 
     inner: Provider
     store: Store
     identity: Mapping[str, Json]
+    wire: str
     on_rejected: Callable[[str, str | None, str], None] = lambda name, instead, why: None
     changes: dict[str, str | None] = field(default_factory=dict)
 
     def load(self) -> None:
-        """Take up what earlier runs learned of this model."""
+        """Take up what earlier runs learned of this model, here and over this wire."""
+        for wire in (None, self.wire):
+            self.changes |= self._noted(wire)
+
+    def _noted(self, wire: str | None) -> dict[str, str | None]:
         try:
-            entry = self.store.get(digest(self._key()))
+            entry = self.store.get(digest(self._key(wire)))
         except CorruptEntry:
-            return
-        if entry is not MISS and isinstance(entry.answer, dict):
-            for name, instead in entry.answer.items():
-                if instead is None or isinstance(instead, str):
-                    self.changes[name] = instead
-        if self.changes.get(OUTPUT_LIMIT, ITS_OTHER_NAME) != ITS_OTHER_NAME:
-            del self.changes[OUTPUT_LIMIT]
+            return {}
+        if entry is MISS or not isinstance(entry.answer, dict):
+            return {}
+        noted = {
+            name: instead
+            for name, instead in entry.answer.items()
+            if instead is None or isinstance(instead, str)
+        }
+        return {name: instead for name, instead in noted.items() if _keeps_the_limit(name, instead)}
 
     async def complete(self, request: Request) -> Response:
         """One answer. While nothing is known to be rejected, the request goes on as it is."""
@@ -70,12 +78,21 @@ class DropRejected:
             return  # another call in flight learned it meanwhile
         if error.parameter not in request.params or error.instead in request.params:
             raise error
-        if error.parameter == OUTPUT_LIMIT and error.instead != ITS_OTHER_NAME:
+        if not _keeps_the_limit(error.parameter, error.instead):
             raise error
         self.changes[error.parameter] = error.instead
         self.on_rejected(error.parameter, error.instead, str(error))
-        changed: dict[str, Json] = dict(self.changes)
-        await self.store.put(digest(self._key()), self._key(), changed)
+        # Without a status nobody was asked: it is the wire that cannot write the option.
+        wire = self.wire if error.status is None else None
+        noted: dict[str, Json] = {**self._noted(wire), error.parameter: error.instead}
+        await self.store.put(digest(self._key(wire)), self._key(wire), noted)
 
-    def _key(self) -> dict[str, Json]:
-        return {"options that this model rejects": dict(self.identity)}
+    def _key(self, wire: str | None) -> dict[str, Json]:
+        return {"options that this model rejects, by wire": wire, "provider": dict(self.identity)}
+
+
+def _keeps_the_limit(option: str, instead: str | None) -> bool:
+    """Whether the request has one output limit afterwards, as its hold has."""
+    if option == OUTPUT_LIMIT:
+        return instead == ITS_OTHER_NAME
+    return instead not in (OUTPUT_LIMIT, ITS_OTHER_NAME)

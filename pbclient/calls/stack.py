@@ -1,6 +1,6 @@
 """Build the stack of wrappers between a player and the wire.
 
-    player -> DropRejected -> Cached -> Retrying -> Limited -> Held -> Breaker -> Storing -> provider
+    player -> DropRejected -> Cached -> Retrying -> Limited -> Cautious -> Held -> Breaker -> Storing -> wire
 
 A hit turns back at `Cached`: it waits for no place, limit or hold. `Storing` stands next to the
 wire: a paid answer is on disk before anything else can happen to it. A judge has a stack of its own
@@ -14,10 +14,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from cache import KeyLocks, Store, digest
 from pbclient.calls.accounts import Account
-from pbclient.calls.breaker import Breaker
+from pbclient.calls.breaker import Breaker, Cautious
 from pbclient.calls.cached import Cached, Offline, Storing
 from pbclient.calls.holdups import HoldUps, told
 from pbclient.calls.key import asked_of, bought_by, images_in, response_from
@@ -32,9 +33,12 @@ from pbclient.money.amounts import dollars, format_dollars
 from pbclient.money.books import LEDGER_BEHIND, Books
 from pbclient.money.bounds import images_of
 from pbclient.money.budget import BoundCorrection, Budget, Held
-from pbclient.progress import Progress
+from pbclient.progress import Progress, waits_for
 from providers import Provider, RateLimit, Request, Response, TransientError, Unusable
 from runs import Ledger, RunBroken, RunFolder
+
+if TYPE_CHECKING:
+    from providers.hosted.wire import Hosted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,20 @@ class Limits:
     rpm: int | None = None
     tpm: int | None = None
     offline: bool = False
+
+
+@dataclass
+class Loading:
+    """A provider whose library takes seconds to load: whoever waits for that says so."""
+
+    inner: Hosted
+    store: Storing
+
+    async def complete(self, request: Request) -> Response:
+        if not self.inner.loaded:
+            with waits_for("LiteLLM to load"):
+                await self.inner.prepare()
+        return await self.store.complete(request)
 
 
 @asynccontextmanager
@@ -108,8 +126,15 @@ class Stack:
             self.progress.say(f"The model rejects the option {option}, which {what} from now on ({why}).")
             record({option: instead})
 
-        provider = DropRejected(cached, self.store, model.identity, rejected)
+        provider = DropRejected(cached, self.store, model.identity, model.choice.wire, rejected)
         provider.load()
+        for option in model.params.keys() & provider.changes.keys():
+            instead = provider.changes[option]
+            self.progress.say(
+                f"{model.title} has rejected the option {option} before, which "
+                f"{f'is sent as {instead}' if instead else 'is left out'} "
+                f"(`pbclient cache clear --model {model.name}` forgets that, and its answers)."
+            )
         record(provider.changes)
         return provider
 
@@ -181,7 +206,9 @@ class Stack:
         """Retries, pace and money, and behind them the wire."""
         provider = model.connect()
         self.stack.push_async_callback(provider.aclose)
-        breaker = Breaker(Storing(provider, self.store, self._run), self._shut)
+        storing = Storing(provider, self.store, self._run)
+        wire = Loading(cast("Hosted", provider), storing) if model.by_litellm else storing
+        breaker = Breaker(wire, self._shut)
         self.breakers.append(breaker)
         account, bounds = Account.of(model, limits.concurrency, self.answers / "rates"), model.bounds
         self.accounts.append(account)
@@ -196,17 +223,19 @@ class Stack:
             paced,
             self.budget,
             bounds.of,
-            lambda request, response: bounds.bill(images_of(request), response),
+            lambda request, usage, told: bounds.bill(images_of(request), usage, told),
             bounds.parts,
         )
-        return Retrying(Limited(held, account.controller), on_retry=self._retried)
+        # What costs nothing may fail as often as it likes.
+        asked = held if model.price.is_free else Cautious(held, breaker)
+        return Retrying(Limited(asked, account.controller), sleep=breaker.pause, on_retry=self._retried)
 
     def _settle(self, model: Model, hold: int, images: int, response: Response, key: str) -> None:
         """Killed between storing an answer and settling it: the bill is known after all."""
         if hold > self.ledger.attempts:
             # No episode's failure: nothing more may be bought on the word of such a ledger.
             raise RunBroken(LEDGER_BEHIND.format(f"the stored answer {key[:12]}, which this run bought"))
-        bill = model.bounds.bill(images, response)
+        bill = model.bounds.bill(images, response.usage, response.cost)
         if bill is not None and self.ledger.is_kept(hold):
             self.ledger.settle(hold, bill, key)
 

@@ -105,7 +105,7 @@ def _stored(model: Model, store: Store | None) -> Provider:
     provider = _Stored(store, model.identity)
     if store is None:
         return provider
-    adapted = DropRejected(provider, store, model.identity)
+    adapted = DropRejected(provider, store, model.identity, model.choice.wire)
     adapted.load()
     return adapted
 

@@ -1,9 +1,10 @@
 """What a user named of a model, under test or a judge, and which options `--param` may carry.
 
-`--param` takes anything that shapes the answer and nothing that breaks a promise: an option that raises the
-output limit, asks for several answers or names another model would make the bound of a call no bound.
-Providers spell the same option in many ways and nest it, so names are compared at every depth without case,
-dashes and underscores.
+Three kinds of options. What the client itself decides (who is asked, what, how often, up to which length) is
+never taken. Of the others some are known to leave the bill within its bound: they shape the tokens that are
+counted. Whatever is in neither list may cost more than any hold (a search, a faster tier, sound), so with a
+dollar limit it needs the user's word. Providers spell the same option in many ways and nest it, so names are
+compared at every depth without case, dashes and underscores.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pbclient.errors import InputError
@@ -32,19 +34,71 @@ WHO = {"models", "route", "fallbacks"}
 SHAPE = {"stream", "n", "candidatecount", "bestof", "numreturnsequences", "minnewtokens"}
 # What the client itself sets.
 CLIENT = {"apikey", "apibase", "baseurl", "timeout", "numretries", "maxretries", "extrabody", "extraheaders"}
-# What is billed beside the tokens.
-EXTRA = {"websearchoptions", "searchparameters", "enablesearch", "plugins"}
-FIXED = ASKED | WHO | SHAPE | CLIENT | EXTRA
-# Inside these the names are the user's own: the fields of a schema or the arguments of a function.
-FREE = {"responseformat", "responseschema", "jsonschema", "schema"}
-FREE |= {"tools", "functions", "logitbias", "metadata"}
+FIXED = ASKED | WHO | SHAPE | CLIENT
+
+# Options that shape what is written within the output limit, or the form of the answer: their effect on the
+# bill is that of the tokens that are counted.
+SAMPLING = frozenset(
+    {
+        "topp", "topk", "topa", "minp", "typicalp", "seed", "randomseed", "stop", "stopsequences",
+        "frequencypenalty", "presencepenalty", "repetitionpenalty", "repeatpenalty", "logitbias",
+        "logprobs", "toplogprobs", "responseformat", "reasoningeffort", "verbosity", "user",
+    }
+)  # fmt: skip
+_REASONING = {"reasoning", "includereasoning"}
+_GOOGLE = frozenset(
+    {
+        "generationconfig", "thinkingconfig", "safetysettings", "labels", "responsemimetype",
+        "responseschema", "responsejsonschema", "responselogprobs",
+    }
+)  # fmt: skip
+# What is known beside of each provider's own options.
+BY_PROVIDER: Mapping[str, frozenset[str]] = {
+    "anthropic": frozenset({"thinking", "outputconfig", "metadata", "cachecontrol"}),
+    "dashscope": frozenset({"enablethinking", "thinkingbudget"}),
+    "deepseek": frozenset({"thinking"}),
+    "gemini": _GOOGLE,
+    "groq": frozenset({"reasoningformat", *_REASONING}),
+    "openai": frozenset({"metadata", "store", "promptcachekey", "safetyidentifier"}),
+    "openrouter": frozenset(_REASONING),
+    "vertex_ai": _GOOGLE,
+}
+# What servers that people run themselves (vLLM, llama-server, SGLang) take beside.
+AT_A_SERVER = frozenset(
+    {
+        "addgenerationprompt", "cacheprompt", "chattemplatekwargs", "grammar", "guidedchoice",
+        "guidedgrammar", "guidedjson", "guidedregex", "ignoreeos", "includestopstrinoutput",
+        "jsonschema", "lengthpenalty", "mintokens", "mirostat", "mirostateta", "mirostattau",
+        "nprobs", "repeatlastn", "samplers", "skipspecialtokens", "stoptokenids", "structuredoutputs",
+    }
+)  # fmt: skip
+# Of these only the values that are billed as if they were not there.
+VALUES: Mapping[tuple[str, str], frozenset[str]] = {
+    ("anthropic", "inferencegeo"): frozenset({"global"}),
+    ("anthropic", "servicetier"): frozenset({"standard_only"}),
+    ("openai", "servicetier"): frozenset({"default"}),
+}
+# What is known inside of an option; of the others nothing is.
+INSIDE: Mapping[str, frozenset[str]] = {
+    "cachecontrol": frozenset({"type", "ttl"}),
+    "generationconfig": SAMPLING | _GOOGLE,
+    "outputconfig": frozenset({"effort"}),
+    "reasoning": frozenset({"effort", "enabled", "exclude", "summary"}),
+    "thinking": frozenset({"type", "budgettokens", "display"}),
+    "thinkingconfig": frozenset({"thinkingbudget", "thinkinglevel", "includethoughts"}),
+}
+# Inside these the names are the user's own: the fields of a schema or the arguments of a template.
+FREE = {"responseformat", "responseschema", "responsejsonschema", "jsonschema", "schema", "guidedjson"}
+FREE |= {"tools", "functions", "logitbias", "metadata", "labels", "safetysettings", "chattemplatekwargs"}
+FREE |= {"structuredoutputs"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """What a user named of a model. `prefix` begins the flags that name it: "" or "judge-".
 
-    `sees` is whether it will be shown images, `grammar` whether a judge is held to the form of a verdict,
+    `allow_params` are options that the user takes at her own risk where there is a `max_cost`. `sees` is
+    whether it will be shown images, `grammar` whether a judge is held to the form of a verdict,
     `offline` whether nothing will be asked of it.
     """
 
@@ -54,6 +108,8 @@ class Choice:
     max_tokens: int | None = None
     temperature: float | None = 0.0
     params: Mapping[str, Json] = field(default_factory=dict)
+    allow_params: tuple[str, ...] = ()
+    max_cost: Decimal | None = None
     price: str | None = None
     image_tokens: int | None = None
     timeout: float = 300.0
@@ -88,12 +144,46 @@ def refuse_own_options(params: Mapping[str, Json]) -> None:
             raise InputError(f"--param {name} cannot be set: the client decides it, or no bound would hold.")
 
 
+def unpriced(provider: str, params: Mapping[str, Json], *, server: bool, stated: bool) -> list[str]:
+    """The options, as they are named, of which nobody knows what they add to a bill.
+
+    `server` is whether another one than the provider's own is asked, `stated` whether `--price` says what
+    a token costs: that says nothing of a cache's writes.
+    """
+    known = SAMPLING | BY_PROVIDER.get(provider, frozenset()) | (AT_A_SERVER if server else frozenset())
+    known -= {"cachecontrol"} if stated else set()
+    return [name for name, value in params.items() if not _is_priced(provider, name, value, known)]
+
+
+def _is_priced(provider: str, name: str, value: Json, known: frozenset[str]) -> bool:
+    named = plain(name)
+    if value is None:
+        return True  # it is not sent
+    if isinstance(value, str) and value in VALUES.get((provider, named), ()):
+        return True
+    if named not in known:
+        return False
+    inner = value if isinstance(value, list) else [value]
+    inside = INSIDE.get(named, frozenset())
+    return named in FREE or all(
+        _is_priced(provider, deeper, own, inside)
+        for part in inner
+        if isinstance(part, Mapping)
+        for deeper, own in part.items()
+    )
+
+
+def plain(name: str) -> str:
+    """A name without case, dashes and underscores: `maxOutputTokens` and `max_output_tokens` are one."""
+    return name.lower().replace("_", "").replace("-", "")
+
+
 def option_names(params: Json | Mapping[str, Json]) -> Iterator[str]:
-    """The plain names of all options at every depth: `maxOutputTokens` and `max_output_tokens` are one."""
+    """The plain names of all options at every depth."""
     if isinstance(params, Mapping):
         for name, value in params.items():
-            yield (plain := name.lower().replace("_", "").replace("-", ""))
-            if plain not in FREE:
+            yield (named := plain(name))
+            if named not in FREE:
                 yield from option_names(value)
     elif isinstance(params, list):
         for value in params:

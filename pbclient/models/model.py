@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pbclient.errors import InputError
-from pbclient.models.choice import DIRECT, LITELLM, Choice, option_names
+from pbclient.models.choice import DIRECT, LITELLM, Choice, unpriced
 from pbclient.models.engines import LLAMACPP, LOCAL, Local, engine
 from pbclient.money.bounds import Bounds, output_limit
 from pbclient.money.prices import Price, price_of
@@ -19,7 +19,7 @@ from providers import Json, Request
 from providers.catalog import names as catalog
 from providers.catalog import prices as price_map
 from providers.catalog.image_limits import ImageLimits, limits_of
-from providers.catalog.target import Target
+from providers.catalog.target import Target, sendable
 from providers.direct.anthropic import NO_EFFORT
 from providers.direct.wire import Direct, speaks
 
@@ -46,6 +46,8 @@ class Model:
     price: Price
     target: Target | None = None
     local: Local | None = None
+    # The options of which nobody knows what they add to a bill.
+    unpriced: tuple[str, ...] = ()
 
     @property
     def provider(self) -> str:
@@ -135,9 +137,8 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
     except ValueError as error:
         raise InputError(f"{choice.flag('base-url')}: {error}") from None
     _refuse_wire(choice, target)
-    if target.key is None and target.entry.key_variables and asks and not choice.offline:
-        names = " or ".join(target.entry.key_variables)
-        raise InputError(f"{choice.provider} needs a key: set the environment variable {names}.")
+    if asks and not choice.offline:
+        _refuse_key(target)
     if name is None:
         raise InputError(f"{choice.provider} has no default model: name one with {choice.flag('model')}.")
     if choice.model is None:
@@ -146,8 +147,10 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
     if choice.sees:
         _refuse_blind(choice, name, say)
     params = _params(choice, name)
-    price = _price(choice, name, target, params)
-    return Model(choice, name, dict(target.identity), params, price, target)
+    price = _price(choice, name, target)
+    return Model(
+        choice, name, dict(target.identity), params, price, target, unpriced=_unpriced(choice, target, price)
+    )
 
 
 def _local(choice: Choice, say: Say) -> Model:
@@ -193,6 +196,18 @@ def _refuse_wire(choice: Choice, target: Target) -> None:
         raise InputError(NO_EFFORT)
 
 
+def _refuse_key(target: Target) -> None:
+    """Raise for a key that is missing, or that cannot stand in a request."""
+    if target.key is None and target.entry.key_variables:
+        names = " or ".join(target.entry.key_variables)
+        raise InputError(f"{target.provider} needs a key: set the environment variable {names}.")
+    if target.key is not None and not sendable(target.key):
+        raise InputError(
+            f"The key in {target.key_holder()} holds a character that no key has, such as a line break at "
+            "its end or a typographer's quote: set it again."
+        )
+
+
 def _needs_litellm(choice: Choice) -> bool:
     return choice.provider == ANTHROPIC and choice.params.get("reasoning_effort") is not None
 
@@ -214,15 +229,25 @@ def _params(choice: Choice, name: str) -> dict[str, Json]:
     return {**params, **choice.params}
 
 
-def _price(choice: Choice, name: str, target: Target, params: Mapping[str, Json]) -> Price:
+def _unpriced(choice: Choice, target: Target, price: Price) -> tuple[str, ...]:
+    """The options of unknown price. Raises `InputError` for one that a limit of dollars does not allow."""
+    if price.is_free and choice.provider != "openrouter":  # where a free model still searches for money
+        return ()
+    stated = choice.price is not None
+    names = unpriced(choice.provider, choice.params, server=target.endpoint is not None, stated=stated)
+    for name in names:
+        if choice.max_cost is not None and name not in choice.allow_params:
+            raise InputError(
+                f"--param {name}: what it adds to a bill by {choice.provider} is not known, so --max-cost "
+                f"might not hold. Leave it out, lift the limit with --max-cost none, or take it on your own "
+                f"word with --allow-param {name}."
+            )
+    return tuple(names)
+
+
+def _price(choice: Choice, name: str, target: Target) -> Price:
     try:
-        return price_of(
-            choice.provider,
-            name,
-            base_url=target.endpoint,
-            stated=choice.price,
-            options=set(option_names(params)),
-        )
+        return price_of(choice.provider, name, base_url=target.endpoint, stated=choice.price)
     except InputError as error:
         # Offline nothing can be spent, and what the cache saved may stay unknown.
         if choice.offline and choice.price is None:

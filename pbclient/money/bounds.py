@@ -13,7 +13,7 @@ from functools import cached_property
 
 from pbclient.money.amounts import format_dollars, picodollars_up
 from pbclient.money.prices import Price, cost, dearest, hold
-from providers import BadRequest, Message, Request, Response
+from providers import BadRequest, Message, Request, Usage
 from providers.catalog.image_limits import MIB, NO_LIMITS, ImageLimits, encoded
 from providers.catalog.tokens import (
     NAMES,
@@ -101,12 +101,12 @@ class Bounds:
     def hold(self, tokens: int, images: int, request: Request) -> int:
         """Picodollars for messages of so many tokens and images, sent with the options of `request`."""
         most = tokens + self._around + _options_bound(request)
-        return hold(self.price, most, images, output_limit(request))
+        return hold(self.price, most, images, output_limit(request), caches=_caches(request))
 
     async def parts(self, request: Request) -> str:
         """Of what `of` is the sum, part by part, for people; and which option makes it smaller."""
         tokens = (await self.weigh(request.messages))[0] + self._around + _options_bound(request)
-        into, out = dearest(self.price, tokens)
+        into, out = dearest(self.price, tokens, caches=_caches(request))
         pictures = [
             await part.encode()
             for message in request.messages
@@ -127,15 +127,15 @@ class Bounds:
         ]
         return ", ".join(f"{format_dollars(amount)} {what}" for amount, what in parts if amount)
 
-    def bill(self, images: int, response: Response) -> int | None:
-        """Picodollars of a call with so many images; None when the provider does not say.
+    def bill(self, images: int, usage: Usage | None, reported: float | None = None) -> int | None:
+        """Picodollars of a call with so many images; None when nobody says what was used.
 
-        A provider's own word counts, but for a zero beside tokens that have a price.
+        A cost that the provider reports (in dollars; OpenRouter's is the bill) counts where it is more than
+        what the price makes of the tokens: no server's word makes a bill smaller.
         """
-        used = cost(self.price, response.usage, images) if response.usage else None
-        if response.cost is None:
-            return used
-        return picodollars_up(response.cost) or used or 0
+        if usage is None:
+            return None
+        return max(cost(self.price, usage, images), picodollars_up(reported or 0))
 
     def image(self, width: int, height: int) -> int:
         """The most tokens that an image of so many pixels is billed for."""
@@ -167,6 +167,11 @@ def output_limit(request: Request) -> int:
     if not isinstance(limit, int):
         raise ValueError("a request without an output limit has no bound")
     return limit
+
+
+def _caches(request: Request) -> bool:
+    """Whether the request asks for the provider's cache."""
+    return any(name.lower().replace("_", "") == "cachecontrol" for name in request.params)
 
 
 def _options_bound(request: Request) -> int:

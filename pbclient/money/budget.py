@@ -17,23 +17,29 @@ from pbclient.errors import FrameError, PbclientError
 from pbclient.money.amounts import format_dollars
 from pbclient.progress import waits_for
 from pbclient.turnstile import Turnstile
-from providers import Provider, ProviderError, Request, Response
+from providers import Provider, ProviderError, Request, Response, Usage
 from runs import Ledger
 
 
 class BudgetExhausted(PbclientError):
     """The money that is left cannot cover the call, and nothing in flight will give any back.
 
-    `left` and `held` are picodollars, `why` is what the sentence says of the hold after its amount.
+    `left`, `held` and `kept` are picodollars: what is free, what the call needs, and what calls whose end is
+    unknown hold. `why` is what the sentence says of the hold after its amount.
     """
 
-    def __init__(self, left: int, held: int, why: str = "") -> None:
+    def __init__(self, left: int, held: int, why: str = "", kept: int = 0) -> None:
+        unknown = (
+            f" ({format_dollars(kept)} is held for calls whose end is unknown: --release-holds frees it)"
+        )
         super().__init__(
             f"The money that is left ({format_dollars(left)}) cannot cover the next call, which is held at "
-            f"{format_dollars(held)}{why}. Raise --max-cost and run the same command again."
+            f"{format_dollars(held)}{why}. Raise --max-cost and run the same command again"
+            f"{unknown if kept else ''}."
         )
         self.left = left
         self.held = held
+        self.kept = kept
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ class Budget:
 
     def _exhausted(self, bound: int) -> BudgetExhausted:
         # More than the limit is spent where a bill exceeded its hold.
-        return BudgetExhausted(max(self.free or 0, 0), self.raised.hold(bound))
+        return BudgetExhausted(max(self.free or 0, 0), self.raised.hold(bound), kept=self.ledger.kept)
 
     def _returned(self, hold: int) -> None:
         self._reserved -= self.raised.hold(self._in_flight.pop(hold))
@@ -164,14 +170,15 @@ class Budget:
 class Held:
     """A provider whose every call is covered by a hold.
 
-    `bound` gives the most that a request can cost, `bill` what a response did cost, both in
-    picodollars; `parts` says of what the bound is the sum, and is asked when it cannot be covered.
+    `bound` gives the most that a request can cost, `bill` what a call with this usage, and this cost in
+    dollars by the provider's word, did cost: both in picodollars. `parts` says of what the bound is the
+    sum, and is asked when it cannot be covered.
     """
 
     inner: Provider
     budget: Budget
     bound: Callable[[Request], Awaitable[int]]
-    bill: Callable[[Request, Response], int | None]
+    bill: Callable[[Request, Usage | None, float | None], int | None]
     parts: Callable[[Request], Awaitable[str]]
 
     async def complete(self, request: Request) -> Response:
@@ -182,7 +189,7 @@ class Held:
             raised = "" if short.held == bound else ", raised since a call cost more than its hold"
             parts = await self.parts(request)
             why = f"{raised}: {parts}" if parts else raised
-            raise BudgetExhausted(short.left, short.held, why) from None
+            raise BudgetExhausted(short.left, short.held, why, short.kept) from None
         # From here on money may be spent: the call is finished and settled even when whoever
         # asked is cancelled (Ctrl-C); a second cancellation ends it, and keeps the hold.
         return await finish(self._spend(request, hold, bound))
@@ -192,12 +199,16 @@ class Held:
             with waits_for("the model"):
                 response = await self.inner.complete(request._replace(hold=hold))
         except BaseException as error:
-            if _provably_free(error):
+            usage = error.usage if isinstance(error, ProviderError) else None
+            bill = self.bill(request, usage, None)
+            if bill is not None:  # a completion under an error's status, or one that was no answer
+                self.budget.settle(hold, bill, request.key)
+            elif _provably_free(error):
                 self.budget.release(hold)
             else:
                 self.budget.keep(hold)
             raise
-        bill = self.bill(request, response)
+        bill = self.bill(request, response.usage, response.cost)
         # An answer that does not say what it cost may have cost all of it.
         self.budget.settle(hold, self.budget.raised.hold(bound) if bill is None else bill, request.key)
         return response

@@ -7,7 +7,7 @@ bill. Wherever the price map leaves a choice, the dearer reading is taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
 from decimal import Decimal
 from typing import Any
@@ -15,15 +15,14 @@ from typing import Any
 from pbclient.errors import InputError
 from pbclient.money.amounts import PICODOLLARS, picodollars_up
 from providers.catalog import prices as price_map
-from providers.types import Json, Usage
+from providers.types import Json
+from providers.usage import Usage
 
 MILLION = 10**6
 
 # Answered on the user's own machine, or not by a model at all.
 OWN_MACHINE = ("baseline", "llamacpp", "transformers", "ollama", "ollama_chat", "lemonade", "lm_studio")
 
-# Options that buy at another price than the map's, or more than a bound can cover.
-OTHER_PRICES = frozenset({"inferencegeo", "modalities", "servicetier", "speed", "tools"})
 # They search, or ask other models, on their own account: no bound on our tokens bounds their bill.
 UNBOUNDED = re.compile(r"deep-research|multi-agent|model[-_]router|perplexity/preset")
 # They search once in every call, at the row's price for a search.
@@ -41,7 +40,10 @@ THRESHOLD = re.compile(r"(?:input|output)_cost_per_token_above_([0-9]+)(k?)_toke
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Picodollars a token, in requests of more than `above` input tokens."""
+    """Picodollars a token, in requests of more than `above` input tokens.
+
+    `hour_write` is what a token costs that the provider's cache keeps for an hour, `cache_write` for minutes.
+    """
 
     above: int
     input: int
@@ -49,6 +51,7 @@ class Rates:
     cached_input: int
     cache_write: int
     reasoning: int
+    hour_write: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +93,10 @@ def price_of(
     *,
     base_url: str | None = None,
     stated: str | None = None,
-    options: Collection[str] = (),
 ) -> Price:
     """The price of a model, or `InputError` when it is not known for sure.
 
-    `stated` is `--price`, which wins; `options` are the names of the request's parameters, some of
-    which change what is billed. Behind a `base_url` a public model has the public price.
+    `stated` is `--price`, which wins. Behind a `base_url` a public model has the public price.
     """
     if stated is not None:
         return _stated(stated)
@@ -106,29 +107,32 @@ def price_of(
         row = price_map.find_public(model)
     price = _parse(row, model, regional=base_url is not None) if row is not None else None
     if price is None or UNBOUNDED.search(f"{provider}/{model}".lower()):
-        raise InputError(f"No price is known for {provider} model {model}: {_STATE_IT}.")
-    other = sorted(OTHER_PRICES.intersection(options))
-    if other:
-        raise InputError(f"With {', '.join(other)}, {model} has no known price: {_STATE_IT}.")
+        asks = price_map.near(provider, model)
+        sentence = f"No price is known for {provider} model {model}: {_STATE_IT}. {asks}"
+        raise InputError(sentence.rstrip())
     return price
 
 
 _STATE_IT = "state it with --price IN,OUT in dollars per million input and output tokens (0,0 if it is free)"
 
 
-def dearest(price: Price, input_bound: int) -> tuple[int, int]:
-    """Picodollars a token of input and of output: the dearest rates of every tier that a call could reach."""
+def dearest(price: Price, input_bound: int, *, caches: bool = False) -> tuple[int, int]:
+    """Picodollars a token of input and of output: the dearest rates of every tier that a call could reach.
+
+    `caches` is whether the call asks for the provider's cache, which may then keep its input for an hour.
+    """
     most, into, out = max(input_bound, 1), 0, 0
     for rates in price.tiers:
         if rates.above < most:
-            into = max(into, rates.input, rates.cached_input, rates.cache_write)
+            written = max(rates.cache_write, rates.hour_write if caches else 0)
+            into = max(into, rates.input, rates.cached_input, written)
             out = max(out, rates.output, rates.reasoning)
     return into, out
 
 
-def hold(price: Price, input_bound: int, images: int, max_tokens: int) -> int:
+def hold(price: Price, input_bound: int, images: int, max_tokens: int, *, caches: bool = False) -> int:
     """The most that a call can cost."""
-    into, out = dearest(price, input_bound)
+    into, out = dearest(price, input_bound, caches=caches)
     return price.request + price.image * images + into * input_bound + out * max_tokens
 
 
@@ -140,7 +144,9 @@ def cost(price: Price, usage: Usage, images: int = 0) -> int:
     fresh = usage.input_tokens - written - cached
     # Where thinking has its own price, it is the price of the whole answer of a model that thought.
     out = max(rates.output, rates.reasoning) if usage.reasoning_tokens else rates.output
-    tokens_in = fresh * rates.input + cached * rates.cached_input + written * rates.cache_write
+    long = min(usage.hour_write_tokens, written)
+    kept = (written - long) * rates.cache_write + long * max(rates.cache_write, rates.hour_write)
+    tokens_in = fresh * rates.input + cached * rates.cached_input + kept
     return price.request + price.image * images + tokens_in + out * usage.output_tokens
 
 
@@ -244,9 +250,12 @@ def _rates(
     into = max(into, image or 0)
     # A zero stands for an unknown discount, and without a published one there is none.
     cached = _rate(row, f"cache_read_input_token_cost{suffix}", scale) or into
-    written = max(into, rate("cache_creation_input_token_cost", below.cache_write if below else None) or 0)
+    minutes = rate("cache_creation_input_token_cost", below.cache_write if below else None)
+    written = max(into, minutes or 0)
+    # Twice the input, as Anthropic publishes it, where a cache is priced but not its hour.
+    hour = rate("cache_creation_input_token_cost_above_1hr", 2 * into if minutes else None) or 0
     thought = rate("output_cost_per_reasoning_token", below.reasoning if below else None) or out
-    return Rates(above, into, out, cached, written, max(out, thought))
+    return Rates(above, into, out, cached, written, max(out, thought), hour)
 
 
 def _rate(row: Mapping[str, Any], key: str, scale: Decimal) -> int | None:

@@ -84,6 +84,8 @@ def notes(summary: Summary) -> list[str]:
         f"{_count(calls['wire'], 'call', 'calls')}, {_count(calls['hits'], 'hit', 'hits')}, "
         f"{_count(calls['retries'], 'retry', 'retries')}",
     ]
+    if risky := cost.get("limit_may_not_hold"):
+        lines.append(f"The limit may not hold: what {', '.join(risky)} costs is not known (--allow-param).")
     unresolved: Counter[str] = Counter()
     for entry in summary["datasets"].values():
         outcomes: dict[str, int] = entry["outcomes"]

@@ -198,6 +198,9 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
             else:
                 limit = format_dollars(picodollars_down(config.max_cost))
                 say(f"Limit: {limit} for the whole run (--max-cost changes it).")
+            if model is not None and model.unpriced:
+                named = ", ".join(model.unpriced)
+                say(f"WARNING: what {named} costs is not known: the limit may not hold, nor what is settled.")
         yield Plan(config, policy, model, judge, data, order, rules, foreign, out, manifest)
 
 
@@ -233,6 +236,7 @@ def _manifest(
             "max_cost": None if config.max_cost is None else float(config.max_cost),
             "model": model.name if model else None,
             "judge": judge.name if judge else None,
+            "unpriced_params": list(model.unpriced) if model else [],
             **{name: getattr(config, name) for name in _SETTINGS},
         },
         "prices": describe(model.price if model else Price.free()),

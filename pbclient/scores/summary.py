@@ -73,6 +73,7 @@ class Tally:
         self._pairs = JudgePairs()
         self._verdicts: dict[str, dict[str, oeg.Tally]] = {}
         self._hits = self._saved = self._by_prefix = 0
+        self._unpriced = list((manifest.get("settings") or {}).get("unpriced_params") or [])
 
     def compare(self, judged: Mapping[str, Iterable[Episode]]) -> None:
         """Take the lines of judges other than the run's own, by their names; before any episode.
@@ -138,6 +139,7 @@ class Tally:
                 "limit": None if limit is None else round(float(limit), 12),
                 "saved_by_cache": round(dollars(self._saved), 12),
                 **({"saved_by_prefix": round(dollars(self._by_prefix), 12)} if self._by_prefix else {}),
+                **({"limit_may_not_hold": self._unpriced} if self._unpriced else {}),
             },
             "calls": {"wire": ledger.calls, "hits": self._hits, "retries": ledger.retries},
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,6 +52,18 @@ def find_public(model: str) -> Row | None:
     """The row of a public model name, whoever serves it: for a server that is no provider of the map."""
     vendor, _, name = model.partition("/")
     return rows().get(model.lower()) or _resold(model) or (find(vendor, name) if name else None)
+
+
+def near(provider: str, model: str) -> str:
+    """A question that offers the provider's models with names like this one; nothing where none is."""
+    sold = {
+        key.removeprefix(f"{provider}/")
+        for key, row in rows().items()
+        if row["litellm_provider"] == provider and row.get("mode") in ("chat", "responses")
+    }
+    bare = model.lower().removeprefix(f"{provider}/")
+    found = [] if bare in sold else get_close_matches(bare, sorted(sold), n=2, cutoff=0.75)
+    return f"Did you mean {' or '.join(found)}?" if found else ""
 
 
 def supports_vision(provider: str, model: str) -> bool | None:

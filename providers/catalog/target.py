@@ -7,7 +7,6 @@ key a server at a `base_url` is sent the word `none`.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +18,13 @@ from providers.types import Json, Request
 
 @dataclass(frozen=True)
 class Asked:
-    """Who was asked with which options, and the keys that no message may hold."""
+    """Who was asked where with which options, and the keys that no message may hold."""
 
     provider: str
     model: str
     options: Collection[str] = ()
     secrets: Collection[str] = ()
+    endpoint: str | None = None
 
     @property
     def who(self) -> str:
@@ -67,6 +67,11 @@ class Target:
         """The provider's name."""
         return self.entry.name
 
+    def key_holder(self, environ: Mapping[str, str] = os.environ) -> str:
+        """The environment variable that holds the key, for people."""
+        names = (name for name in self.entry.key_variables if environ.get(name) == self.key)
+        return next(names, "the key's variable")
+
     @property
     def identity(self) -> Mapping[str, Json]:
         """Its part of a cache key: who answers, and where."""
@@ -74,43 +79,9 @@ class Target:
 
     def asked(self, request: Request) -> Asked:
         """What an error may say of a request."""
-        return Asked(self.provider, self.model, tuple(request.params), self.secrets)
+        return Asked(self.provider, self.model, tuple(request.params), self.secrets, self.endpoint)
 
 
-class Wire:
-    """A way to one target. Making it is cheap: the first call loads what it needs.
-
-    `timeout` is the wall-clock deadline of a call in seconds. Close it with `aclose`, or use it as an
-    async context manager, in the loop in which it was used.
-    """
-
-    def __init__(self, target: Target, timeout: float = 600.0) -> None:
-        self._target = target
-        self.provider = target.provider
-        self.model = target.model
-        self.timeout = timeout
-        # What every cache key says of it: who answers, and where. The wire is no part of it.
-        self.identity = target.identity
-        self._loading = asyncio.Lock()
-
-    @classmethod
-    def of(
-        cls,
-        provider: str,
-        model: str,
-        *,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        timeout: float = 600.0,
-    ) -> Self:
-        """The model of this name. Raises what `Target.of` raises."""
-        return cls(Target.of(provider, model, base_url, api_key), timeout)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
+def sendable(value: str) -> bool:
+    """Whether this can stand in a header: a line break or a typographer's quote cannot."""
+    return value.isascii() and value.isprintable()

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from itertools import groupby, takewhile
 from typing import Any
 
+from providers.catalog.target import Asked
 from providers.direct.body import blocks, body, opened, separated
 from providers.errors import BadRequest, MalformedResponse, ParameterRejected
-from providers.replies.answers import counted, ended, finish_of
+from providers.replies.answers import ended, finish_of
 from providers.replies.bodies import texts
-from providers.types import EncodedImage, Json, Request, Response, Usage, given
+from providers.replies.usage import in_message
+from providers.types import EncodedImage, Json, Request, Response, given
 
 VERSION = "2023-06-01"
 
@@ -67,17 +69,17 @@ class Messages:
             written.append((b'{"role":"%b","content":[' % role.encode(), *content, b"]}"))
         return body(model, options, separated(written), more)
 
-    def read(self, answer: Mapping[str, Any], who: str) -> Response:
+    def read(self, answer: Mapping[str, Any], asked: Asked) -> Response:
         """Raises `MalformedResponse` when there is no answer in it."""
         content, counts = answer.get("content"), answer.get("usage")
         if not isinstance(content, list) or not isinstance(counts, dict) or "stop_reason" not in answer:
-            raise MalformedResponse(f"{who} sent no message.", billed=True)
+            raise MalformedResponse(f"{asked.who} sent no message.", billed=True)
         word = answer["stop_reason"]
         # What was said before a tool was called is an answer, as it is in OpenAI's shape.
         ending = None if word == "tool_use" else word
-        text, finish = ended(who, "".join(texts(content)), finish_of(word), ending=ending)
+        text, finish = ended(asked, "".join(texts(content)), finish_of(word), ending=ending)
         served = answer.get("model")
-        return Response(text, finish, _usage(counts, text), model=str(served) if served else None)
+        return Response(text, finish, in_message(counts, text), model=str(served) if served else None)
 
 
 def _options(options: dict[str, Json]) -> dict[str, Json]:
@@ -99,19 +101,3 @@ def _picture(image: EncodedImage) -> tuple[bytes, ...]:
 
 def _no_picture(image: EncodedImage) -> tuple[bytes, ...]:
     raise BadRequest("Anthropic takes images in user messages only.")
-
-
-def _usage(usage: Mapping[str, Any], text: str) -> Usage | None:
-    # Where the server worked in several steps, only the steps hold all that is billed.
-    steps = usage.get("iterations") or [usage]
-    names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
-    try:
-        fresh, cached, written, said = (sum(step.get(name) or 0 for step in steps) for name in names)
-    except (AttributeError, TypeError):
-        return None
-    details = usage.get("output_tokens_details")
-    thought = details.get("thinking_tokens") if isinstance(details, dict) else None
-    asked = fresh + cached + written
-    return counted(
-        text, asked=asked, said=said, total=asked + said, reasoned=thought, cached=cached, written=written
-    )

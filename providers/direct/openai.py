@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from providers.catalog.target import Asked
 from providers.direct.body import blocks, body, dumped, opened, separated
 from providers.errors import MalformedResponse
-from providers.replies.answers import cost, counted, ended, finish_of
-from providers.types import EncodedImage, Json, Message, Request, Response, Usage, given
+from providers.replies.answers import ended, finish_of
+from providers.replies.usage import cost, in_completion
+from providers.types import EncodedImage, Json, Message, Request, Response, given
 
 # Models of OpenAI's own that know the output limit only by its newer name.
 _NEWER = re.compile(r"(?:^|/)o\d|gpt-(?:5(?!-chat)|[6-9])")
@@ -52,17 +54,17 @@ class ChatCompletions:
             return {"usage": {"include": True}, **options}
         return options
 
-    def read(self, answer: Mapping[str, Any], who: str) -> Response:
+    def read(self, answer: Mapping[str, Any], asked: Asked) -> Response:
         """Raises `MalformedResponse` when there is no answer in it."""
         choices = answer.get("choices")
         choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
         message = choice.get("message")
         content = message.get("content") if isinstance(message, dict) else None
         if not isinstance(message, dict) or (content is not None and not isinstance(content, str)):
-            raise MalformedResponse(f"{who} sent no choices.", billed=True)
+            raise MalformedResponse(f"{asked.who} sent no choices.", billed=True)
         word = choice.get("finish_reason")
         text, finish = ended(
-            who,
+            asked,
             content or "",
             finish_of(word),
             ending=choice.get("native_finish_reason") if word in _PLAIN_ENDS else word,
@@ -72,7 +74,7 @@ class ChatCompletions:
         usage = _mapping(answer.get("usage"))
         dollars = cost(usage.get("cost"), usage.get("is_byok"), usage.get("cost_details"))
         served = answer.get("model")
-        return Response(text, finish, _usage(usage, text), dollars, str(served) if served else None)
+        return Response(text, finish, in_completion(usage, text), dollars, str(served) if served else None)
 
 
 async def _message(message: Message) -> tuple[bytes, ...]:
@@ -90,31 +92,3 @@ def _picture(image: EncodedImage) -> tuple[bytes, ...]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _usage(usage: Mapping[str, Any], text: str) -> Usage | None:
-    read = _mapping(usage.get("prompt_tokens_details"))
-    written = _mapping(usage.get("completion_tokens_details"))
-    return counted(
-        text,
-        asked=usage.get("prompt_tokens"),
-        said=usage.get("completion_tokens"),
-        total=usage.get("total_tokens"),
-        reasoned=_first(written.get("reasoning_tokens"), usage.get("reasoning_tokens")),
-        # Anthropic's and DeepSeek's own names come before OpenAI's, as LiteLLM has it.
-        cached=_first(
-            usage.get("cache_read_input_tokens"),
-            usage.get("prompt_cache_hit_tokens"),
-            read.get("cached_tokens"),
-        ),
-        written=_first(
-            usage.get("cache_creation_input_tokens"),
-            read.get("cache_write_tokens"),
-            read.get("cache_creation_tokens"),
-        ),
-    )
-
-
-def _first(*counts: object) -> object:
-    """The first that is there."""
-    return next((count for count in counts if count is not None), None)

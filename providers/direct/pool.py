@@ -25,6 +25,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from providers.catalog.target import Asked
+from providers.deadline import deadline
 from providers.errors import AttemptTimedOut, ConnectionFailed, ProviderError, ServerFault, Unusable
 from providers.replies.bodies import LONGEST, LONGEST_ERROR
 from providers.replies.error_text import one_line
@@ -112,14 +113,14 @@ class Pool:
                     await room.acquire()
                     place.callback(room.release)
             sending = _Sending(await body(), place)
-            deadline = asyncio.timeout(timeout)
             outer = sys.exception()  # what the caller is dealing with, if anything
+            ends: asyncio.Timeout | None = None
             try:
-                async with deadline:
+                async with deadline(timeout) as ends:
                     return await self._post(sending)
             except (aiohttp.ClientError, OSError, UnicodeError) as error:  # the last: a host that is no name
                 _let_go(error, outer)
-                if deadline.expired():
+                if ends is not None and ends.expired():
                     said = f"{asked.who} did not answer within {timeout:g} s."
                     return AttemptTimedOut(said, billed=sending.begun)
                 return _broken(error, asked, sending.begun)

@@ -12,16 +12,18 @@ import os
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from providers.catalog.target import Asked, Target, Wire
+from providers.catalog.target import Asked, Target, sendable
 from providers.direct.anthropic import Messages
 from providers.direct.openai import ChatCompletions
 from providers.errors import AuthenticationFailed, ProviderError
 from providers.replies.bodies import LONGEST, LONGEST_ERROR, BodyError, parse, too_long
 from providers.replies.rate_limits import rate_limits
 from providers.replies.refusals import no_answer, redirect, redirected, refused
+from providers.replies.usage import usage_in
 from providers.types import Request, Response
+from providers.wire import Wire
 
 if TYPE_CHECKING:
     from providers.direct.pool import Arrived, Pool
@@ -66,9 +68,7 @@ class Direct(Wire):
             raise ValueError(f"{target.provider} is a server of your own: name it with --base-url.")
         self._endpoint = target.endpoint or own or ""
 
-    async def complete(self, request: Request) -> Response:
-        """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
-        asked = self._target.asked(request)
+    async def _complete(self, request: Request, asked: Asked) -> Response:
         pool = self._pool or await self._open(asked)
         body = partial(self._shape.body, self.model, request)
         arrived = await pool.post(body, asked, self.timeout)
@@ -91,7 +91,7 @@ class Direct(Wire):
             raise AuthenticationFailed(f"{asked.who} needs a key: set {wanted}.")
         headers = self._shape.headers(key, os.environ)
         for name, value in headers.items():
-            if not (value.isascii() and value.isprintable()):
+            if not sendable(value):
                 raise AuthenticationFailed(f"{name} for {asked.who} would hold characters that no key has.")
         async with self._loading:
             if self._pool is None:
@@ -102,15 +102,18 @@ class Direct(Wire):
     def _read(self, arrived: Arrived, asked: Asked) -> Response | ProviderError:
         if not arrived.good:
             return _refused(arrived, asked)
+        body: dict[str, Any] = {}
         try:
             if len(arrived.content) > LONGEST:
                 raise too_long()
-            body = parse(arrived.content, arrived.headers)
-            answer = self._shape.read(body if isinstance(body, dict) else {}, asked.who)
+            parsed = parse(arrived.content, arrived.headers)
+            body = parsed if isinstance(parsed, dict) else {}
+            answer = self._shape.read(body, asked)
             return answer._replace(limits=rate_limits(arrived.headers))
         except BodyError as error:
             return no_answer(error, asked, time.time())
         except ProviderError as error:
+            error.usage = usage_in(body)
             return error.with_traceback(None)
 
 

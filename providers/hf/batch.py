@@ -19,7 +19,8 @@ from providers.hf.model import Loaded, free, out_of_memory
 from providers.hf.sampler import Options, Sampler, Vocabulary
 from providers.replies.answers import visible
 from providers.replies.error_text import one_line
-from providers.types import EncodedImage, Finish, Request, Response, Usage
+from providers.types import EncodedImage, Finish, Request, Response
+from providers.usage import Usage
 
 _CHARACTERS_A_TOKEN = 3
 _PIXELS_A_TOKEN = 28 * 28  # of the models whose image tokens grow with the image

@@ -9,34 +9,40 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
+from providers.catalog.target import Asked
 from providers.errors import MalformedResponse
-from providers.replies.answers import cost, counted, ended
+from providers.replies.answers import ended
 from providers.replies.bodies import LONGEST, LONGEST_ERROR, parse, too_long
 from providers.replies.refusals import redirect
+from providers.replies.usage import cost, counted, longer
 from providers.types import Finish, Response
 
 _ENDINGS: Mapping[str, Finish] = {"length": "length", "content_filter": "refusal", "stop": "stop"}
 
 
-def read_answer(raw: Any, who: str, route: str) -> Response:
+def read_answer(raw: Any, asked: Asked, route: str) -> Response:
     """The answer in `raw`, which came by LiteLLM's `route`. Raises `MalformedResponse` when there is none."""
     if not raw.choices:
-        raise MalformedResponse(f"{who} sent no choices.", billed=True)
+        raise MalformedResponse(f"{asked.who} sent no choices.", billed=True)
     choice = raw.choices[0]
     extra = _extra(choice)
+    usage = getattr(raw, "usage", None)
     text, finish = ended(
-        who,
+        asked,
         choice.message.content or "",
         _ENDINGS.get(choice.finish_reason, "stop"),
         ending=extra.get("native_finish_reason"),
         error=extra.get("error"),
         refusal=_extra(choice.message).get("refusal"),
     )
-    usage = getattr(raw, "usage", None)
     read = getattr(usage, "prompt_tokens_details", None)
     written = getattr(usage, "completion_tokens_details", None)
+    kept = getattr(read, "cache_write_tokens", None)
+    split = getattr(read, "cache_creation_token_details", None)
+    briefly = getattr(split, "ephemeral_5m_input_tokens", None)
     served = getattr(raw, "model", None)
     return Response(
         text,
@@ -48,7 +54,8 @@ def read_answer(raw: Any, who: str, route: str) -> Response:
             total=getattr(usage, "total_tokens", None),
             reasoned=getattr(written, "reasoning_tokens", None),
             cached=getattr(read, "cached_tokens", None),
-            written=getattr(read, "cache_write_tokens", None),
+            written=kept,
+            hour=longer(kept or 0, briefly or 0) if route == "anthropic" else None,
         ),
         cost=cost(*(getattr(usage, name, None) for name in ("cost", "is_byok", "cost_details"))),
         model=str(served).removeprefix(f"{route}/") if served else None,
@@ -59,8 +66,17 @@ def _extra(part: Any) -> Mapping[str, Any]:
     return getattr(part, "provider_specific_fields", None) or {}
 
 
-# The headers of the answer to the call that this task makes, for whoever has put a dict there.
-HEADERS: ContextVar[dict[str, str] | None] = ContextVar("providers_headers", default=None)
+@dataclass(slots=True)
+class Call:
+    """What the transport notes of one call: whether it was sent, the answer's headers and body as JSON."""
+
+    sent: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+    body: Any = None
+
+
+# The call that this task makes, for whoever has put one there.
+CALL: ContextVar[Call | None] = ContextVar("providers_call", default=None)
 
 type Send = Callable[[Any, Any], Awaitable[Any]]
 
@@ -72,6 +88,8 @@ def reading(send: Send) -> Send:
     import httpx
 
     async def handle(transport: Any, request: Any) -> Any:
+        call = CALL.get() or Call()
+        call.sent = True
         response = await send(transport, request)
         away = redirect(response.status_code, response.headers)
         if away is not None:
@@ -88,9 +106,9 @@ def reading(send: Send) -> Send:
                 break
         content = bytes(body[:limit])
         if response.is_success:
-            content = json.dumps(parse(content, response.headers)).encode()
-        if (told := HEADERS.get()) is not None:
-            told.update(response.headers)
+            call.body = parse(content, response.headers)
+            content = json.dumps(call.body).encode()
+        call.headers.update(response.headers)
         # One of each name, the last one: httpx would join two of them, and nobody could read that.
         named = {name.lower(): value for name, value in response.headers.raw}
         headers = {name: value for name, value in named.items() if name not in _UNPACKED}

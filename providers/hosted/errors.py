@@ -6,9 +6,10 @@ behind its own tell more:
 
     1. an HTTP status of 300 and up    `refusals` knows what it means
     2. an error inside of a success    the same, by the status that it names
-    3. a connection that failed        was anything sent?
-    4. a success that cannot be read   perhaps billed
-    5. nothing of these                the table below, by class
+    3. nothing was sent                free, and as wrong the next time
+    4. a connection that failed        was anything sent?
+    5. a success that cannot be read   perhaps billed
+    6. nothing of these                the table below, by class
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from providers.errors import (
     RateLimited,
     RequestRefused,
     ServerFault,
+    TransientError,
     Unusable,
 )
 from providers.replies.bodies import BodyError
@@ -66,8 +68,9 @@ TABLE: tuple[tuple[str, type[ProviderError]], ...] = (
     ("openai.OpenAIError", ServerFault),
 )
 
-# LiteLLM says these before it sends anything. Of any other class it cannot be told.
-_SAID_BEFORE_SENDING = ("UnsupportedParamsError", "LiteLLMUnknownProvider", "AuthenticationError")
+# Libraries that send. Our patch notes what passes LiteLLM's own transport; an error out of one of these
+# may come by another way.
+_SENDERS = frozenset({"aiohttp", "botocore", "grpc", "httpcore", "httpx", "requests", "urllib3"})
 
 # Classes as `library.Name`, so that no library is imported to compare.
 _NOT_CONNECTED = frozenset(
@@ -106,8 +109,8 @@ _PREFIX = re.compile(r"^(?:litellm\.\w+: |\w+Error: |\w+(?:Exception|Error) - )+
 _ADVICE = re.compile(r" To drop these| To drop unsupported|Traceback|File an issue|\n")
 
 
-def translate(error: Exception, asked: Asked, now: float) -> ProviderError:
-    """Our error for LiteLLM's; `now` is in seconds since the epoch."""
+def translate(error: Exception, asked: Asked, now: float, *, sent: bool = True) -> ProviderError:
+    """Our error for LiteLLM's; `now` is in seconds since the epoch, `sent` whether anything may have left."""
     import httpx  # LiteLLM has loaded it
 
     chain = list(_chain(error))
@@ -133,6 +136,8 @@ def translate(error: Exception, asked: Asked, now: float) -> ProviderError:
     if missing is not None:
         reason = one_line(str(missing), asked.secrets)
         return Unusable(f"{asked.who} needs a Python package that is not installed: {reason}.")
+    if not sent and not any(type(link).__module__.partition(".")[0] in _SENDERS for link in chain):
+        return _unsent(error, asked)
     return _by_chain(chain, asked) or _by_class(error, asked)
 
 
@@ -164,18 +169,23 @@ def _by_chain(chain: list[BaseException], asked: Asked) -> ProviderError | None:
     return None
 
 
-def _by_class(error: Exception, asked: Asked) -> ProviderError:
-    words, name = _words(error), type(error).__name__
-    sentence = f"{asked.who} failed: {one_line(words, asked.secrets)}"
-    if name == "UnsupportedParamsError":
+def _unsent(error: Exception, asked: Asked) -> ProviderError:
+    """What LiteLLM itself refused, or fell over, before anything left this machine: free, and final."""
+    words = _words(error)
+    sentence = f"{asked.who} was not asked: {one_line(words, asked.secrets)}"
+    if type(error).__name__ == "UnsupportedParamsError":
         rejected = rejected_option(words, "", asked.options)
         if rejected is not None:
             return ParameterRejected(sentence, rejected[0], instead=rejected[1])
+    kind = kind_of_class(type(error))
+    return Unusable(sentence) if issubclass(kind, TransientError) else kind(sentence)
+
+
+def _by_class(error: Exception, asked: Asked) -> ProviderError:
+    sentence = f"{asked.who} failed: {one_line(_words(error), asked.secrets)}"
     status = getattr(error, "status_code", None)
     return kind_of_class(type(error))(
-        sentence,
-        billed=name not in _SAID_BEFORE_SENDING,
-        status=status if isinstance(status, int) else None,
+        sentence, billed=True, status=status if isinstance(status, int) else None
     )
 
 

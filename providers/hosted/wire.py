@@ -9,14 +9,17 @@ import asyncio
 import time
 from typing import Any
 
-from providers.catalog.target import Asked, Target, Wire
-from providers.errors import AttemptTimedOut, ProviderError
-from providers.hosted.answers import HEADERS, read_answer
+from providers.catalog.target import Asked, Target, sendable
+from providers.deadline import deadline
+from providers.errors import AttemptTimedOut, AuthenticationFailed, MalformedResponse, ProviderError
+from providers.hosted.answers import CALL, Call, read_answer
 from providers.hosted.errors import translate
 from providers.hosted.library import enter, leave, load, own_settings, reach, unlogged
 from providers.hosted.options import arguments as options
 from providers.replies.rate_limits import rate_limits
+from providers.replies.usage import usage_in
 from providers.types import Message, Request, Response
+from providers.wire import Wire
 
 
 class Hosted(Wire):
@@ -35,10 +38,25 @@ class Hosted(Wire):
         if self._target.endpoint:
             reach(self._target.endpoint)
 
-    async def complete(self, request: Request) -> Response:
-        """One answer, or a `ProviderError`; at most one attempt on the wire, ended by the deadline."""
-        await self._enter()
-        asked = self._target.asked(request)
+    @property
+    def loaded(self) -> bool:
+        """Whether LiteLLM is there, so that a call takes no seconds to begin."""
+        return self._litellm is not None
+
+    async def prepare(self) -> None:
+        """Import LiteLLM in a thread if that was not done yet: the loop goes on, and others may have hits."""
+        async with self._loading:
+            if self._litellm is None:
+                await asyncio.to_thread(self.load)
+
+    async def _complete(self, request: Request, asked: Asked) -> Response:
+        await self.prepare()
+        if not self._entered:
+            self._entered = True
+            enter()
+        unlogged()
+        if not sendable(self._target.key or ""):
+            raise AuthenticationFailed(f"The key for {asked.who} holds characters that no key has.")
         arguments = {
             "model": f"{self._route}/{self.model}",
             "messages": [
@@ -65,32 +83,27 @@ class Hosted(Wire):
             self._entered = False
             await leave()
 
-    async def _enter(self) -> None:
-        async with self._loading:
-            if self._litellm is None:
-                # In a thread, so that the loop goes on meanwhile: others may have hits.
-                await asyncio.to_thread(self.load)
-        if not self._entered:
-            self._entered = True
-            enter()
-        unlogged()
-
     async def _attempt(self, arguments: dict[str, Any], asked: Asked) -> Response | ProviderError:
         # LiteLLM's own timeout starts anew with every byte that arrives.
-        deadline = asyncio.timeout(self.timeout)
-        told: dict[str, str] = {}
-        HEADERS.set(told)
+        ends: asyncio.Timeout | None = None
+        call = Call()
+        CALL.set(call)
         try:
-            async with deadline:
+            async with deadline(self.timeout) as ends:
                 raw = await self._litellm.acompletion(**arguments)
-                answer = read_answer(raw, asked.who, self._route)
-                return answer._replace(limits=rate_limits(told))
+                answer = read_answer(raw, asked, self._route)
+                return answer._replace(limits=rate_limits(call.headers))
         except ProviderError as error:
-            return error.with_traceback(None)
+            told = error.with_traceback(None)
         except Exception as error:
-            if deadline.expired():
-                return AttemptTimedOut(f"{asked.who} did not answer within {self.timeout:g} s.", billed=True)
-            return translate(error, asked, time.time())
+            if ends is not None and ends.expired():
+                return AttemptTimedOut(
+                    f"{asked.who} did not answer within {self.timeout:g} s.", billed=call.sent
+                )
+            told = translate(error, asked, time.time(), sent=call.sent)
+        if isinstance(told, MalformedResponse) and isinstance(call.body, dict):
+            told.usage = usage_in(call.body)
+        return told
 
 
 async def _message(message: Message, *, keep: bool) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class LlamaCpp:
             body = parse(arrived.content, arrived.headers)
         except BodyError as error:
             raise no_answer(error, asked, 0.0) from None
-        answer = read_answer(body, asked.who, request.params, settings.ctx)
+        answer = read_answer(body, asked, request.params, settings.ctx)
         return answer._replace(model=self.name)  # a server names the place of the file
 
     async def aclose(self) -> None:
@@ -249,7 +249,7 @@ def too_long(what: str, status: int | None = None) -> ContextExceeded:
     return ContextExceeded(f"{what}: raise --ctx, or lower --slots where memory is short.", status=status)
 
 
-def read_answer(answer: Mapping[str, Any], who: str, params: Mapping[str, Json], ctx: int) -> Response:
+def read_answer(answer: Mapping[str, Any], asked: Asked, params: Mapping[str, Json], ctx: int) -> Response:
     """Raises `MalformedResponse` when there is no answer in it, `ContextExceeded` when it had no room.
 
     `ctx` is the context of one slot in tokens.
@@ -263,7 +263,7 @@ def read_answer(answer: Mapping[str, Any], who: str, params: Mapping[str, Json],
     if silent:
         # Words in place of nothing, which answers of this shape must have.
         answer = {**answer, "choices": [{**choice, "message": {**choice["message"], "content": "(nothing)"}}]}
-    response = _SHAPE.read(answer, who)
+    response = _SHAPE.read(answer, asked)
     usage, most = response.usage, params.get("max_tokens")
     if response.finish == "length" and usage and isinstance(most, int) and usage.output_tokens < most:
         raise too_long(

@@ -1,17 +1,14 @@
-"""Decide what makes an answer, whichever wire it came over: how it ended, what was counted, what it cost.
+"""Decide what makes an answer, whichever wire it came over, and how it ended.
 
-An answer without text is none, whatever its status, and neither is one that ended in an unknown
-way. Only a cost that the provider itself reported is taken.
+An answer without text is none, whatever its status, and neither is one that ended in an unknown way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from providers.catalog.target import Asked
 from providers.errors import MalformedResponse
-from providers.replies.bodies import MOST_TOKENS
 from providers.replies.error_text import one_line
-from providers.types import Finish, Usage
+from providers.types import Finish
 
 # How providers call a good end.
 _GOOD_ENDS = frozenset(
@@ -31,7 +28,6 @@ _REFUSED = frozenset(
 # More than any output limit gives room for: whoever sends it did not answer our request.
 LONGEST_TEXT = 1_000_000
 _THOUGHT = "</think>"
-_HIGHEST_COST = 1e6  # dollars for one call
 
 
 def visible(text: str) -> str:
@@ -50,7 +46,7 @@ def finish_of(word: object) -> Finish:
 
 
 def ended(
-    who: str,
+    asked: Asked,
     text: str,
     finish: Finish,
     *,
@@ -66,63 +62,13 @@ def ended(
     if refusal is not None and (refusal or not text):
         text, finish = str(refusal), "refusal"
     if len(text) > LONGEST_TEXT:
-        raise MalformedResponse(f"{who} sent an answer of {len(text):,} characters.", billed=True)
+        raise MalformedResponse(f"{asked.who} sent an answer of {len(text):,} characters.", billed=True)
     if finish == "stop":
         word = ending or "stop"
         if error or str(word).lower() not in _GOOD_ENDS:
-            sentence = f"{who} ended its answer with {str(word)[:100]!r}. {one_line(str(error or ''))}"
+            told = one_line(str(error or ""), asked.secrets)
+            sentence = f"{asked.who} ended its answer with {one_line(str(word), asked.secrets)!r}. {told}"
             raise MalformedResponse(sentence.rstrip(), billed=True)
         if not text.strip():
-            raise MalformedResponse(f"{who} sent an empty answer.", billed=True)
+            raise MalformedResponse(f"{asked.who} sent an empty answer.", billed=True)
     return text, finish
-
-
-def counted(
-    text: str,
-    *,
-    asked: object,
-    said: object,
-    total: object,
-    reasoned: object = None,
-    cached: object = None,
-    written: object = None,
-) -> Usage | None:
-    """The counts, or None when they cannot be true: then the bill is not known either.
-
-    `asked` and `said` are all tokens in and out, `reasoned`, `cached` and `written` parts of them.
-    """
-    counts: list[int] = []
-    for value in (asked, said, total, reasoned, cached, written):
-        count = value or 0
-        if type(count) is not int or not 0 <= count <= MOST_TOKENS:
-            return None
-        counts.append(count)
-    read, out, whole, thought, hit, kept = counts
-    # LiteLLM writes zeros where a provider counted nothing.
-    if not read:
-        return None
-    # xAI leaves the reasoning out of `completion_tokens`, though not out of the total.
-    output = max(out, whole - read)
-    if text and not output:
-        return None
-    # A part is no more than its whole: what is counted outside of it would go unbilled.
-    if output > MOST_TOKENS or thought > output or hit + kept > read:
-        return None
-    return Usage(read, output, thought, hit, kept)
-
-
-def cost(reported: object, byok: object, details: object) -> float | None:
-    """Dollars, as OpenRouter tells them."""
-    fee = _amount(reported)
-    if fee is not None and byok:
-        # With the user's own key it bills its fee, and the provider behind it the rest.
-        upstream = details.get("upstream_inference_cost") if isinstance(details, Mapping) else None
-        rest = _amount(upstream)
-        return None if rest is None else fee + rest
-    return fee
-
-
-def _amount(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if 0 <= value <= _HIGHEST_COST else None

@@ -26,17 +26,27 @@ from providers.errors import (
     RequestRefused,
     ServerFault,
 )
+from providers.replies.bodies import loads
 from providers.replies.error_text import LOOKED_AT
+from providers.replies.usage import has_completion, usage_in
+from providers.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """The body of a refusal: `message` for people, `raw` for phrases, the rest where it is said."""
+    """The body of a refusal: `message` for people, `raw` for phrases, the rest where it is said.
+
+    `said` is whether it is an error in the shape of a provider, `completed` whether it holds a completion
+    all the same, or may, of which `usage` are the tokens.
+    """
 
     message: str
     raw: str
     code: str = ""
     parameter: str = ""
+    said: bool = False
+    completed: bool = False
+    usage: Usage | None = None
 
 
 type _Rule = tuple[type[ProviderError], tuple[int, ...], str]
@@ -111,9 +121,9 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     429: RateLimited,
 }
 
-# Somebody between us and the model gave up: behind it the model may have worked, and been paid for it.
-GAVE_UP = frozenset({408, 499, 504, 520, 524})
-
+# With a provider's own error these say that the model did no work. All others are, or may be, the word of
+# somebody between us and the model (a gateway's 502, 504, 520-524): behind it the model may have answered.
+NO_WORK = frozenset({*range(400, 430), 500, 503, 529} - {408})
 
 # What an error inside of a success calls itself, where it names no status.
 _NAMED = (
@@ -147,9 +157,10 @@ def kind_of(status: int, body: ErrorBody) -> type[ProviderError]:
 def read_body(text: str) -> ErrorBody:
     """Any vendor's error body; text that is no JSON is its own message."""
     try:
-        parsed = json.loads(text)
+        parsed = loads(text)
     except (ValueError, RecursionError):
-        return ErrorBody(message=text, raw=text)
+        torn = text.lstrip().startswith(("{", "["))  # and with it perhaps a completion
+        return ErrorBody(message=text, raw=text, completed=torn)
     # Google wraps its error in a list when it was asked to stream.
     parsed = parsed[0] if isinstance(parsed, list) and parsed else parsed
     if not isinstance(parsed, dict):
@@ -157,12 +168,24 @@ def read_body(text: str) -> ErrorBody:
     error = parsed.get("error")
     fields = error if isinstance(error, dict) else parsed
     said = [part for part in _messages(parsed, error, fields) if part]
+    completed = has_completion(parsed)
     return ErrorBody(
-        message="; ".join(dict.fromkeys(said)) or text,
+        message="; ".join(dict.fromkeys(said)) or ("it holds a completion" if completed else text),
         raw=text,
         code=" ".join(str(fields[name]) for name in ("code", "type", "status") if fields.get(name)),
         parameter=str(fields.get("param") or ""),
+        said=bool(said),
+        completed=completed,
+        usage=usage_in(parsed),
     )
+
+
+def is_free(status: int, body: ErrorBody) -> bool:
+    """Whether this answer says that nothing was worked, and so nothing is billed.
+
+    A 429 says so by itself, whoever sends it: the request was not taken in (RFC 6585).
+    """
+    return not body.completed and (status == 429 or (body.said and status in NO_WORK))
 
 
 def _messages(parsed: dict[str, Any], error: object, fields: dict[str, Any]) -> Iterator[str]:
@@ -190,10 +213,19 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value) if value else ""
 
 
-_REJECTS = re.compile(
-    r"unsupported|n[o']t support|is not available|unknown (?:name|parameter|field|argument)|unrecognized"
-    r"|unexpected|extra inputs are not permitted|extra_forbidden|is deprecated|not allowed"
-    r"|cannot both be|cannot be used|additional propert|extra fields"
+# A provider's own word that it does not take an option: a code beside the option's name, or a sentence in
+# which the name stands right before or behind the no. That a message only mentions an option says nothing.
+_CODES = frozenset(
+    {"unsupported_parameter", "unsupported_value", "unknown_parameter", "unrecognized_parameter"}
+)
+_NO_BEHIND = (
+    r"(?:unsupported|(?:not|n't) support|is not available|extra inputs are not permitted|extra_forbidden"
+    r"|is deprecated|not allowed|cannot both be|cannot be used)"
+)
+_NO_BEFORE = (
+    r"(?:(?:unsupported|unknown|unrecognized|unexpected) (?:request )?(?:keyword )?"
+    r"(?:parameter|value|name|option|argument|field|key)s?(?: supplied)?:?|(?:does not|doesn't) support"
+    r"(?: parameters?:?)?|(?:additional propert|extra field)[a-z]*:?)"
 )
 _INSTEAD = re.compile(r"[Uu]se ['\"`](\w+)['\"`] instead")
 
@@ -208,19 +240,22 @@ _ALIASES = (
 )
 
 
-def rejected_option(message: str, parameter: str, sent: Collection[str]) -> tuple[str, str | None] | None:
-    """The option that was rejected, as we sent it, and the name the provider asks for, if any."""
-    if not _REJECTS.search(message.lower()):
+def rejected_option(
+    message: str, parameter: str, sent: Collection[str], code: str = ""
+) -> tuple[str, str | None] | None:
+    """The option that was rejected, as we sent it, and the other name of it that is asked for, if any."""
+    told = parameter.split(".")[0].split("[")[0]
+    if told and _CODES & set(code.split()):
+        found = [(0, option) for option in sent if told in _names(option)]
+    else:
+        found = [(place, option) for option in sent if (place := _place(option, message)) is not None]
+    if not found:
         return None
+    named = min(found)[1]
     instead = _INSTEAD.search(message)
-    asked_for = instead.group(1) if instead else None
-    named = next((option for option in sent if parameter.split(".")[0].split("[")[0] in _names(option)), None)
-    if named is None:
-        found = [
-            (place, option) for option in sent if (place := _place(option, message, asked_for)) is not None
-        ]
-        named = min(found)[1] if found else None
-    return None if named is None else (named, asked_for)
+    # An option under another one's name would be another request, and a second output limit beyond its hold.
+    renamed = instead is not None and instead[1] in _names(named)
+    return named, instead[1] if instead and renamed else None
 
 
 def _names(option: str) -> Iterator[str]:
@@ -231,13 +266,14 @@ def _names(option: str) -> Iterator[str]:
         yield head + "".join(word.capitalize() for word in rest)
 
 
-def _place(option: str, message: str, not_this: str | None) -> int | None:
-    """Where the message names the option: a plain word counts only where it is marked as a name."""
-    places = []
-    for name in _names(option):
-        marked = rf"(?<=['\"`\[(]){name}(?=['\"`\])=:,])|(?:^|(?<=\s)){name}(?=[:=])"
-        marked += rf"|(?<=parameter ){name}\b|(?<=supplied: ){name}\b"
-        plain = "_" in name or name != name.lower() or name == "temperature"
-        pattern = rf"\b{name}\b" if plain else marked
-        places += [found.start() for found in re.finditer(pattern, message) if name != not_this]
-    return min(places, default=None)
+def _place(option: str, message: str) -> int | None:
+    """Where the message names the option and says no to it; a plain word has to be marked as a name."""
+    names = "|".join(map(re.escape, _names(option)))
+    plain = option.isalpha() and option != "temperature"
+    marked = rf"['\"`](?P<a>{names})['\"`]|\b(?P<b>{names})(?=[:=])" + (
+        "" if plain else rf"|\b(?P<c>{names})\b"
+    )
+    behind = rf"(?:{marked})(?:=[\w.+-]+)?(?::\s?|[^.:;\n]{{0,24}}?){_NO_BEHIND}"
+    before = rf"{_NO_BEFORE}\s?(?:\[[^\]]*?)?['\"`(]*\b(?P<d>{names})\b"
+    found = re.search(f"{behind}|{before}", message, re.IGNORECASE)
+    return None if found is None else found.start(found.lastgroup or 0)

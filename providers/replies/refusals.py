@@ -6,19 +6,22 @@ came over.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+from providers.catalog.prices import near
 from providers.catalog.target import Asked
 from providers.errors import (
     BadRequest,
     MalformedResponse,
+    ModelNotFound,
     ParameterRejected,
     ProviderError,
     RequestRefused,
     Unusable,
 )
 from providers.replies.bodies import BodyError
-from providers.replies.error_bodies import GAVE_UP, ErrorBody, kind_of, read_body, rejected_option, status_in
+from providers.replies.error_bodies import ErrorBody, is_free, kind_of, read_body, rejected_option, status_in
 from providers.replies.error_text import LOOKED_AT, one_line
 from providers.replies.rate_limits import rate_limits
 from providers.replies.retry_after import retry_after, retry_after_in_body
@@ -41,15 +44,28 @@ def redirect(status: int, headers: Mapping[str, str]) -> RedirectError | None:
 
 
 def redirected(error: RedirectError, asked: Asked) -> Unusable:
-    """Nobody has worked, and the next request would be sent away as well."""
+    """The next request would be sent away as well; this one was read before."""
     sentence = f"{asked.who} {one_line(str(error), asked.secrets)}: name that server as the base URL."
-    return Unusable(sentence, status=error.status)
+    return Unusable(sentence, billed=True, status=error.status)
 
 
 def refused(status: int, headers: Mapping[str, str], text: str, asked: Asked, now: float) -> ProviderError:
     """The error of a response with this status and body; `now` is in seconds since the epoch."""
     body = read_body(text)
-    return _by_body(status, headers, body, asked, now, _sentence(asked, str(status), body))
+    sentence = _sentence(asked, str(status), body)
+    if kind_of(status, body) is ModelNotFound:
+        sentence = f"{sentence} {_where_it_may_be(asked, body)}".rstrip()
+    return _by_body(status, headers, body, asked, now, sentence)
+
+
+def _where_it_may_be(asked: Asked, body: ErrorBody) -> str:
+    """What is likely wrong with the name of a model, or of a server, that is not there."""
+    if asked.endpoint is None:
+        return near(asked.provider, asked.model)
+    version = re.search(r"/v\d", asked.endpoint) or asked.provider == "anthropic"  # which is given without
+    if version or "model" in body.message.lower():
+        return ""
+    return f"Most servers answer below /v1: try the base URL {asked.endpoint}/v1."
 
 
 def no_answer(error: BodyError, asked: Asked, now: float) -> ProviderError:
@@ -60,7 +76,9 @@ def no_answer(error: BodyError, asked: Asked, now: float) -> ProviderError:
     status = status_in(body)
     sentence = _sentence(asked, "with an error in a success", body)
     if status is None:
-        return MalformedResponse(sentence, billed=True)
+        malformed = MalformedResponse(sentence, billed=True)
+        malformed.usage = body.usage
+        return malformed
     refusal = _by_body(status, error.headers, body, asked, now, sentence)
     # It had begun to answer: only a plain no is known to cost nothing.
     refusal.billed = refusal.billed or status >= 500
@@ -72,19 +90,20 @@ def _by_body(
 ) -> ProviderError:
     kind = kind_of(status, body)
     if kind is BadRequest and status in (400, 422):
-        rejected = rejected_option(body.message[:LOOKED_AT], body.parameter, asked.options)
-        if rejected is not None:
+        rejected = rejected_option(body.message[:LOOKED_AT], body.parameter, asked.options, body.code)
+        if rejected is not None and is_free(status, body):
             return ParameterRejected(sentence, rejected[0], instead=rejected[1], status=status)
     wait = retry_after(headers, now)
     if wait is None:
         wait = retry_after_in_body(body.raw)
     # Azure and xAI bill what their filters stop.
-    billed = status in GAVE_UP or kind is RequestRefused
+    billed = kind is RequestRefused or not is_free(status, body)
     error = kind(sentence, billed=billed, retry_after=wait, status=status)
     error.limits = rate_limits(headers)
+    error.usage = body.usage
     return error
 
 
 def _sentence(asked: Asked, how: str, body: ErrorBody) -> str:
-    words = one_line(body.message, asked.secrets)
+    words = one_line(body.message, asked.secrets).removeprefix(f"{how}:").strip()
     return f"{asked.who} answered {how}: {words}" if words else f"{asked.who} answered {how}."
