@@ -18,7 +18,7 @@ from pbclient.benchmark.paper import AVERAGE, Found, Table, paper
 from pbclient.compare.paired import holm
 from pbclient.compare.recorded import Recorded
 from pbclient.compare.run_figures import RunFigures, read_figures
-from pbclient.scores.figures import pair, percent, rounded
+from pbclient.scores.figures import percent, rounded
 from pbclient.scores.intervals import Interval, stratified_mean, wilson
 
 ROUNDING = 0.05  # the paper's figures are rounded to a tenth
@@ -53,8 +53,8 @@ class Held:
         """As `compare --with paper --json` has it."""
         return {
             "published": self.published,
-            "difference": rounded(self.difference) + 0.0,
-            "ci": pair(self.ci),
+            "difference": self.difference,
+            "ci": None if self.ci is None else list(self.ci),
             "p": self.p,
             "p_holm": self.p_holm,
         }
@@ -125,11 +125,13 @@ def _held(value: float, published: float, ours: _Limits, theirs: _Limits) -> Hel
         above = sqrt((mine[1] - value) ** 2 + (published - its[0]) ** 2) + ROUNDING
         return difference - below, difference + above
 
-    ci = interval(_Z95)
+    limits = interval(_Z95)
+    ci = None if limits is None else (rounded(limits[0]), rounded(limits[1]))
+    shown = rounded(difference) + 0.0
     if abs(difference) <= ROUNDING + 1e-9:
-        return Held(published, difference, ci, 1.0)
+        return Held(published, shown, ci, 1.0)
     if ci is None:
-        return Held(published, difference, None, None)
+        return Held(published, shown, None, None)
     low, high = 0.0, _LARGEST_Z
     for _ in range(40):
         z = (low + high) / 2
@@ -138,7 +140,7 @@ def _held(value: float, published: float, ours: _Limits, theirs: _Limits) -> Hel
             low = z
         else:
             high = z
-    return Held(published, difference, ci, erfc(high / sqrt(2)))
+    return Held(published, shown, ci, erfc(high / sqrt(2)))
 
 
 def adjusted(family: Sequence[dict[str, Held]]) -> list[dict[str, Held]]:

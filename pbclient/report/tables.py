@@ -5,8 +5,8 @@ Every figure comes from the result as it is. Scripts read the JSON instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pbclient.money.amounts import format_amount
 from pbclient.report.summary import Summary, figure
@@ -98,7 +98,7 @@ def of_filter(filtered: Summary) -> list[Part]:
     return ["\n".join(above), grid, "\n".join(below), of_curve(filtered["curve"])]
 
 
-def of_curve(curve: Sequence[Summary]) -> Grid:
+def of_curve(curve: Sequence[Mapping[str, Any]]) -> Grid:
     """What is left of all samples, by the share of models from which on a sample is dropped."""
     rows: list[list[str]] = []
     for entry in curve:
