@@ -18,7 +18,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from pbclient.benchmark.package import STEMS
 from pbclient.benchmark.paper import paper
-from pbclient.cli.app import compare as command
+from pbclient.cli.app import main
 from pbclient.compare.against_paper import ROUNDING, beside_paper
 from pbclient.compare.comparison import compare
 from pbclient.compare.paired import holm
@@ -162,11 +162,11 @@ def test_what_training_made_of_a_model_stands_below_its_row(tmp_path: Path) -> N
 
 def test_the_command_takes_one_run_beside_the_paper_and_two_without(tmp_path: Path) -> None:
     path = record(tmp_path / "run", right("ROD", 1, 5), model="gpt-4.1", mode="mcqa")
-    done = CliRunner().invoke(command, [str(path), "--with", "paper"])
+    done = CliRunner().invoke(main, ["compare", str(path), "--with", "paper"])
     assert done.exit_code == 0
     assert "run, acc % against Table 1" in done.stdout
     assert "They differ" not in done.stdout
-    printed = CliRunner().invoke(command, [str(path), "--with", "paper", "--json"]).stdout
+    printed = CliRunner().invoke(main, ["compare", str(path), "--with", "paper", "--json"]).stdout
     assert json.loads(printed) == compare([path], with_paper=True)
-    assert CliRunner().invoke(command, [str(path)]).exit_code != 0
-    assert CliRunner().invoke(command, ["--with", "paper"]).exit_code != 0
+    assert CliRunner().invoke(main, ["compare", str(path)]).exit_code != 0
+    assert CliRunner().invoke(main, ["compare", "--with", "paper"]).exit_code != 0

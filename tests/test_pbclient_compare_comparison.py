@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from recorded_run import Line, answer, choice, record, unresolved
 
 from pbclient import RunConfig, run
-from pbclient.cli.app import compare as command
+from pbclient.cli.app import main
 from pbclient.compare.comparison import compare
 from pbclient.compare.paired import MCNEMAR, SIGN_FLIP, holm, mcnemar, tango
 from pbclient.errors import InputError
@@ -308,10 +308,10 @@ def test_a_terminal_shows_the_same_words(two: list[Path]) -> None:
 
 
 def test_the_command_prints_everything_as_json(two: list[Path]) -> None:
-    done = CliRunner().invoke(command, [*map(str, two), "--json"])
+    done = CliRunner().invoke(main, ["compare", *map(str, two), "--json"])
     assert done.exit_code == 0
     assert json.loads(done.stdout) == compare(two)
-    assert CliRunner().invoke(command, [*map(str, two)]).stdout == plain(parts(compare(two))) + "\n"
+    assert CliRunner().invoke(main, ["compare", *map(str, two)]).stdout == plain(parts(compare(two))) + "\n"
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from recorded_run import Line, answer, choice, record, unresolved
 
 from pbclient import RunConfig, run
 from pbclient.benchmark.package import kept_ids
-from pbclient.cli.app import filter_
+from pbclient.cli.app import main
 from pbclient.compare.filter import dump, make_filter, read_threshold, write
 from pbclient.data.filters import digest, read_filter
 from pbclient.data.folder import open_data
@@ -197,10 +197,12 @@ def test_a_file_that_says_something_else_is_not_replaced(tmp_path: Path) -> None
 def test_the_command_writes_the_list(tmp_path: Path) -> None:
     paths = four(tmp_path, "rwww", "wwww")
     out = tmp_path / "kept.json"
-    done = CliRunner().invoke(filter_, [*map(str, paths), "--threshold", "25", "--out", str(out)])
+    done = CliRunner().invoke(main, ["filter", *map(str, paths), "--threshold", "25", "--out", str(out)])
     assert done.exit_code == 0
     assert f"run --filter {out} plays them" in done.stdout
-    assert CliRunner().invoke(filter_, [*map(str, paths), "--json"]).stdout.encode() == out.read_bytes()
+    assert (
+        CliRunner().invoke(main, ["filter", *map(str, paths), "--json"]).stdout.encode() == out.read_bytes()
+    )
     assert read_filter(str(out)).ids("ROD") == {1}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 from pbclient.report.terminal import Grid
@@ -14,10 +15,12 @@ _ESCAPED = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\char34{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
-_LAST_LATIN = 0x17F  # what LaTeX sets without further packages
+_ACCENTS = (
+    "\u0300\u0301\u0302\u0303\u0308\u030a\u030c"  # what LaTeX sets on a letter without further packages
+)
 _FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
 _NUMBER = re.compile(r"(?<![\w.-])-(?=\d)")
 
@@ -46,7 +49,9 @@ def _character(character: str) -> str:
         return _ESCAPED[character]
     if not character.isprintable():
         return " "
-    return character if ord(character) <= _LAST_LATIN else f"U+{ord(character):04X}"
+    letter, *accents = list(unicodedata.normalize("NFD", character))
+    known = letter.isascii() and len(accents) <= 1 and all(accent in _ACCENTS for accent in accents)
+    return character if known and ord(character) < 0x180 else f"U+{ord(character):04X}"
 
 
 def _tabular(grid: Grid) -> Iterator[str]:
