@@ -122,8 +122,10 @@ def test_holm_goes_over_the_runs_of_a_table_and_not_of_others(tmp_path: Path) ->
 
 def test_open_answers_are_held_as_shares(tmp_path: Path) -> None:
     lines = [answer("IN-C", number, False, int(number < 5)) for number in range(10)]
-    found = held(record(tmp_path / "run", lines, mode="oeg", model="LLaVA-1.5-7B"))
+    path = record(tmp_path / "run", lines, mode="oeg", model="LLaVA-1.5-7B")
+    found = held(path)
     assert found["table"] == 2
+    assert "judge of open-ended answers is Qwen3-8B" in plain(beside(beside_paper(read_runs([path]))))
     assert found["figures"]["ps"]["IN-C"]["value"] == 50.0
     assert found["figures"]["ps"]["IN-C"]["published"] == 2.0
     assert found["figures"]["ps"]["IN-C"]["p"] < 0.01

@@ -81,6 +81,7 @@ class Paper:
 
     source: str
     published: date
+    judge: str
     samples: Mapping[str, Mapping[str, int]]
     tables: Mapping[tuple[str, str], Table]
     training: Table
@@ -132,7 +133,7 @@ def paper() -> Paper:
     }
     names = {name.casefold(): model for model, also in data["names"].items() for name in (model, *also)}
     training = _table(data["training"], samples["filtered"])
-    return Paper(data["source"], data["date"], samples, tables, training, data["plots"], names)
+    return Paper(data["source"], data["date"], data["judge"], samples, tables, training, data["plots"], names)
 
 
 def _table(entry: Mapping[str, Any], samples: Mapping[str, int]) -> Table:

@@ -13,7 +13,7 @@ from math import erf, erfc, sqrt
 from statistics import NormalDist
 from typing import Any
 
-from pbclient.benchmark.package import STEMS
+from pbclient.benchmark.package import OEG, STEMS
 from pbclient.benchmark.paper import AVERAGE, Found, Table, paper
 from pbclient.compare.paired import holm
 from pbclient.compare.recorded import Recorded
@@ -68,7 +68,7 @@ def held_against(found: Found, of: RunFigures, figure: str) -> dict[str, Held]:
     ours, theirs = {}, {}
     for name in STEMS:
         entry = of.entries.get(name)
-        if entry is not None and entry[figure] is not None:
+        if entry is not None and entry.get(figure) is not None:
             share = figure in table.shares
             ours[name], theirs[name] = _limits(
                 entry, figure, row[figure][name], of.samples[name], table.samples[name], share
@@ -175,6 +175,7 @@ def beside_paper(runs: Sequence[Recorded]) -> dict[str, Any]:
                 held[number][figure] = by_name
     return {
         "source": paper().cited,
+        "judge": paper().judge if any(of.condition.mode == OEG and of.found.table for of in read) else None,
         "tables": [table.to_json() for table in tables],
         "training": {
             "number": paper().training.number,

@@ -15,7 +15,7 @@ from pbclient.compare.run_figures import RunFigures
 from pbclient.scores.figures import rounded
 from pbclient.scores.intervals import Interval
 
-FIGURES = ("acc", "ps", "agg")
+FIGURES = ("acc", "ps", "agg", "psr")
 OVER_MODELS = "average over models"
 
 
@@ -140,7 +140,7 @@ def result_table(condition: Condition, played: Mapping[str, RunFigures]) -> Resu
 
 def shares_of(of: RunFigures) -> tuple[str, ...]:
     """The figures of a run that are in percent: all but a number of suggestions."""
-    return FIGURES if "agg" in of.entries[AVERAGE] else ("acc",)
+    return ("acc", "ps", "agg") if "agg" in of.entries[AVERAGE] else ("acc",)
 
 
 def _average(rows: Sequence[TableRow], figures: Sequence[str], columns: Sequence[str]) -> TableRow:

@@ -31,6 +31,10 @@ def beside(paper: Mapping[str, Any]) -> list[Part]:
         if run["without_score"] and run["figures"]
     ]
     parts: list[Part] = [f"The paper: {paper['source']}."]
+    if paper["judge"]:
+        notes.append(
+            f"The paper's judge of open-ended answers is {paper['judge']}: another finds other shares."
+        )
     if notes:
         parts.append("\n".join(notes))
     held = list(_held(paper))

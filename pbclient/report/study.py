@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbclient.benchmark.conditions import OPEN, OPEN_TURNS, ZERO_SHOT
+from pbclient.benchmark.paper import paper
 from pbclient.report.published import chance
 from pbclient.report.tables import of_curve
 from pbclient.report.terminal import Grid, Part, show
@@ -72,7 +73,9 @@ def parts(figures: StudyFigures) -> list[Part]:
     if others:
         found.append(f"By model and data set in the files that --out writes: {', '.join(others)}.")
     beside = {f"{row.model}: {row.note}" for table in figures.tables for row in table.rows if row.note}
-    found.append("\n".join([_LEGEND, *sorted(beside)]))
+    judged = any(table.number and table.condition.startswith(OPEN) for table in figures.tables)
+    judge = [f"The paper's judge of open-ended answers is {paper().judge}: another finds other shares."]
+    found.append("\n".join([_LEGEND, *(judge if judged else []), *sorted(beside)]))
     return found
 
 
