@@ -18,8 +18,8 @@ from recorded_run import answer, played, record
 from pbclient.benchmark.package import STEMS
 from pbclient.compare.study import StudyCell, StudyFigures, study_figures
 from pbclient.report.latex import escaped, latex
-from pbclient.report.study import parts, report_study, sheets
-from pbclient.report.study_files import tables, write_study_report
+from pbclient.report.study import parts, sheets
+from pbclient.report.study_files import report_study, tables, write_study_report
 from pbclient.report.terminal import Grid, plain
 
 ODD = r'[50%] of_my\model & {co} $#~^<|>--``é"Åř中ð'

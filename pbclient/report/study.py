@@ -5,20 +5,18 @@ Every figure comes from `StudyFigures` as it is; `study_files` writes them for p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbclient.benchmark.conditions import OPEN, OPEN_TURNS, ZERO_SHOT
 from pbclient.benchmark.paper import paper
 from pbclient.report.published import chance
 from pbclient.report.tables import of_curve
-from pbclient.report.terminal import Grid, Part, show
+from pbclient.report.terminal import Grid, Part
 
 if TYPE_CHECKING:
-    from pbclient.compare.study import StudyCell, StudyFigures
+    from pbclient.compare.study import StudyFigures
     from pbclient.compare.study_contrasts import ActionTable, Contrast, ContrastRow
     from pbclient.compare.study_tables import ResultTable, TableRow
     from pbclient.scores.intervals import Interval
@@ -42,21 +40,6 @@ class Sheet:
     name: str
     title: str
     grids: tuple[Grid, ...]
-
-
-def report_study(cells: Sequence[StudyCell], out: Path | None, *, as_json: bool = False) -> None:
-    """`pbclient study report`: print the study's numbers; with `out` write all files there too."""
-    from pbclient.compare.study import study_figures
-    from pbclient.report.study_files import write_study_report
-
-    figures = study_figures(cells)
-    written = () if out is None else write_study_report(figures, out)
-    if as_json:
-        show(json.dumps(figures.to_json(), indent=2))
-        return
-    show(*parts(figures))
-    if written:
-        show(f"\nWritten to {out}: study.json, and {len(written) - 1} tables as CSV and LaTeX.")
 
 
 def parts(figures: StudyFigures) -> list[Part]:

@@ -1,24 +1,39 @@
-"""A study's numbers as files: study.json, and a CSV and a LaTeX file for each table and figure."""
+"""`pbclient study report`: the numbers printed, and as files: study.json, CSV and LaTeX."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pbclient.report.latex import latex
-from pbclient.report.study import action_name, contrast_name, sheets, table_name
+from pbclient.report.study import action_name, contrast_name, parts, sheets, table_name
+from pbclient.report.terminal import show
 from runs import replace_file
 
 if TYPE_CHECKING:
-    from pbclient.compare.study import StudyFigures
+    from pbclient.compare.study import StudyCell, StudyFigures
     from pbclient.compare.study_contrasts import ActionTable, Contrast
     from pbclient.compare.study_tables import ResultTable, Value
 
 type Line = dict[str, Any]
+
+
+def report_study(cells: Sequence[StudyCell], out: Path | None, *, as_json: bool = False) -> None:
+    """`pbclient study report`: print the study's numbers; with `out` write all files there too."""
+    from pbclient.compare.study import study_figures
+
+    figures = study_figures(cells)
+    written = () if out is None else write_study_report(figures, out)
+    if as_json:
+        show(json.dumps(figures.to_json(), indent=2))
+        return
+    show(*parts(figures))
+    if written:
+        show(f"\nWritten to {out}: study.json, and {len(written) - 1} tables as CSV and LaTeX.")
 
 
 def write_study_report(figures: StudyFigures, out: Path) -> list[Path]:
