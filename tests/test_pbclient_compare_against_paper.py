@@ -132,6 +132,15 @@ def test_open_answers_are_held_as_shares(tmp_path: Path) -> None:
     assert "agg" not in found["figures"]  # Table 2 has none
 
 
+def test_several_turns_are_held_against_their_own_table(tmp_path: Path) -> None:
+    lines = [answer("IN-C", number, number < 5, 0) for number in range(10)]
+    found = held(record(tmp_path / "run", lines, mode="oeg", turns="many", model="LLaVA-1.5-7B"))
+    assert found["table"] == 10
+    assert found["figures"]["acc"]["IN-C"]["published"] == 3.0
+    # Its ps is a mean number, which a share of episodes is not held against.
+    assert list(found["figures"]) == ["acc"]
+
+
 def test_what_people_read(tmp_path: Path) -> None:
     paths = [
         record(tmp_path / "mine", [*right("ROD", 30, 88), unresolved("QD", 1)], model=QWEN),

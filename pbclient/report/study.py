@@ -55,7 +55,7 @@ def parts(figures: StudyFigures) -> list[Part]:
     others = [table.condition for table in figures.tables if table_name(table) not in whole]
     if others:
         found.append(f"By model and data set in the files that --out writes: {', '.join(others)}.")
-    beside = {f"{row.model}: {row.note}" for table in figures.tables for row in table.rows if row.note}
+    beside = {row.note for table in figures.tables for row in table.rows if row.note}
     judged = any(table.number and table.condition.startswith(OPEN) for table in figures.tables)
     judge = [f"The paper's judge of open-ended answers is {paper().judge}: another finds other shares."]
     found.append("\n".join([_LEGEND, *(judge if judged else []), *sorted(beside)]))

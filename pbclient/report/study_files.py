@@ -33,7 +33,7 @@ def report_study(cells: Sequence[StudyCell], out: Path | None, *, as_json: bool 
         return
     show(*parts(figures))
     if written:
-        show(f"\nWritten to {out}: study.json, and {len(written) - 1} tables as CSV and LaTeX.")
+        show(f"\nWritten to {out}: study.json, and {len(written) // 2} tables as CSV and LaTeX.")
 
 
 def write_study_report(figures: StudyFigures, out: Path) -> list[Path]:
