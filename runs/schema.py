@@ -23,6 +23,7 @@ class Usage(TypedDict, total=False):
     reasoning_tokens: _Count
     cached_input_tokens: _Count
     cache_write_tokens: _Count
+    hour_write_tokens: _Count
 
 
 class Call(TypedDict, total=False):

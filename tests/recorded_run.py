@@ -24,6 +24,29 @@ def answer(dataset: str, sample: int, correct: bool | None, suggestion: int | No
     )
 
 
+OPTIONS = ["Rewind the video.", "I do not know.", "a cat", "a dog"]
+# What an answer is, and the environment's two words for it.
+_WORDS = {
+    "s": (OPTIONS[0], "correct", "mismatch"),  # a suggestion that it takes
+    "x": (OPTIONS[0], "wrong", "mismatch"),  # a suggestion that it does not take
+    "a": (OPTIONS[1], "wrong", "mismatch"),  # an abstention
+    "r": (OPTIONS[2], "mismatch", "correct"),  # the right category
+    "w": (OPTIONS[3], "mismatch", "wrong"),  # another category
+    "m": ("Hm.", "mismatch", "mismatch"),  # none of the options
+}
+
+
+def played(dataset: str, sample: int, letters: str, repeat: int = 0) -> Line:
+    """A resolved episode of multiple choice with its turns: a letter each, of those in `_WORDS`."""
+    turns = []
+    for letter in letters:
+        answer_, action, category = _WORDS[letter]
+        turns.append({"options": OPTIONS, "answer": answer_, "action": action, "category": category})
+    right = letters[-1] == "r"
+    line = _line(dataset, sample, repeat, "resolved", correct=right, suggestions=len(letters) - 1)
+    return {**line, "turns": turns}
+
+
 def unresolved(dataset: str, sample: int, outcome: str = "refused", repeat: int = 0) -> Line:
     """An episode without a score."""
     return _line(dataset, sample, repeat, outcome, correct=False, suggestions=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from hypothesis import strategies as st
 from recorded_run import Line, answer, choice, record, unresolved
 
 from pbclient import RunConfig, run
-from pbclient.benchmark.paper import table
-from pbclient.cli.app import compare as command
+from pbclient.cli.app import main
 from pbclient.compare.comparison import compare
 from pbclient.compare.paired import MCNEMAR, SIGN_FLIP, holm, mcnemar, tango
 from pbclient.errors import InputError
@@ -300,40 +298,23 @@ def test_flips_are_counted_and_listed_on_request(tmp_path: Path) -> None:
     assert "more" not in long
 
 
-def test_published_figures_stand_beside_the_runs_and_are_not_compared(two: list[Path]) -> None:
-    found = {**compare(two), "paper": table()}
-    text = plain(parts(found))
-    # ROD and QD of LLaVA-OV-0.5B; no average, which is published over all seven.
-    assert re.search(r"^LLaVA-OV-0.5B +44.3 +45.8 +-$", text, re.MULTILINE)
-    assert "arXiv 2603.19466, first version, Table 1" in text
-    assert "nothing is paired with them" in text
-    assert len([line for line in text.splitlines() if line.startswith("InternVL3-8B")]) == 2
-
-
-def test_open_answers_have_no_published_figures(tmp_path: Path) -> None:
-    paths = [record(tmp_path / name, [answer("ROD", 1, True, 0)], mode="oeg") for name in "ab"]
-    text = plain(parts({**compare(paths), "paper": table()}))
-    assert "it has no figures for open-ended answers" in text
-    assert "LLaVA" not in text
-
-
 def test_what_people_read(two: list[Path]) -> None:
     text = plain(parts(compare(two))).replace(str(two[0].parent), "results")
     assert text == WHOLE
 
 
 def test_a_terminal_shows_the_same_words(two: list[Path]) -> None:
-    found = parts({**compare(two), "paper": table()})
+    found = parts(compare(two))
     drawn = click.unstyle(draw(found, 80))
     assert max(map(len, drawn.splitlines())) <= 80
     assert "".join(drawn.split()).replace("─", "") == "".join(plain(found).split())
 
 
 def test_the_command_prints_everything_as_json(two: list[Path]) -> None:
-    done = CliRunner().invoke(command, [*map(str, two), "--json", "--with", "paper"])
+    done = CliRunner().invoke(main, ["compare", *map(str, two), "--json"])
     assert done.exit_code == 0
-    assert json.loads(done.stdout) == {**compare(two), "paper": table()}
-    assert CliRunner().invoke(command, [*map(str, two)]).stdout == plain(parts(compare(two))) + "\n"
+    assert json.loads(done.stdout) == compare(two)
+    assert CliRunner().invoke(main, ["compare", *map(str, two)]).stdout == plain(parts(compare(two))) + "\n"
 
 
 @pytest.mark.slow

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from fractions import Fraction
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,8 @@ from hypothesis import strategies as st
 from recorded_run import Line, answer, choice, record, unresolved
 
 from pbclient import RunConfig, run
-from pbclient.cli.app import filter_
+from pbclient.benchmark.package import kept_ids
+from pbclient.cli.app import main
 from pbclient.compare.filter import dump, make_filter, read_threshold, write
 from pbclient.data.filters import digest, read_filter
 from pbclient.data.folder import open_data
@@ -102,7 +106,7 @@ def test_a_data_set_of_which_nothing_is_left_is_in_the_table_and_not_in_the_list
         record(tmp_path / path.name, [*lines, choice("QD", 7, False)], filter="none")
     found = make_filter([tmp_path / path.name for path in paths], QUARTER)
     assert found["ids"] == {"QD": [7]}
-    assert "ROD                    2      0                    100.0      -" in plain(of_filter(found))
+    assert re.search(r"^ROD +2 +88 +0 +88 +100.0 +-$", plain(of_filter(found)), re.MULTILINE)
 
 
 def test_what_people_read(tmp_path: Path) -> None:
@@ -193,10 +197,12 @@ def test_a_file_that_says_something_else_is_not_replaced(tmp_path: Path) -> None
 def test_the_command_writes_the_list(tmp_path: Path) -> None:
     paths = four(tmp_path, "rwww", "wwww")
     out = tmp_path / "kept.json"
-    done = CliRunner().invoke(filter_, [*map(str, paths), "--threshold", "25", "--out", str(out)])
+    done = CliRunner().invoke(main, ["filter", *map(str, paths), "--threshold", "25", "--out", str(out)])
     assert done.exit_code == 0
     assert f"run --filter {out} plays them" in done.stdout
-    assert CliRunner().invoke(filter_, [*map(str, paths), "--json"]).stdout.encode() == out.read_bytes()
+    assert (
+        CliRunner().invoke(main, ["filter", *map(str, paths), "--json"]).stdout.encode() == out.read_bytes()
+    )
     assert read_filter(str(out)).ids("ROD") == {1}
 
 
@@ -214,6 +220,62 @@ def test_what_the_filter_keeps_of_recorded_runs_can_be_played(samples: Path, tmp
     assert 0 < found["table"]["after"]["total"]["samples"] < found["table"]["before"]["total"]["samples"]
 
 
+PUBLISHED = {
+    "ROD": (88, 88),
+    "VSOD": (63, 42),
+    "MVP-N": (4197, 2591),
+    "IN-C": (4856, 1095),
+    "QD": (3375, 2105),
+    "CIT": (946, 396),
+    "COCO": (4384, 1240),
+}
+
+
+def test_the_papers_counts_come_out_of_22_runs_over_its_samples(tmp_path: Path) -> None:
+    """Of each data set as many samples as are published; six of the models know those that it drops."""
+    names = ("ROD", "VSOD", "CIT")
+    ids: dict[str, tuple[list[int], list[int]]] = {}
+    for name in names:
+        others = (number for number in count() if number not in kept_ids(name))
+        ids[name] = sorted(kept_ids(name)), list(islice(others, PUBLISHED[name][0] - len(kept_ids(name))))
+    paths = []
+    for model in range(22):
+        lines = []
+        for name, (kept, dropped) in ids.items():
+            lines += [choice(name, sample, model < 5) for sample in kept]
+            lines += [choice(name, sample, model < 6) for sample in dropped]
+        paths.append(record(tmp_path / str(model), lines, filter="none"))
+    found = make_filter(paths, QUARTER)
+    counts = {
+        when: {name: row["samples"] for name, row in found["table"][when]["datasets"].items()}
+        for when in ("before", "after")
+    }
+    for place, when in enumerate(("before", "after")):
+        assert counts[when] == {name: PUBLISHED[name][place] for name in names}
+        published = {name: both[place] for name, both in PUBLISHED.items()}
+        assert found["table"]["paper"][when] == {**published, "total": sum(published.values())}
+    assert found["ids"] == {name: kept for name, (kept, _) in ids.items()}
+    by_models = {entry["models"]: entry["total"]["samples"] for entry in found["curve"]}
+    assert (by_models[5], by_models[6], by_models[7]) == (0, 526, 1097)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.text("rwl-", min_size=4, max_size=4), min_size=1, max_size=8))
+def test_the_curve_is_the_filter_at_each_threshold(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[str]
+) -> None:
+    paths = four(tmp_path_factory.mktemp("runs"), *rows, "wwww")
+    found = make_filter(paths, Fraction(3, 10))
+    assert [entry["threshold_percent"] for entry in found["curve"]] == [25.0, 30.0, 50.0, 75.0, 100.0, None]
+    assert [entry["models"] for entry in found["curve"]] == [1, 2, 2, 3, 4, None]
+    for entry in found["curve"][:-1]:
+        own = make_filter(paths, Fraction(entry["threshold_percent"]) / 100)
+        assert {name: entry[name] for name in ("datasets", "total")} == own["table"]["after"]
+    assert {name: found["curve"][-1][name] for name in ("datasets", "total")} == found["table"]["before"]
+    samples = Counter(entry["total"]["samples"] for entry in found["curve"])
+    assert list(samples) == sorted(samples)  # never fewer as the threshold rises
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.text("rwl-", min_size=4, max_size=4), min_size=1, max_size=8), st.integers(1, 100))
 def test_the_rule_holds_for_any_answers(
@@ -229,10 +291,17 @@ def test_the_rule_holds_for_any_answers(
 WHOLE = """\
 From 4 runs: openai model-0, openai model-1, openai model-2, openai model-3.
 
-data set  samples before  after  first-turn acc % before  after
-ROD                    4      2                     18.8    0.0
+data set  samples before   paper  after  paper  first-turn acc % before  after
+ROD                    4      88      2     88                     18.8    0.0
 
-total                  4      2                     18.8    0.0
+total                  4  17,909      2  7,557                     18.8    0.0
 
 Dropped are samples that at least 25 % of the runs answered correctly at the first turn.
-Not resolved in every run (their share is over the others): 1"""
+Not resolved in every run (their share is over the others): 1
+
+dropped from  models  samples  first-turn acc %
+25.0 %             1        2               0.0
+50.0 %             2        3               8.3
+75.0 %             3        4              18.8
+100.0 %            4        4              18.8
+none dropped       -        4              18.8"""

@@ -180,19 +180,19 @@ def judge(folder: Path, as_json: bool, **options: Any) -> None:
     "--flips", is_flag=True, help="List every episode whose answer changed, not only the first few."
 )
 @click.option(
-    "--with", "beside", type=click.Choice(["paper"]), help="Show published figures beside the runs."
+    "--with",
+    "beside",
+    type=click.Choice(["paper"]),
+    help="Hold each run against the paper's table of its condition; one run is enough.",
 )
 @_FORCE
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def compare(folders: tuple[Path, ...], flips: bool, beside: str | None, force: bool, as_json: bool) -> None:
     """Two or more runs on the episodes they share: paired differences, tests, what changed."""
-    from pbclient.benchmark.paper import table
     from pbclient.compare.comparison import compare as compared
     from pbclient.report.comparison import parts
 
-    comparison = compared(folders, force=force)
-    if beside:
-        comparison["paper"] = table()
+    comparison = compared(folders, force=force, with_paper=beside is not None)
     show(*[json.dumps(comparison, indent=2)] if as_json else parts(comparison, flips=flips))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pbclient.benchmark.package import MCQA
+from pbclient.compare.against_paper import beside_paper
 from pbclient.compare.paired import Differences, TestResult, holm, test_of_average
 from pbclient.compare.recorded import CommonEpisodes, Repeats, config_differences, other_data, read_runs
 from pbclient.errors import InputError
@@ -59,23 +60,25 @@ class Metric:
         return 100 if self.is_share else 1
 
 
-_CHOICE = (Metric("acc", 0), Metric("ps", 1, is_share=False))
-_OPEN = tuple(Metric(name, index) for index, name in enumerate(FIGURES))
+CHOICE = (Metric("acc", 0), Metric("ps", 1, is_share=False))
+OPEN = tuple(Metric(name, index) for index, name in enumerate(FIGURES))
 
 
-def compare(paths: Sequence[Path], *, force: bool = False) -> Comparison:
+def compare(paths: Sequence[Path], *, force: bool = False, with_paper: bool = False) -> Comparison:
     """All that two or more runs tell of each other, as JSON.
 
     Shares and their differences are in percent, p-values between 0 and 1. `force` matches samples by
-    id where the data are not known to be the same. Raises `InputError` or `runs.RunError`.
+    id where the data are not known to be the same; `with_paper` holds each run against the paper too,
+    for which one is enough. Raises `InputError` or `runs.RunError`.
     """
-    if len(paths) < 2:
-        raise InputError("A comparison needs two runs or more: name their folders.")
+    if len(paths) < (1 if with_paper else 2):
+        fewest = "a run: name its folder" if with_paper else "two runs or more: name their folders"
+        raise InputError(f"A comparison needs {fewest}.")
     runs = read_runs(paths)
     common = CommonEpisodes.of(runs)
     samples = common.by_sample()
     different = other_data(runs, list(samples), force=force)
-    metrics = _CHOICE if runs[0].mode == MCQA else _OPEN
+    metrics = CHOICE if runs[0].mode == MCQA else OPEN
     return {
         "schema": SCHEMA,
         "mode": runs[0].mode,
@@ -107,6 +110,7 @@ def compare(paths: Sequence[Path], *, force: bool = False) -> Comparison:
             for first, second in combinations(range(len(runs)), 2)
         ],
         "method": METHOD,
+        **({"paper": beside_paper(runs)} if with_paper else {}),
     }
 
 
@@ -127,9 +131,9 @@ def _compared(metric: Metric, samples: _Samples, runs: int) -> _Entry:
         for name, of in samples.items()
     }
     average = [_mean([values[run] for values in datasets.values()]) for run in range(runs)]
-    pairs = [_pair(metric, samples, pair) for pair in combinations(range(runs), 2)]
-    _adjust([entry for pair in pairs for entry in pair["datasets"].values()])
-    _adjust([pair["average"] for pair in pairs])
+    pairs = [paired(metric, samples, pair) for pair in combinations(range(runs), 2)]
+    adjust([entry for pair in pairs for entry in pair["datasets"].values()])
+    adjust([pair["average"] for pair in pairs])
     return {
         "unit": "percent" if metric.is_share else "suggestions an episode",
         "datasets": {name: _rounded(values) for name, values in datasets.items()},
@@ -145,7 +149,7 @@ def _compared(metric: Metric, samples: _Samples, runs: int) -> _Entry:
     }
 
 
-def _pair(metric: Metric, samples: _Samples, runs: tuple[int, int]) -> _Entry:
+def paired(metric: Metric, samples: _Samples, runs: tuple[int, int]) -> _Entry:
     """The second run less the first: by data set, and averaged."""
     strata = {name: _differences(metric, of, *runs) for name, of in samples.items()}
     datasets, intervals = {}, []
@@ -186,7 +190,8 @@ def _entry(metric: Metric, difference: float, interval: Interval | None, result:
     }
 
 
-def _adjust(entries: Sequence[_Entry]) -> None:
+def adjust(entries: Sequence[_Entry]) -> None:
+    """Set `p_holm` over these entries, which are one family."""
     for entry, adjusted in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
         entry["p_holm"] = adjusted
 

@@ -13,13 +13,16 @@ suggestion, is the threshold or more (the paper: 25 %). Each run weighs the same
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from pbclient.benchmark.package import MCQA, STEMS
+from pbclient.benchmark.paper import paper
 from pbclient.compare.recorded import Recorded, config_differences, in_order, other_data, read_runs
 from pbclient.data.filters import FORMAT, SCHEMA, digest
 from pbclient.errors import InputError
@@ -31,6 +34,7 @@ RULE = (
 )
 
 type Filtered = dict[str, Any]
+type Shares = Counter[tuple[str, Fraction | None]]  # samples by data set and share; None: resolved in no run
 type _Sample = tuple[str, str]
 # Of a run: sample -> (repeats that were right at once, repeats that were resolved).
 type _First = dict[_Sample, tuple[int, int]]
@@ -75,7 +79,7 @@ def make_filter(paths: Sequence[Path], threshold: Fraction, *, force: bool = Fal
         counts = [first[sample] for first in firsts]
         shares = [Fraction(right, resolved) for right, resolved in counts if resolved]
         judged.append(_Judged(sample, len(shares), _mean(shares)))
-    kept = [of for of in judged if of.share is None or of.share < threshold]
+    kept = [of for of in judged if _stays(of.share, threshold)]
     if not kept:
         raise InputError("This filter keeps no sample at all: raise --threshold.")
     ids = _ids(kept)
@@ -102,8 +106,46 @@ def make_filter(paths: Sequence[Path], threshold: Fraction, *, force: bool = Fal
             "partly_resolved": sum(0 < sample.runs < len(runs) for sample in judged),
             "resolved_by_none": _ids(sample for sample in judged if not sample.runs),
         },
-        "table": {"before": _table(judged), "after": _table(kept)},
+        "table": {"before": _table(_shares(judged)), "after": _table(_shares(kept)), "paper": _published()},
+        "curve": curve(_shares(judged), len(runs), threshold),
     }
+
+
+def curve(shares: Shares, models: int, threshold: Fraction | None = None) -> list[dict[str, Any]]:
+    """Samples kept and their first-turn accuracy, by threshold: one of the models, two, ..., none dropped.
+
+    `shares` counts samples by (data set, share of the models that were right at once). Each entry has
+    `threshold_percent` (null where nothing is dropped), `models` (how many are as much or more),
+    and what `table` has before and after. A `threshold` of another share is among them.
+    """
+    steps = {Fraction(count, models) for count in range(1, models + 1)} | (
+        {threshold} if threshold else set()
+    )
+    entries: list[dict[str, Any]] = []
+    for step in [*sorted(steps), None]:
+        kept = shares if step is None else _kept(shares, step)
+        entries.append(
+            {
+                "threshold_percent": None if step is None else round(float(100 * step), 6),
+                "models": None if step is None else ceil(step * models),
+                **_table(kept),
+            }
+        )
+    return entries
+
+
+def _kept(shares: Shares, threshold: Fraction) -> Shares:
+    return Counter({of: count for of, count in shares.items() if _stays(of[1], threshold)})
+
+
+def _stays(share: Fraction | None, threshold: Fraction) -> bool:
+    return share is None or share < threshold
+
+
+def _published() -> dict[str, dict[str, int]]:
+    """The paper's counts of samples before and after its filter, by data set and in total."""
+    by_kind = {"before": paper().samples["unfiltered"], "after": paper().samples["filtered"]}
+    return {kind: {**counts, "total": sum(counts.values())} for kind, counts in by_kind.items()}
 
 
 def dump(made: Filtered) -> bytes:
@@ -111,7 +153,7 @@ def dump(made: Filtered) -> bytes:
     ids = ",\n".join(
         f"    {json.dumps(name)}: {json.dumps(numbers)}" for name, numbers in made["ids"].items()
     )
-    rest = json.dumps({name: made[name] for name in ("digest", "made", "table")}, indent=2)
+    rest = json.dumps({name: made[name] for name in ("digest", "made", "table", "curve")}, indent=2)
     head = f"{json.dumps(FORMAT)}: {made[FORMAT]}"
     return f'{{\n  {head},\n  "ids": {{\n{ids}\n  }},{rest[1:]}\n'.encode("ascii")
 
@@ -172,16 +214,25 @@ def _ids(judged: Iterable[_Judged]) -> dict[str, list[int]]:
     return {name: sorted(ids[name]) for name in STEMS if name in ids}
 
 
-def _table(judged: Sequence[_Judged]) -> dict[str, Any]:
+def _shares(judged: Iterable[_Judged]) -> Shares:
+    return Counter((of.sample[0], of.share) for of in judged)
+
+
+def _table(shares: Shares) -> dict[str, Any]:
     """Samples and mean first-turn accuracy in percent, of each data set and of all samples together."""
-    by_name = {name: [of for of in judged if of.sample[0] == name] for name in STEMS}
-    return {"datasets": {name: _row(rows) for name, rows in by_name.items() if rows}, "total": _row(judged)}
+    by_name: dict[str, Shares] = {name: Counter() for name in STEMS}
+    for of, count in shares.items():
+        by_name[of[0]][of] = count
+    datasets = {name: _row(own) for name, own in by_name.items() if own}
+    return {"datasets": datasets, "total": _row(shares)}
 
 
-def _row(judged: Sequence[_Judged]) -> dict[str, Any]:
-    mean = _mean([of.share for of in judged if of.share is not None])
+def _row(shares: Shares) -> dict[str, Any]:
+    known = {of: count for of, count in shares.items() if of[1] is not None}
+    total = sum(((of[1] or 0) * count for of, count in known.items()), Fraction())
+    mean = total / sum(known.values()) if known else None
     accuracy = None if mean is None else round(float(100 * mean), 6)
-    return {"samples": len(judged), "first_turn_acc": accuracy}
+    return {"samples": shares.total(), "first_turn_acc": accuracy}
 
 
 def _mean(shares: Sequence[Fraction]) -> Fraction | None:

@@ -174,6 +174,14 @@ class CommonEpisodes:
         return {name: list(samples[name].values()) for name in STEMS if name in samples}
 
 
+def score_of(mode: str, episode: Episode) -> Scores | None:
+    """What a resolved episode counts: (correct, suggestions), or the verdict's figures where there is one."""
+    if mode == MCQA:
+        return int(episode["correct"]), episode["suggestions"]
+    verdict = episode.get("verdict")
+    return None if verdict is None else tuple(verdict[key] for key in oeg.FIGURES.values())
+
+
 def _scores(run: Recorded) -> tuple[dict[Identity, Scores], int]:
     """The scores of a run's episodes, and how many of them have none."""
     scores: dict[Identity, Scores] = {}
@@ -183,11 +191,9 @@ def _scores(run: Recorded) -> tuple[dict[Identity, Scores], int]:
         if episode["outcome"] != "resolved":
             continue
         answered = True
-        verdict = episode.get("verdict")
-        if mode == MCQA:
-            scores[identity(episode)] = int(episode["correct"]), episode["suggestions"]
-        elif verdict is not None:
-            scores[identity(episode)] = tuple(verdict[key] for key in oeg.FIGURES.values())
+        score = score_of(mode, episode)
+        if score is not None:
+            scores[identity(episode)] = score
     if answered and not scores:
         raise InputError(
             f"{run.path} holds answers without a verdict: `pbclient judge {run.path}` judges them."

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pbclient.report.published import beside, chance
 from pbclient.report.terminal import Grid, Part
 
 type Comparison = Mapping[str, Any]
@@ -27,6 +28,14 @@ def parts(comparison: Comparison, *, flips: bool = False) -> list[Part]:
     return [
         "\n".join(_introduction(comparison)),
         *(_figures(comparison, name) for name in comparison["figures"]),
+        *(_between(comparison, flips) if len(comparison["runs"]) > 1 else ()),
+        *(beside(comparison["paper"]) if "paper" in comparison else ()),
+    ]
+
+
+def _between(comparison: Comparison, flips: bool) -> list[Part]:
+    """What tells the runs apart."""
+    return [
         "\n".join(_under_figures(comparison)),
         *(_pairs(comparison, name) for name in comparison["figures"]),
         "\n".join(_flips(comparison, flips)),
@@ -42,6 +51,8 @@ def _introduction(comparison: Comparison) -> Iterator[str]:
         label = run["label"].ljust(width)
         yield f"{label}  {run['path']} ({who}): {_some(run['resolved'])} resolved{beyond}{without}"
     differences = comparison["differences"]
+    if len(comparison["runs"]) == 1:
+        return
     yield "They differ in:" if differences else "Their configurations are the same."
     for option, values in differences.items():
         pairs = zip(comparison["runs"], values, strict=True)
@@ -55,7 +66,7 @@ def _introduction(comparison: Comparison) -> Iterator[str]:
 
 
 def _figures(comparison: Comparison, name: str) -> Grid:
-    """One figure: a row for each run and each published model, a column for each data set."""
+    """One figure: a row for each run, a column for each data set."""
     figure = comparison["figures"][name]
     columns = list(figure["datasets"])
     rows: list[list[str]] = []
@@ -66,20 +77,7 @@ def _figures(comparison: Comparison, name: str) -> Grid:
             rows[-1].append(_shown(figure, figure["datasets"][column][number]) + mark)
         mark = _MARK if number in figure["highest"]["average"] else " "
         rows[-1].append(_shown(figure, figure["average"][number]) + mark)
-    runs = len(rows)
-    for model, published in comparison["paper"]["models"].items() if name in _published(comparison) else ():
-        cells = [f"{published['datasets'][column][name]:.1f} " for column in columns]
-        # The published average is over all seven; it stands for no other choice of them.
-        whole = len(columns) == len(published["datasets"])
-        rows.append([model, *cells, f"{published['average'][name]:.1f} " if whole else "- "])
-    return Grid([_heading(comparison, name), *columns, "average"], rows, (runs,) if len(rows) > runs else ())
-
-
-def _published(comparison: Comparison) -> tuple[str, ...]:
-    """The figures that the paper's table has; its ps is a mean, which an open-ended run has none of."""
-    if "paper" not in comparison:
-        return ()
-    return ("acc", "ps") if comparison["mode"] == "mcqa" else ()
+    return Grid([_heading(comparison, name), *columns, "average"], rows)
 
 
 def _under_figures(comparison: Comparison) -> Iterator[str]:
@@ -91,11 +89,6 @@ def _under_figures(comparison: Comparison) -> Iterator[str]:
         best, *others = [comparison["runs"][number]["label"] for number in figure["highest"]["average"]]
         tied = f"not told apart from it: {', '.join(others)}" if others else "told apart from all others"
         yield f"Highest average {name}: {best}; {tied}."
-    if _published(comparison):
-        yield f"Below the runs: {comparison['paper']['source']}."
-        yield comparison["paper"]["note"]
-    elif "paper" in comparison:
-        yield "The paper's Table 1 is of multiple choice: it has no figures for open-ended answers."
 
 
 def _pairs(comparison: Comparison, name: str) -> Grid:
@@ -114,7 +107,7 @@ def _pairs(comparison: Comparison, name: str) -> Grid:
             difference, low, high = (
                 _shown(figure, value, sign="+") for value in (entry["difference"], *entry["ci"])
             )
-            chances = ["<0.0001" if p < 0.0001 else f"{p:.4f}" for p in (entry["p"], entry["p_holm"])]
+            chances = [chance(entry["p"]), chance(entry["p_holm"])]
             rows.append(
                 [f"{second} - {first}", dataset, str(count), f"{difference} [{low}, {high}]", *chances]
             )

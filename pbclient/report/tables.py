@@ -5,8 +5,8 @@ Every figure comes from the result as it is. Scripts read the JSON instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pbclient.money.amounts import format_amount
 from pbclient.report.summary import Summary, figure
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _COST = ("", "episodes", "calls least", "expected", "most", "$ least", "expected", "most")
 _REACH = ("", "episodes", "+- acc", "difference", "at worst", "+- acc", "difference")
-_FILTER = ("data set", "samples before", "after", "first-turn acc % before", "after")
+_FILTER = ("data set", "samples before", "paper", "after", "paper", "first-turn acc % before", "after")
+_CURVE = ("dropped from", "models", "samples", "first-turn acc %")
 _REWARDS = ("data set", "episodes", "turns", "reward a turn [95 % CI]", "reward an episode [95 % CI]")
 
 
@@ -65,7 +66,8 @@ def of_estimate(estimate: Estimate) -> list[Part]:
 
 def of_filter(filtered: Summary) -> list[Part]:
     """The runs that it is made of, the table before and after, what had to be decided."""
-    made, before, after = filtered["made"], filtered["table"]["before"], filtered["table"]["after"]
+    made, table = filtered["made"], filtered["table"]
+    before, after, paper = table["before"], table["after"], table["paper"]
     models = ", ".join(f"{run['provider']} {run['model']}" for run in made["runs"])
     above = [f"From {len(made['runs'])} run{'' if len(made['runs']) == 1 else 's'}: {models}."]
     if played := sorted({run["filter"] for run in made["runs"]} - {"none"}):
@@ -77,8 +79,10 @@ def of_filter(filtered: Summary) -> list[Part]:
     for name, entry in [*before["datasets"].items(), ("total", before["total"])]:
         nothing = {"samples": 0, "first_turn_acc": None}
         pair = entry, after["total"] if name == "total" else after["datasets"].get(name, nothing)
-        shares = ["-" if (acc := each["first_turn_acc"]) is None else f"{acc:.1f}" for each in pair]
-        rows.append([name, *(f"{each['samples']:,}" for each in pair), *shares])
+        rows.append([name])
+        for each, of_paper in zip(pair, (paper["before"], paper["after"]), strict=True):
+            rows[-1] += [f"{each['samples']:,}", f"{of_paper[name]:,}"]
+        rows[-1] += [_percent(each["first_turn_acc"]) for each in pair]
     below = [
         f"Dropped are samples that at least {made['threshold_percent']:g} % of the runs answered correctly "
         "at the first turn."
@@ -90,8 +94,22 @@ def of_filter(filtered: Summary) -> list[Part]:
     if made["other_data"]:
         names = ", ".join(made["other_data"])
         below.append(f"The data of {names} may differ: samples are matched by their ids alone (--force).")
-    table = Grid(_FILTER, rows, breaks=(len(rows) - 1,), total=True)
-    return ["\n".join(above), table, "\n".join(below)]
+    grid = Grid(_FILTER, rows, breaks=(len(rows) - 1,), total=True)
+    return ["\n".join(above), grid, "\n".join(below), of_curve(filtered["curve"])]
+
+
+def of_curve(curve: Sequence[Mapping[str, Any]]) -> Grid:
+    """What is left of all samples, by the share of models from which on a sample is dropped."""
+    rows: list[list[str]] = []
+    for entry in curve:
+        percent, total = entry["threshold_percent"], entry["total"]
+        which = ["none dropped", "-"] if percent is None else [f"{percent:.1f} %", str(entry["models"])]
+        rows.append([*which, f"{total['samples']:,}", _percent(total["first_turn_acc"])])
+    return Grid(_CURVE, rows)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1f}"
 
 
 def of_runs(entries: Sequence[Summary]) -> Grid:
