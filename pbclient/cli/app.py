@@ -166,6 +166,28 @@ def compare(folders: tuple[Path, ...], flips: bool, beside: str | None, force: b
     show(*[json.dumps(comparison, indent=2)] if as_json else parts(comparison, flips=flips))
 
 
+@main.command()
+@_RUNS
+@click.option("--out", type=FOLDER, help="The file; by default report.html, of one run in its own folder.")
+@click.option(
+    "--images",
+    type=click.Choice(["some", "all", "none"]),
+    default="some",
+    show_default=True,
+    help="Frames: a choice that keeps the page small; all, in a folder beside it; none, for publishing.",
+)
+@click.option("--data", type=FOLDER, help="The data folder of the runs; by default where `run` looks for it.")
+@_FORCE
+def report(folders: tuple[Path, ...], out: Path | None, images: str, data: Path | None, force: bool) -> None:
+    """Runs as one HTML file: tables, figures, every episode with what the model saw and said."""
+    from pbclient.report.html.page import write_report
+
+    written = write_report(folders, out, images=images, data=data, force=force)
+    for note in written.notes:
+        click.echo(note, err=True)
+    click.echo(f"Report: {written.path} ({written.size / 1e6:.1f} MB)")
+
+
 @main.command("filter")
 @_RUNS
 @click.option(
