@@ -78,15 +78,17 @@ def demo() -> None:
 
 @main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--report", "reports", is_flag=True, help="Make the run's report at the end.")
 @click.option("--debug", is_flag=True, help="Say which callbacks hold the event loop up for more than 50 ms.")
-def run(as_json: bool, debug: bool, **options: Any) -> None:
+def run(as_json: bool, reports: bool, debug: bool, **options: Any) -> None:
     """Play the episodes with a model, or continue the run in --out."""
-    from pbclient.cli.live import ending, play
+    from pbclient.cli.live import ending, play, report_line
     from pbclient.config import RunConfig
 
-    result = play(RunConfig(**options), debug=debug)
+    config = RunConfig(**options)
+    result = play(config, debug=debug)
     print_summary(result.summary, as_json)
-    for line in ending(result, ["pbclient", *sys.argv[1:]]):
+    for line in [*ending(result, ["pbclient", *sys.argv[1:]]), *report_line(result, config, make=reports)]:
         click.echo(line, err=True)
     sys.exit(result.exit_code)
 
@@ -180,7 +182,7 @@ def compare(folders: tuple[Path, ...], flips: bool, beside: str | None, force: b
 @_FORCE
 def report(folders: tuple[Path, ...], out: Path | None, images: str, data: Path | None, force: bool) -> None:
     """Runs as one HTML file: tables, figures, every episode with what the model saw and said."""
-    from pbclient.report.html.page import write_report
+    from pbclient.report.html.report import write_report
 
     written = write_report(folders, out, images=images, data=data, force=force)
     for note in written.notes:

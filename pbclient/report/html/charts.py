@@ -72,7 +72,7 @@ def intervals(
     left = 12 + _LETTER * max(map(len, rows), default=0)
     right = _RIGHT + (_LETTER * 5 if len(series) == 1 else 0)
     scale = _Scale(*(limits or _span(series)), left, WIDTH - right)
-    height = max(_ROW, 10 * len(series) + 8)
+    height = max(_ROW, 10 * len(series) + 12)
     bottom = _TOP + height * len(rows)
     parts = [_vertical(scale, bottom)]
     if zero:

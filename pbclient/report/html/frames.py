@@ -179,7 +179,7 @@ def thumbnail(data: bytes, transform: Transform) -> bytes:
         shown = transform(image.convert("RGB"))
         shown.thumbnail((EDGE, EDGE))
         file = io.BytesIO()
-        shown.save(file, "WEBP", quality=QUALITY, method=4)
+        shown.save(file, "WEBP", quality=QUALITY, method=2)
         return file.getvalue()
 
 

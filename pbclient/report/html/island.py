@@ -6,6 +6,7 @@ import gzip
 import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from pbclient.benchmark.package import MCQA, evaluate
@@ -18,8 +19,10 @@ from pbclient.scores.trajectory import Trajectory, trajectory_of
 from runs import Episode, Identity, identity
 
 type Views = Mapping[Identity, Sequence[View]]
-type Names = Mapping[tuple[Identity, int], str]
 
+# Short answers come again and again.
+_found = lru_cache(maxsize=4096)(lambda answer, *options: evaluate(answer, [], options)[1])
+_TEXTS = ("image", "prompt", "action", "category", "answer")
 _KEY = 12  # letters of a cache key: enough to find it in the run folder
 
 
@@ -29,8 +32,8 @@ def packed(value: Any) -> str:
     return b64encode(gzip.compress(text.encode("ascii"), 9, mtime=0)).decode("ascii")
 
 
-def island(run: Reported, views: Views, names: Names) -> dict[str, Any]:
-    """What the explorer knows of a run. `names` are of frames, by episode and turn."""
+def island(run: Reported, views: Views) -> dict[str, Any]:
+    """What the explorer knows of a run."""
     beside: dict[Identity, list[tuple[str, Episode]]] = {}
     for judge, lines in sorted(run.judges.items()):
         for line in lines:
@@ -40,13 +43,11 @@ def island(run: Reported, views: Views, names: Names) -> dict[str, Any]:
         "label": run.label,
         "model": run.model,
         "mode": run.mode,
-        "episodes": [_episode(run, each, views, names, beside) for each in episodes],
+        "episodes": [_episode(run, each, views, beside) for each in episodes],
     }
 
 
-def _episode(
-    run: Reported, episode: Episode, views: Views, names: Names, beside: Mapping[Identity, Any]
-) -> dict[str, Any]:
+def _episode(run: Reported, episode: Episode, views: Views, beside: Mapping[Identity, Any]) -> dict[str, Any]:
     which = identity(episode)
     seen = views.get(which, ())
     resolved = episode["outcome"] == "resolved"
@@ -67,7 +68,6 @@ def _episode(
             {
                 **_turn(turn, seen[number] if number < len(seen) else None),
                 "did": _did(trajectory, number),
-                "frame": names.get((which, number)),
             }
             for number, turn in enumerate(episode["turns"])
         ],
@@ -83,21 +83,17 @@ def _did(trajectory: Trajectory | None, number: int) -> str | None:
 
 
 def _turn(turn: Mapping[str, Any], view: View | None) -> dict[str, Any]:
-    options = [text for text in turn.get("options") or () if isinstance(text, str)]
-    answer = turn.get("answer")
-    chosen = evaluate(answer, [], options)[1] if options and isinstance(answer, str) else ""
+    offered, answer = turn.get("options"), turn.get("answer")
+    options = list(filter(_is_text, offered)) if isinstance(offered, list) else []
+    chosen = _found(answer, *options) if options and _is_text(answer) else ""
     right = () if view is None else view.right
     usage = turn.get("usage")
     tokens = usage if isinstance(usage, Mapping) else {}
     found = {
-        **{
-            name: turn[name] for name in ("image", "prompt", "action", "category") if _is_text(turn.get(name))
-        },
-        "answer": answer if isinstance(answer, str) else None,
+        **{name: turn[name] for name in _TEXTS if _is_text(turn.get(name))},
         "options": options,
         "chosen": options.index(chosen) if chosen in options else None,
         "right": [number for number, option in enumerate(options) if option in right],
-        "known": view is not None or None,
         "cost": amount(turn.get("cost")) or None,
         "saved": amount(turn.get("saved")) or None,
         "cached": turn.get("cached") is True or None,

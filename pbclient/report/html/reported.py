@@ -17,6 +17,8 @@ from pbclient.scores.rescore import judge_lines, read_run, rescore
 from pbclient.scores.summary import mode_of, summarize
 from runs import Balance, Episode, Episodes, RunFolder
 
+_LONGEST_LABEL = 16  # two of them and a minus stand beside a chart
+
 type Summary = Mapping[str, Any]
 
 
@@ -57,8 +59,12 @@ class Reported:
 
 
 def read_reported(paths: Sequence[Path]) -> list[Reported]:
-    """The runs in these folders, named as by `pbclient compare`. Raises `InputError` or `runs.RunError`."""
-    return [_reported(run.label, run.path) for run in read_runs(paths)]
+    """The runs in these folders, named by them or by letters. Raises `InputError` or `runs.RunError`."""
+    recorded = read_runs(paths)
+    names = [path.resolve().name for path in paths]
+    named = len(set(names)) == len(names) and max(map(len, names)) <= _LONGEST_LABEL
+    labels = names if named or len(names) == 1 else [run.label for run in recorded]
+    return [_reported(label, run.path) for label, run in zip(labels, recorded, strict=True)]
 
 
 def _reported(label: str, path: Path) -> Reported:

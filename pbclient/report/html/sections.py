@@ -34,6 +34,8 @@ _NAMES = {"acc": "Accuracy", "ps": "Suggestions", "agg": "Either"}
 _FEW_RUNS = 4  # more are folded away
 _FEW_PAIRS = 15  # a chart of more is no longer read
 
+MOST = 1e12  # dollars or seconds; more is no amount of anything
+
 SCORED = {
     MCQA: "The benchmark's own package decided every answer. acc is the share of resolved episodes that "
     "end in the right category; ps is the mean number of proactive suggestions in an episode. Episodes "
@@ -82,15 +84,18 @@ def sections(runs: Sequence[Reported], comparison: Comparison | None) -> Iterato
     yield Section("scoring", "How it was scored", [SCORED.get(mode, SCORED_OPEN)])
 
 
-def lead(run: Reported, runs: Sequence[Reported]) -> Iterator[str]:
-    """The averages of a run in a sentence."""
+def lead(runs: Sequence[Reported], comparison: Comparison | None) -> Iterator[str]:
+    """What to know first: the averages of a run, or which of several is highest and whom that tells apart."""
+    if comparison is not None:
+        labels = [run.label for run in runs]
+        yield from (_verdict(name, figure, labels) for name, figure in comparison["figures"].items())
+        return
+    [run] = runs
     average, datasets = run.summary["average"], run.summary["datasets"]
     figures = [f"{_NAMES[name].lower()} {_said(average, name)}" for name in _shown_figures(run)]
     counted = "judged" if run.mode != MCQA else "resolved"
     scored, planned = (sum(entry[key] for entry in datasets.values()) for key in (counted, "n"))
-    label = f"{run.label}: " if len(runs) > 1 else ""
-    told = f"{label}{', '.join(figures)}; {scored:,} of {planned:,} episodes {counted}."
-    yield told if label else told[:1].upper() + told[1:]
+    yield f"{', '.join(figures).capitalize()}; {scored:,} of {planned:,} episodes {counted}."
 
 
 def _shown_figures(run: Reported) -> tuple[str, ...]:
@@ -138,8 +143,6 @@ def _differences(comparison: Comparison) -> Iterator[Block]:
     if comparison["other_data"]:
         names = ", ".join(comparison["other_data"])
         yield f"The data of {names} may differ: samples were matched by their ids."
-    for name, figure in comparison["figures"].items():
-        yield _verdict(name, figure, labels)
     for name, figure in comparison["figures"].items():
         if len(figure["pairs"]) <= _FEW_PAIRS:
             yield _paired(name, figure, labels)
@@ -261,7 +264,7 @@ def _spent(runs: Sequence[Reported], datasets: Sequence[str]) -> Iterator[Chart]
 
 def amount(value: Any) -> float:
     """A recorded number of dollars or seconds; 0 for what is none."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
     return float(value) if fits else 0.0
 
 

@@ -36,15 +36,28 @@ function resultOf(episode) {
   return episode.correct ? "right" : "wrong";
 }
 
+const texts = new Map();
+
 /** What can be searched of an episode: its prompts, options, answers and verdicts. */
 function textOf(episode) {
-  if (episode.text === undefined) {
+  let text = texts.get(episode);
+  if (text === undefined) {
     const parts = [episode.dataset, episode.sample, episode.error ?? ""];
     for (const turn of episode.turns) parts.push(turn.prompt ?? "", turn.answer ?? "", ...(turn.options ?? []));
     for (const verdict of episode.verdicts ?? []) parts.push(...verdict.answers);
-    Object.defineProperty(episode, "text", { value: parts.join("\n").toLowerCase() });
+    text = parts.join("\n").toLowerCase();
+    texts.set(episode, text);
   }
-  return episode.text;
+  return text;
+}
+
+/** Make the texts to search while nothing else is to be done. */
+function prepareSearch(episodes, at = 0) {
+  if (at >= episodes.length) return;
+  (window.requestIdleCallback ?? setTimeout)(() => {
+    for (const episode of episodes.slice(at, at + 250)) textOf(episode);
+    prepareSearch(episodes, at + 250);
+  });
 }
 
 const total = (episode, key) => episode.turns.reduce((sum, turn) => sum + (turn[key] ?? 0), 0);

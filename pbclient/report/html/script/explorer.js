@@ -30,6 +30,7 @@ class Explorer {
     place.append(this.tools, status, element("div", "panes", this.list.node, this.pane), this.help);
     this.makeTools();
     this.refresh();
+    prepareSearch(this.first.episodes);
     addEventListener("hashchange", () => this.open());
     addEventListener("keydown", (event) => this.key(event));
     place.hidden = false;
@@ -113,8 +114,7 @@ class Explorer {
     const found = filtered(this.first, this.second, this.asked);
     const number = (count) => count.toLocaleString("en");
     this.count.textContent = `${number(found.length)} of ${number(this.first.episodes.length)} episodes`;
-    this.list.show(found);
-    this.list.select(this.episode);
+    this.list.show(found, this.episode);
     if (!this.episode) this.showNothing(found.length);
   }
 
@@ -151,6 +151,7 @@ class Explorer {
     if (address === location.hash) return;
     history[this.episode === episode ? "replaceState" : "pushState"](null, "", address);
     this.show(episode, turn);
+    if (matchMedia("(max-width: 760px)").matches) this.pane.scrollIntoView();
   }
 
   /** Show what the address names; another address is one of the page's own anchors. */

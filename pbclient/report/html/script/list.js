@@ -24,12 +24,11 @@ class List {
     new ResizeObserver(() => this.schedule()).observe(this.node);
   }
 
-  show(items) {
+  show(items, selected) {
     this.items = items;
-    this.selected = -1;
     this.rows.style.height = `${items.length * ROW}px`;
     this.node.scrollTop = 0;
-    this.render();
+    this.select(selected);
   }
 
   /** Mark an item and bring it into sight; null for none. */
