@@ -27,8 +27,11 @@ async function readRuns() {
 
 /** What names an episode in its run and in an address: data set and sample, and the repeat where it is one. */
 function nameOf({ dataset, sample, repeat }) {
-  return `${dataset}/${encodeURIComponent(sample)}${repeat ? `~${repeat}` : ""}`;
+  return `${dataset}/${encoded(sample)}${repeat ? `~${repeat}` : ""}`;
 }
+
+/** A text as a part of an address; half surrogate pairs have no place there. */
+const encoded = (text) => encodeURIComponent(text.toWellFormed());
 
 /** "right" or "wrong", or "unscored" where it has no score. */
 function resultOf(episode) {

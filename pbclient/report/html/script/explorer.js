@@ -136,7 +136,7 @@ class Explorer {
 
   /** The address of an episode at a turn. */
   address(episode, turn) {
-    const runs = [this.first, this.second].filter(Boolean).map((run) => encodeURIComponent(run.label));
+    const runs = [this.first, this.second].filter(Boolean).map((run) => encoded(run.label));
     return `#${runs.join(",")}/${episode.name}/${turn}`;
   }
 
@@ -168,7 +168,7 @@ class Explorer {
       this.makeTools();
       this.refresh();
     }
-    const episode = first.byName.get(`${decoded(dataset)}/${encodeURIComponent(decoded(sample))}`);
+    const episode = first.byName.get(`${decoded(dataset)}/${encoded(decoded(sample))}`);
     if (!episode) {
       this.episode = null;
       this.list.select(null);
