@@ -54,7 +54,7 @@ function filtered(run, other, asked) {
   const weight = ORDERS[asked.order];
   if (!weight) return found;
   const weights = new Map(found.map((each) => [each, weight(each)]));
-  return found.sort((one, another) => weights.get(another) - weights.get(one));
+  return found.toSorted((one, another) => weights.get(another) - weights.get(one));
 }
 
 /** [value, "value (count)"] of what there is, for a choice. */
