@@ -16,7 +16,7 @@ WIDTH = 460  # of the drawing, in its own units; the page scales it
 COLOURS = 8  # classes c0 to c7 of the style
 _ROW, _BAR, _HEIGHT = 24, 13, 210
 _TOP, _BOTTOM, _RIGHT = 8, 26, 14
-_LETTER = 6.6  # width of one, nearly
+_LETTER = 7.2  # width of one, nearly
 
 type Interval = Sequence[float]
 type Value = tuple[float, Interval | None]

@@ -119,6 +119,6 @@ def _verdict(judge: str, line: Episode) -> dict[str, Any] | None:
         "category": verdict["category_prediction"],
         "suggestion": verdict["proactive_suggestion"],
         "aggregate": verdict["aggregate"],
-        "valid": verdict["valid"],
+        "valid": verdict["valid"][0],
         "answers": [turn["answer"] for turn in verdict["turns"] if _is_text(turn.get("answer"))],
     }

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 # Control characters, those that change the direction of what follows, and half surrogate pairs.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_ABSOLUTE = re.compile(r"(?<![\w:/.~-])(?:~|[A-Za-z]:)?[/\\](?:[^/\\\s'\",;:()<>]+[/\\])+([^/\\\s'\",;:()<>]*)")
+_ABSOLUTE = re.compile(
+    r"(?<![\w:/.~-])(?:~|[A-Za-z]:)?[/\\](?:[^/\\\s'\",;:()<>]+[/\\])+([^/\\\s'\",;:()<>]*)"
+)
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\",;()]+", re.IGNORECASE)
 
 

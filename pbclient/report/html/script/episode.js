@@ -108,7 +108,6 @@ function numbersOf(turn) {
 /** What the judges said of an open-ended answer, side by side. */
 function verdictsView(run, episode, two) {
   const list = element("div", "verdicts");
-  const [categories, suggestions] = episode.verdicts[0].valid;
   for (const verdict of episode.verdicts) {
     const name = `${two ? `${visible(run.label)}: ` : ""}${visible(verdict.judge)}`;
     const box = element("div", "verdict", element("h3", "", name));
@@ -118,6 +117,6 @@ function verdictsView(run, episode, two) {
     for (const answer of verdict.answers) box.append(textBlock(answer, "text said"));
     list.append(box);
   }
-  const valid = element("p", "note text", `Right: ${visible(categories)}; valid suggestions: ${visible(suggestions)}`);
+  const valid = element("p", "note text", `Valid answers, as the judge was told: ${visible(episode.verdicts[0].valid)}`);
   return element("div", "", list, valid);
 }
