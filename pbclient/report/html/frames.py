@@ -135,11 +135,13 @@ class Frames:
         """The name of a view's frame, which is read the first time; None where it has no room or no file."""
         recorder = encoding.Recorder(lambda: encoding.picture_size(data.frames.read(view.image)))
         try:
-            key = data.folder, view.image, encoding.recorded(recorder, view.transform)
+            change = encoding.recorded(recorder, view.transform)
+            key = data.folder, view.image, change
             if key not in self._names:
                 if self.full:
                     return None
-                self._names[key] = self._keep(thumbnail(data.frames.read(view.image), view.transform))
+                frame = thumbnail(data.frames.read(view.image), view.transform if change else None)
+                self._names[key] = self._keep(frame)
             return self._names[key]
         except Exception as error:
             # Pillow raises nearly anything on broken files; a frame that is gone is named, not an error.
@@ -169,17 +171,20 @@ class Frames:
             (folder / f"{name}.webp").write_bytes(data)
 
 
-def thumbnail(data: bytes, transform: Transform) -> bytes:
-    """The picture as it was shown, small, as WebP. Raises whatever Pillow raises."""
+def thumbnail(data: bytes, transform: Transform | None) -> bytes:
+    """The picture as it was shown, small, as WebP without metadata. Raises whatever Pillow raises."""
     from PIL import Image
 
     encoding.checked_size(encoding.picture_size(data))
     with warnings.catch_warnings(), closing(Image.open(io.BytesIO(data))) as image:
         warnings.simplefilter("ignore")
-        shown = transform(image.convert("RGB"))
+        if transform is None:
+            image.draft("RGB", (2 * EDGE, 2 * EDGE))  # a JPEG is decoded no larger than is needed
+        shown = image.convert("RGB")
+        shown = shown if transform is None else transform(shown)
         shown.thumbnail((EDGE, EDGE))
         file = io.BytesIO()
-        shown.save(file, "WEBP", quality=QUALITY, method=2)
+        shown.save(file, "WEBP", quality=QUALITY, method=2, icc_profile=None)
         return file.getvalue()
 
 

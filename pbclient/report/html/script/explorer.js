@@ -92,12 +92,11 @@ class Explorer {
     if (this.runs.length < 2) return [];
     const options = this.runs.map((run, number) => [String(number), visible(run.label)]);
     const changed = () => {
-      this.first = this.runs[Number(first.select.value)];
-      this.second = second.select.value === ANY ? null : this.runs[Number(second.select.value)];
-      if (this.second === this.first) this.second = null;
-      this.makeTools();
-      this.refresh();
-      if (this.episode) this.go(this.first.byName.get(this.episode.name) ?? null, 1);
+      const { episode } = this;
+      const beside = second.select.value === ANY ? null : this.runs[Number(second.select.value)];
+      this.chooseRuns(this.runs[Number(first.select.value)], beside);
+      const same = episode && this.first.byName.get(episode.name);
+      if (same) this.go(same, 1);
     };
     const first = choice("Run", options, changed);
     const second = choice("Beside", [[ANY, "none"], ...options], changed);
@@ -106,6 +105,14 @@ class Explorer {
     first.select.value = String(this.runs.indexOf(this.first));
     second.select.value = this.second ? String(this.runs.indexOf(this.second)) : ANY;
     return [first.label, second.label];
+  }
+
+  chooseRuns(first, second) {
+    this.first = first;
+    this.second = second === first ? null : second;
+    this.episode = null;
+    this.makeTools();
+    this.refresh();
   }
 
   refresh() {
@@ -142,16 +149,12 @@ class Explorer {
 
   /** Show an episode and write its address; Back leads to the one before. */
   go(episode, turn) {
-    if (!episode) {
-      this.episode = null;
-      this.refresh();
-      return;
-    }
-    const address = this.address(episode, turn);
-    if (address === location.hash) return;
-    history[this.episode === episode ? "replaceState" : "pushState"](null, "", address);
+    const before = this.episode;
     this.show(episode, turn);
-    if (matchMedia("(max-width: 760px)").matches) this.pane.scrollIntoView();
+    const address = this.address(episode, this.turn);
+    if (address !== location.hash) history[before === episode ? "replaceState" : "pushState"](null, "", address);
+    const narrow = matchMedia("(max-width: 760px)").matches;
+    if (before !== episode && (narrow || this.pane.getBoundingClientRect().top < 0)) this.pane.scrollIntoView();
   }
 
   /** Show what the address names; another address is one of the page's own anchors. */
@@ -162,12 +165,7 @@ class Explorer {
     const [one, other] = labels.map((label) => this.runs.find((run) => run.label === label));
     const first = one ?? this.first;
     const second = labels.length > 1 ? (other ?? null) : this.runs.length > 1 && !one ? this.second : null;
-    if (first !== this.first || second !== this.second) {
-      this.first = first;
-      this.second = second;
-      this.makeTools();
-      this.refresh();
-    }
+    if (first !== this.first || second !== this.second) this.chooseRuns(first, second);
     const episode = first.byName.get(`${decoded(dataset)}/${encoded(decoded(sample))}`);
     if (!episode) {
       this.episode = null;
@@ -192,7 +190,7 @@ class Explorer {
     for (const view of this.pane.querySelectorAll(".turn")) {
       view.classList.toggle("here", view.dataset.turn === String(this.turn));
     }
-    if (this.turn > 1 || turn !== 1) this.pane.querySelector(".here")?.scrollIntoView({ block: "nearest" });
+    if (this.turn > 1) this.pane.querySelector(".here")?.scrollIntoView({ block: "nearest" });
   }
 
   barOf(episode, pairs) {
@@ -231,7 +229,7 @@ class Explorer {
       j: () => this.step(1),
       k: () => this.step(-1),
       ArrowRight: () => this.episode && this.go(this.episode, this.turn + 1),
-      ArrowLeft: () => this.episode && this.go(this.episode, Math.max(1, this.turn - 1)),
+      ArrowLeft: () => this.episode && this.go(this.episode, this.turn - 1),
       "/": () => this.search.focus(),
       "?": () => this.help.showModal(),
       ...(inList ? { ArrowDown: () => this.step(1), ArrowUp: () => this.step(-1) } : {}),

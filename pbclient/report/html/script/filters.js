@@ -47,9 +47,8 @@ function filtered(run, other, asked) {
   if (asked.result) tests.push(RESULT_TESTS[asked.result]);
   if (asked.turns) tests.push((each) => each.turns.length === Number(asked.turns));
   if (asked.pair && other) tests.push((each) => PAIRS[asked.pair](each, other.byName.get(each.name)));
-  for (const word of asked.text.toLowerCase().split("\n")) {
-    if (word) tests.push((each) => textOf(each).includes(word));
-  }
+  const words = asked.text.toLowerCase();
+  if (words) tests.push((each) => textOf(each).includes(words));
   const found = run.episodes.filter((each) => tests.every((test) => test(each)));
   const weight = ORDERS[asked.order];
   if (!weight) return found;
