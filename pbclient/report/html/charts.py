@@ -15,7 +15,7 @@ from markupsafe import Markup
 WIDTH = 460  # of the drawing, in its own units; the page scales it
 COLOURS = 8  # classes c0 to c7 of the style
 _ROW, _BAR, _HEIGHT = 24, 13, 210
-_TOP, _BOTTOM, _RIGHT = 8, 26, 14
+_TOP, _BOTTOM, _RIGHT, _LEFT = 8, 26, 14, 44
 _LETTER = 7.2  # width of one, nearly
 
 type Interval = Sequence[float]
@@ -115,21 +115,16 @@ def stacked(
 
 def columns(title: str, places: Sequence[str], series: Sequence[Series], *, caption: str = "") -> Chart:
     """Columns from zero, one beside the other for each series at each place."""
-    left, bottom = 44, _HEIGHT - _BOTTOM
-    scale = _Scale(0, _span(series)[1], bottom, _TOP)
-    drawn = [_horizontal(scale, left)]
-    room = (WIDTH - _RIGHT - left) / max(len(places), 1)
-    width = min(room * 0.8 / max(len(series), 1), 34)
-    for number, place in enumerate(places):
-        middle = left + room * (number + 0.5)
-        drawn.append(_text(middle, _HEIGHT - 8, place, "tick middle"))
-        for index, one in enumerate(series):
-            value = one.values[number]
-            if value is None:
-                continue
-            x, top = middle + (index - len(series) / 2) * width, scale(value[0])
-            words = f"{_of(one, place)}: {value[0]:,.0f}"
-            drawn.append(_rect(x, top, max(width - 1, 0.8), bottom - top, _colour(index), words))
+    upright = _Upright.over(places, (0, _span(series)[1]))
+    width = min(upright.room * 0.8 / max(len(series), 1), 34)
+    drawn = [upright.axes()]
+    for index, one in enumerate(series):
+        for number, (place, value) in enumerate(zip(places, one.values, strict=True)):
+            if value is not None:
+                x, top = upright.x(number) + (index - len(series) / 2) * width, upright.scale(value[0])
+                words = f"{_of(one, place)}: {value[0]:,.0f}"
+                size = max(width - 1, 0.8), upright.scale.start - top
+                drawn.append(_rect(x, top, *size, _colour(index), words))
     said = _said(places, series, "{:,.0f}".format)
     return Chart(_svg(title, said, _HEIGHT, drawn), caption or title, _legend(series))
 
@@ -143,29 +138,54 @@ def lines(
     caption: str = "",
 ) -> Chart:
     """A line a series over the places, with an interval at each."""
-    left, bottom = 44, _HEIGHT - _BOTTOM
-    scale = _Scale(*limits, bottom, _TOP)
-    drawn = [_horizontal(scale, left)]
-    room = (WIDTH - _RIGHT - left) / max(len(places), 1)
-    for number, place in enumerate(places):
-        drawn.append(_text(left + room * (number + 0.5), _HEIGHT - 8, place, "tick middle"))
+    upright = _Upright.over(places, limits)
+    drawn = [upright.axes()]
     for index, one in enumerate(series):
-        aside = (index - (len(series) - 1) / 2) * min(6, room / (len(series) + 1))
+        aside = (index - (len(series) - 1) / 2) * min(6, upright.room / (len(series) + 1))
         points = []
-        for number, value in enumerate(one.values):
-            if value is None:
-                continue
-            x, y = left + room * (number + 0.5) + aside, scale(value[0])
-            points.append(f"{x:.1f},{y:.1f}")
-            if value[1] is not None:
-                low, high = map(scale, value[1])
-                drawn.append(_line(x, low, x, high, f"whisker {_colour(index)}"))
-            words = f"{_of(one, places[number])}: {_figure(value, '{:.1f}'.format)}"
-            drawn.append(_mark(x, y, _colour(index), one.published, words))
-        path = Markup('<polyline class="path {}" points="{}"/>').format(_colour(index), " ".join(points))
-        drawn.append(path)
+        for number, (place, value) in enumerate(zip(places, one.values, strict=True)):
+            if value is not None:
+                x, y = upright.x(number) + aside, upright.scale(value[0])
+                points.append(f"{x:.1f},{y:.1f}")
+                if value[1] is not None:
+                    low, high = map(upright.scale, value[1])
+                    drawn.append(_line(x, low, x, high, f"whisker {_colour(index)}"))
+                words = f"{_of(one, place)}: {_figure(value, '{:.1f}'.format)}"
+                drawn.append(_mark(x, y, _colour(index), one.published, words))
+        path = Markup('<polyline class="path {}" points="{}"/>')
+        drawn.append(path.format(_colour(index), " ".join(points)))
     said = _said(places, series, "{:.1f}".format)
     return Chart(_svg(title, said, _HEIGHT, drawn), caption or title, _legend(series))
+
+
+@dataclass(frozen=True)
+class _Upright:
+    """A drawing whose values run up, over places from left to right that have so much `room` each."""
+
+    places: Sequence[str]
+    scale: _Scale
+    room: float
+
+    @classmethod
+    def over(cls, places: Sequence[str], limits: tuple[float, float]) -> _Upright:
+        room = (WIDTH - _RIGHT - _LEFT) / max(len(places), 1)
+        return cls(places, _Scale(*limits, _HEIGHT - _BOTTOM, _TOP), room)
+
+    def x(self, number: int) -> float:
+        return _LEFT + self.room * (number + 0.5)
+
+    def axes(self) -> Markup:
+        drawn = [
+            _text(self.x(number), _HEIGHT - 8, place, "tick middle")
+            for number, place in enumerate(self.places)
+        ]
+        for tick in self.scale.ticks():
+            y = self.scale(tick)
+            drawn += [
+                _line(_LEFT, y, WIDTH - _RIGHT, y, "grid"),
+                _text(_LEFT - 8, y + 4, f"{tick:,g}", "tick end"),
+            ]
+        return Markup("").join(drawn)
 
 
 def _svg(title: str, description: str, height: float, parts: Iterable[Markup]) -> Markup:
@@ -180,15 +200,6 @@ def _vertical(scale: _Scale, bottom: float) -> Markup:
     for tick in scale.ticks():
         x = scale(tick)
         drawn += [_line(x, _TOP, x, bottom, "grid"), _text(x, bottom + 16, f"{tick:g}", "tick middle")]
-    return Markup("").join(drawn)
-
-
-def _horizontal(scale: _Scale, left: float) -> Markup:
-    """The lines and numbers of a scale that runs up."""
-    drawn = []
-    for tick in scale.ticks():
-        y = scale(tick)
-        drawn += [_line(left, y, WIDTH - _RIGHT, y, "grid"), _text(left - 8, y + 4, f"{tick:,g}", "tick end")]
     return Markup("").join(drawn)
 
 

@@ -151,47 +151,38 @@ def _differences(comparison: Comparison) -> Iterator[Block]:
     yield from grids[:count]
     yield "* the highest of the runs, or not told apart from it (p >= 0.05 after Holm)"
     yield Folded("Every pair of runs, with its tests", grids[count:])
-    if differences := comparison["differences"]:
-        rows = [
-            [option, *(sentence("default" if value is None else value)[:60] for value in values)]
-            for option, values in differences.items()
-            if not option.endswith("endpoint")
-        ]
+    rows = [
+        [option, *(sentence("default" if value is None else value)[:60] for value in values)]
+        for option, values in comparison["differences"].items()
+        if not option.endswith("endpoint")
+    ]
+    if rows:
         yield Folded("Options in which they differ", [Grid(["option", *labels], rows, left=1 + len(labels))])
 
 
 def _verdict(name: str, figure: Mapping[str, Any], labels: Sequence[str]) -> str:
     """Who is highest, and whom that tells apart, in a sentence."""
     best, *others = (labels[number] for number in figure["highest"]["average"])
-    values = figure["average"]
-    unit = " %" if figure["unit"] == "percent" else ""
-    digits = 1 if unit else 2
-    told = ", ".join(f"{label} {value:.{digits}f}{unit}" for label, value in zip(labels, values, strict=True))
+    shown = "{} {:.1f} %" if figure["unit"] == "percent" else "{} {:.2f}"
+    told = ", ".join(map(shown.format, labels, figure["average"]))
     apart = f"not told apart from it: {', '.join(others)}" if others else "told apart from all others"
-    return f"{_NAMES.get(name, name)} ({name}): {told}. Highest is {best}, {apart}."
+    return f"{_NAMES[name]} ({name}): {told}. Highest is {best}, {apart}."
 
 
 def _paired(name: str, figure: Mapping[str, Any], labels: Sequence[str]) -> Chart:
-    def of(entry: Mapping[str, Any]) -> Value:
-        return entry["difference"], entry["ci"]
-
-    digits = 1 if figure["unit"] == "percent" else 2
+    """Two runs by data set, or the averages of every pair of more."""
     pairs = figure["pairs"]
     names = [" - ".join(labels[number] for number in reversed(pair["runs"])) for pair in pairs]
+    rows, what = dict(zip(names, (pair["average"] for pair in pairs), strict=True)), "average differences"
     if len(pairs) == 1:
-        rows = {dataset: of(entry) for dataset, entry in pairs[0]["datasets"].items()}
-        rows["average"] = of(pairs[0]["average"])
-        title = f"{_NAMES.get(name, name)}: {names[0]}"
-    else:
-        averages = [of(pair["average"]) for pair in pairs]
-        rows, title = (
-            dict(zip(names, averages, strict=True)),
-            f"{_NAMES.get(name, name)}: average differences",
-        )
-    unit = "percentage points" if digits == 1 else "suggestions an episode"
-    values = [Series("", list(rows.values()))]
+        rows, what = {**pairs[0]["datasets"], "average": pairs[0]["average"]}, names[0]
+    digits, unit = (1, "percentage points") if figure["unit"] == "percent" else (2, "suggestions an episode")
     return intervals(
-        title, list(rows), values, zero=True, shown=f"{{:+.{digits}f}}".format, caption=f"{title} ({unit})"
+        f"{_NAMES[name]}: {what} ({unit})",
+        list(rows),
+        [Series("", [(entry["difference"], entry["ci"]) for entry in rows.values()])],
+        zero=True,
+        shown=f"{{:+.{digits}f}}".format,
     )
 
 
@@ -242,24 +233,24 @@ def _spent(runs: Sequence[Reported], datasets: Sequence[str]) -> Iterator[Chart]
     """What recorded answers cost and how long they took, those from the cache among them."""
     costs, seconds = [], []
     for run in runs:
-        spent: dict[str, list[float]] = {}
-        took: dict[str, list[float]] = {}
+        spent: dict[str, list[float]] = {name: [] for name in datasets}
+        took: dict[str, list[float]] = {name: [] for name in datasets}
         for episode in run.episodes:
             turns = episode["turns"]
-            dollars = [amount(turn.get("cost")) + amount(turn.get("saved")) for turn in turns]
-            spent.setdefault(episode["dataset"], []).append(1000 * sum(dollars))
-            took.setdefault(episode["dataset"], []).extend(amount(turn.get("seconds")) for turn in turns)
-        means = [(sum(of) / len(of), None) if (of := spent.get(name)) else None for name in datasets]
-        middles = [(median(of), None) if (of := took.get(name)) else None for name in datasets]
-        costs.append(Series(_name(run, runs), means))
-        seconds.append(Series(_name(run, runs), middles))
-    titled = ("Cost by data set (dollars for 1,000 episodes, cached answers included)", "{:.2f}", costs)
-    for title, shown, series in (
-        titled,
-        ("Latency by data set (median seconds of an answer)", "{:.2f}", seconds),
-    ):
+            dollars = sum(amount(turn.get("cost")) + amount(turn.get("saved")) for turn in turns)
+            spent[episode["dataset"]].append(1000 * dollars)
+            took[episode["dataset"]] += filter(None, (amount(turn.get("seconds")) for turn in turns))
+        costs.append(
+            Series(_name(run, runs), [(sum(of) / len(of), None) if of else None for of in spent.values()])
+        )
+        seconds.append(Series(_name(run, runs), [(median(of), None) if of else None for of in took.values()]))
+    titles = (
+        "Cost by data set (dollars for 1,000 episodes, cached answers included)",
+        "Latency by data set (median seconds of an answer)",
+    )
+    for title, series in zip(titles, (costs, seconds), strict=True):
         if any(value and value[0] for one in series for value in one.values):
-            yield intervals(title, datasets, series, shown=shown.format)
+            yield intervals(title, datasets, series, shown="{:.2f}".format)
 
 
 def amount(value: Any) -> float:
@@ -273,9 +264,8 @@ def _name(run: Reported, runs: Sequence[Reported]) -> str:
 
 
 def _entry(run: Reported, row: str) -> Mapping[str, Any]:
-    entry: Mapping[str, Any] = (
-        run.summary["average"] if row == "average" else run.summary["datasets"].get(row, {})
-    )
+    summary = run.summary
+    entry: Mapping[str, Any] = summary["average"] if row == "average" else summary["datasets"].get(row, {})
     return entry
 
 
