@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -63,12 +64,22 @@ _ALONE = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "
 _ALONE += ("--disable-background-networking", "--disable-component-update")
 
 
+DRIVERS = ("playwright", "axe_playwright_python")
+
+
+def _is_absent(module: str) -> bool:
+    return importlib.util.find_spec(module) is None
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A real Chromium, driven by playwright; until the module ends its thread has a running event loop."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        (pytest.fail if BROWSER_REQUIRED else pytest.skip)("no browser here: install the package `chromium`")
+    lacking = "chromium" if program is None else next(filter(_is_absent, DRIVERS), None)
+    if lacking:
+        (pytest.fail if BROWSER_REQUIRED else pytest.skip)(
+            f"no browser here: install the package `{lacking}`"
+        )
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

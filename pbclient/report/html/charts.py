@@ -70,7 +70,8 @@ def intervals(
 ) -> Chart:
     """A row a thing, a dot a series with its interval; with `zero` a line where two runs are the same."""
     left = 12 + _LETTER * max(map(len, rows), default=0)
-    right = _RIGHT + (_LETTER * 5 if len(series) == 1 else 0)
+    alone = [shown(value[0]) for value in series[0].values if value] if len(series) == 1 else []
+    right = _RIGHT + _LETTER * max(map(len, alone), default=0)
     scale = _Scale(*(limits or _span(series)), left, WIDTH - right)
     height = max(_ROW, 10 * len(series) + 12)
     bottom = _TOP + height * len(rows)
@@ -86,7 +87,7 @@ def intervals(
                 continue
             y = middle + (index - (len(series) - 1) / 2) * 10
             parts.append(_dot(scale, value, y, _colour(index), one, row, shown))
-            if len(series) == 1:
+            if alone:
                 parts.append(_text(WIDTH - 4, middle + 4, shown(value[0]), "value end"))
     said = _said(rows, series, shown)
     return Chart(_svg(title, said, bottom + _BOTTOM, parts), caption or title, _legend(series))

@@ -27,7 +27,7 @@ _PARTS = (
     ("c0", "suggestion"),
     ("c1", "category"),
     ("c2", "abstention"),
-    ("c3", "none of the options"),
+    ("other", "none of the options"),
 )
 _ACTIONS = ("proactive", "category", "abstain", "mismatch")
 _NAMES = {"acc": "Accuracy", "ps": "Suggestions", "agg": "Either"}

@@ -153,8 +153,7 @@ class Explorer {
     this.show(episode, turn);
     const address = this.address(episode, this.turn);
     if (address !== location.hash) history[before === episode ? "replaceState" : "pushState"](null, "", address);
-    const narrow = matchMedia("(max-width: 760px)").matches;
-    if (before !== episode && (narrow || this.pane.getBoundingClientRect().top < 0)) this.pane.scrollIntoView();
+    if (before !== episode && (narrow() || this.pane.getBoundingClientRect().top < 0)) this.pane.scrollIntoView();
   }
 
   /** Show what the address names; another address is one of the page's own anchors. */
@@ -174,7 +173,7 @@ class Explorer {
     } else {
       this.show(episode, Number(turn) || 1);
     }
-    this.place.scrollIntoView();
+    (narrow() ? this.pane : this.place).scrollIntoView();
   }
 
   show(episode, turn) {
@@ -248,6 +247,9 @@ class Explorer {
     return made;
   }
 }
+
+/** Whether the episode stands below the list, as the style has it. */
+const narrow = () => matchMedia("(max-width: 760px)").matches;
 
 function titleOf(episode) {
   return `${episode.dataset} ${visible(episode.sample)}${episode.repeat ? ` (repeat ${episode.repeat})` : ""}`;
