@@ -60,7 +60,10 @@ def mapped_files(text: str) -> list[str]:
 
 
 def test_every_file_of_the_packages_is_in_the_map_exactly_once_and_no_other():
-    files = [path.relative_to(ROOT) for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    kinds = ("*.py", "*.j2", "*.css", "*.js")
+    files = [
+        path.relative_to(ROOT) for name in PACKAGES for kind in kinds for path in (ROOT / name).rglob(kind)
+    ]
     # A room's own line stands for its `__init__.py`.
     there = [str(path) for path in files if len(path.parts) == 2 or path.name != "__init__.py"]
     mapped = [name for name in mapped_files(MAP) if name.split("/")[0] in PACKAGES]

@@ -19,6 +19,7 @@ PACKAGES = ("providers", "cache", "runs", "pbclient")
 MOST_LINES = 21_600
 MOST_LINES_A_FILE = 350
 MOST_LINES_A_ROOM = 2_000
+MOST_LINES_A_SCRIPT = 400  # JavaScript
 # Functions whose name occurs twice in their package, where it is defined and where it is used.
 MOST_USED_ONCE = 15  # in 1,000 lines
 P90_OF_A_FUNCTION = range(15, 31)  # lines: below it a reader jumps, above it a reader scrolls
@@ -67,6 +68,12 @@ def test_no_file_is_longer_than_its_limit(house):
         if lines(source) > MOST_LINES_A_FILE
     }
     assert long == {}
+
+
+def test_no_script_is_longer_than_its_limit():
+    scripts = {path.name: lines(path.read_text(encoding="utf-8")) for path in ROOT.glob("pbclient/**/*.js")}
+    assert scripts
+    assert {name: size for name, size in scripts.items() if size > MOST_LINES_A_SCRIPT} == {}
 
 
 def test_no_room_is_larger_than_its_limit(house):

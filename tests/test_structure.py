@@ -167,6 +167,7 @@ HEAVY = (
     "proactivebench",
     "platformdirs",
     "tenacity",
+    "jinja2",
 )
 OWN_HEAVY = (
     "pbclient.data.folder",

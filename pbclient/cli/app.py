@@ -107,15 +107,17 @@ def demo() -> None:
 
 @main.command(cls=ConfiguredCommand, config="pbclient.config.RunConfig", epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--report", "reports", is_flag=True, help="Make the run's report at the end.")
 @click.option("--debug", is_flag=True, help="Say which callbacks hold the event loop up for more than 50 ms.")
-def run(as_json: bool, debug: bool, **options: Any) -> None:
+def run(as_json: bool, reports: bool, debug: bool, **options: Any) -> None:
     """Play the episodes with a model, or continue the run in --out."""
-    from pbclient.cli.live import ending, play
+    from pbclient.cli.live import ending, play, report_line
     from pbclient.config import RunConfig
 
-    result = play(RunConfig(**options), debug=debug)
+    config = RunConfig(**options)
+    result = play(config, debug=debug)
     print_summary(result.summary, as_json)
-    for line in ending(result, ["pbclient", *sys.argv[1:]]):
+    for line in [*ending(result, ["pbclient", *sys.argv[1:]]), *report_line(result, config, make=reports)]:
         say(line, err=True)
     sys.exit(result.exit_code)
 
@@ -206,6 +208,28 @@ def runs(folder: Path, as_json: bool) -> None:
 
     entries = list_runs(folder)
     show(json.dumps(entries, indent=2) if as_json else of_runs(entries))
+
+
+@main.command()
+@_RUNS
+@click.option("--out", type=FOLDER, help="The file; by default report.html, of one run in its own folder.")
+@click.option(
+    "--images",
+    type=click.Choice(["some", "all", "none"]),
+    default="some",
+    show_default=True,
+    help="Frames: a choice that keeps the page small; all, in a folder beside it; none, for publishing.",
+)
+@click.option("--data", type=FOLDER, help="The data folder of the runs; by default where `run` looks for it.")
+@_FORCE
+def report(folders: tuple[Path, ...], out: Path | None, images: str, data: Path | None, force: bool) -> None:
+    """Runs as one HTML file: tables, figures, every episode with what the model saw and said."""
+    from pbclient.report.html.report import write_report
+
+    written = write_report(folders, out, images=images, data=data, force=force)
+    for note in written.notes:
+        say(note, err=True)
+    say(f"Report: {written.path} ({written.size / 1e6:.1f} MB)")
 
 
 @main.command("filter")

@@ -1,7 +1,7 @@
 """`pbclient demo`: the main job with no key, data or network.
 
 The built-in samples, the four baselines, and two passes through real HTTP against a loopback model
-server: the second pass asks nothing. The runs lie in a temporary folder.
+server: the second pass asks nothing. The runs lie in a temporary folder; the report of the baselines stays.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from pbclient.config import RunConfig
 from pbclient.data.samples import builtin_folder
 from pbclient.models.choice import BASELINES
 from pbclient.progress import Say
+from pbclient.report.html.report import write_report
 from pbclient.report.summary import parts
 from pbclient.report.terminal import Grid, plain
 from pbclient.scheduler.evaluate import evaluate
 from providers.loopback.server import Ask, LoopbackServer
+from runs import RunError
 
+REPORT = Path("results") / "demo.html"
 NEXT = """What next, with a real model:
   export OPENAI_API_KEY=...
   uv run pbclient run --provider openai --max-cost 2 --limit 5      (built-in samples)
@@ -64,6 +67,11 @@ async def _show(folder: Path, say: Say) -> None:
             say(f"pass {number}: {calls['wire']} calls, {calls['hits']} hits")
     say("")
     say(plain(parts(result.summary)))
+    try:
+        written = write_report([folder / name for name in BASELINES], REPORT, data=data)
+        say(f"\nThe baselines side by side, every episode with its frames: open {written.path} in a browser.")
+    except (OSError, RunError) as error:
+        say(f"\nNo report of the baselines in {REPORT}: {error}")
     say(f"\n{NEXT}")
 
 

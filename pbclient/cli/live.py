@@ -109,6 +109,21 @@ def ending(result: RunResult, command: Sequence[str]) -> list[str]:
     return lines
 
 
+def report_line(result: RunResult, config: RunConfig, *, make: bool) -> Iterator[str]:
+    """Where the report of a run is, made here or by the command that is named; nothing of an empty run."""
+    if not result.outcomes:
+        return
+    if make:
+        from pbclient.report.html.report import write_report
+
+        written = write_report([result.folder], data=config.data)
+        yield from written.notes
+        yield f"Report: {written.path}"
+    else:
+        data = [] if config.data is None else ["--data", str(config.data)]
+        yield f"To see every episode: {shlex.join(['pbclient', 'report', str(result.folder), *data])}"
+
+
 def unresolved(reasons: Sequence[tuple[str, int]]) -> list[str]:
     """Why episodes were not resolved, the commonest reasons first."""
     lines = [f"Unresolved ({count}): {reason}" for reason, count in reasons[:SHOWN]]
