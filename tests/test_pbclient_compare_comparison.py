@@ -67,6 +67,20 @@ def test_runs_have_letters_where_their_folders_are_no_names_for_a_table(tmp_path
     assert [run["label"] for run in compare(paths)["runs"]] == ["A", "B"]
 
 
+def test_ten_runs_fit_a_screen_under_their_own_names(tmp_path) -> None:
+    names = [f"openai-gpt-{number}" for number in range(10)]
+    found = compare(
+        [record(tmp_path / name, block("ROD", "1" * n + "0" * (10 - n))) for n, name in enumerate(names)]
+    )
+    assert [run["label"] for run in found["runs"]] == [str(number) for number in range(10)]
+    shown = plain(parts(found)).splitlines()
+    tables = [line for line in plain(parts(found)[1:]).splitlines() if line[:1].isdigit()]
+    assert max(map(len, tables)) <= 80
+    assert len(shown) <= 80
+    assert any(line.startswith("9 - 0") for line in tables)
+    assert len(found["figures"]["acc"]["pairs"]) == 45  # for --json
+
+
 def test_the_figures_and_differences_of_shares(two: list[Path]) -> None:
     acc = compare(two)["figures"]["acc"]
     assert acc["datasets"] == {"ROD": [22.222222, 88.888889], "QD": [50.0, 60.0]}

@@ -170,6 +170,26 @@ def test_a_run_costs_no_less_than_the_least_and_no_more_than_the_most(
             assert figures["buys"] == figures["buys_at_worst"]
 
 
+def test_the_likely_worst_lies_far_below_the_most_and_says_why(samples, tmp_path):
+    asked = config(tmp_path / "run", samples, history=True, max_tokens=4000)
+    found = look(asked)
+    for figures in (found["total"], *found["datasets"].values()):
+        cost = figures["cost"]
+        assert cost["least"] <= cost["expected"] <= cost["likely"] <= cost["most"]
+    assert found["total"]["cost"]["likely"] < found["total"]["cost"]["most"] / 5
+    [sentence] = [line for line in found["assumptions"] if line.startswith("Likely at worst")]
+    assert "at their holds" in sentence
+    assert look(asked) == found
+
+
+def test_runs_under_other_conditions_teach_how_long_answers_are(samples, scripts, tmp_path):
+    cold = look(config(tmp_path / "run", samples, hint=True))
+    play(config(tmp_path / "results" / "plain", samples), scripts["always-ask"], full_usage)
+    asked = config(tmp_path / "run", samples, hint=True, cache_dir=tmp_path / "empty")
+    # A model that fills its limit is dearer than one of which nothing is known.
+    assert look(asked, tmp_path / "results")["total"]["cost"]["expected"] > cold["total"]["cost"]["expected"]
+
+
 def test_a_half_warm_cache_is_taken_off(samples, scripts, tmp_path):
     script = scripts["always-ask"]
 

@@ -26,6 +26,8 @@ from pbclient.models.choice import DIRECT, judge_named
 from pbclient.models.model import resolve
 from pbclient.money.prices import describe as described
 from pbclient.money.prices import price_of, stated_in
+from pbclient.report.summary import as_judged_by, table
+from pbclient.report.terminal import plain
 from pbclient.scheduler.rejudge import Rejudged, Verdicts, own_judge, rejudge
 from pbclient.scheduler.workers import Interrupts
 from pbclient.scores.rescore import rescore_run
@@ -119,6 +121,22 @@ def test_each_repair_makes_new_draws_and_forgets_none(samples, tmp_path):
     summary = (tmp_path / "run" / "summary.json").read_bytes()
     rescore_run(tmp_path / "run")
     assert (tmp_path / "run" / "summary.json").read_bytes() == summary
+
+
+def test_what_is_shown_is_of_the_judge_that_was_asked(samples, tmp_path):
+    async def work(server: Server) -> None:
+        own = await evaluate(asking(tmp_path, samples, server))
+        assert as_judged_by(own.summary, "") == own.summary
+        server.said = ASKS
+        other = await rejudge(tmp_path / "run", judging(tmp_path, server, "other"))
+        shown = as_judged_by(other.summary, other.beside)
+        assert (other.summary["average"]["ps"], shown["average"]["ps"]) == (0, 100)
+        assert shown["datasets"]["ROD"]["n"] == 6
+        assert "100.0" in plain([table(shown)])
+        again = await rejudge(tmp_path / "run", judging(tmp_path))
+        assert again.beside == ""
+
+    with_server(work, said="0")
 
 
 def test_an_attempt_that_was_cut_short_is_finished_first(samples, tmp_path):

@@ -6,7 +6,7 @@ Every figure comes from the comparison as it is. Scripts read the JSON instead.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pbclient.report.published import beside, chance
