@@ -13,7 +13,7 @@ from pbclient.compare.recorded import read_runs
 from pbclient.episodes.rules import Rules
 from pbclient.money.amounts import format_amount
 from pbclient.report.html.text import host, sentence
-from pbclient.scores.rescore import judge_lines, read_run, rescore
+from pbclient.scores.rescore import judge_lines, rescore
 from pbclient.scores.summary import mode_of, summarize
 from runs import Balance, Episode, Episodes, RunFolder
 
@@ -68,7 +68,7 @@ def read_reported(paths: Sequence[Path]) -> list[Reported]:
 
 
 def _reported(label: str, path: Path) -> Reported:
-    folder = read_run(path)
+    folder = RunFolder.read(path)
     lines = Episodes(folder.episodes)
     mode = mode_of(folder.manifest)
     episodes = [rescore(episode, mode) for episode in lines.read()]
