@@ -26,7 +26,8 @@ def test_the_page_of_commands_is_current():
 
 
 def params_of(command: click.Command) -> list[click.Parameter]:
-    return command.get_params(click.Context(command))
+    # With the program's own settings: click keeps the help option that it makes first.
+    return command.get_params(click.Context(command, **main.context_settings))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
