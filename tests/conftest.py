@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
-import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -57,32 +53,3 @@ def samples(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("samples")
     write_samples(folder, per_dataset=6)
     return folder
-
-
-BROWSER_REQUIRED = "CHROMIUM_REQUIRED" in os.environ  # as in CI, where a skipped test would hide a fault
-_ALONE = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
-_ALONE += ("--disable-background-networking", "--disable-component-update")
-
-
-DRIVERS = ("playwright", "axe_playwright_python")
-
-
-def _is_absent(module: str) -> bool:
-    return importlib.util.find_spec(module) is None
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A real Chromium, driven by playwright; until the module ends its thread has a running event loop."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    lacking = "chromium" if program is None else next(filter(_is_absent, DRIVERS), None)
-    if lacking:
-        (pytest.fail if BROWSER_REQUIRED else pytest.skip)(
-            f"no browser here: install the package `{lacking}`"
-        )
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=list(_ALONE))
-        yield chromium
-        chromium.close()

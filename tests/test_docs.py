@@ -28,6 +28,7 @@ def test_the_page_of_commands_is_current():
 
 
 def params_of(command: click.Command) -> list[click.Parameter]:
+    # With the program's own settings: click keeps the help option that it makes first.
     return command.get_params(click.Context(command, **main.context_settings))
 
 

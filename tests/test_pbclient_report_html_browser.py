@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import chromium
 import pytest
 from recorded_run import record
 from reported_runs import ATTACKS, episode, hostile, thousands
@@ -21,6 +22,7 @@ from pbclient import RunConfig, run
 from pbclient.report.html.report import write_report
 from runs import Episodes
 
+chromium.skip_module_without_it()
 pytestmark = pytest.mark.slow
 EMPTY = "<!doctype html><html lang=en><title>Empty</title><p>Nothing."
 
@@ -66,6 +68,12 @@ class Opened:
 
 
 type Open = Callable[..., Opened]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium.launched() as launched:
+        yield launched
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from pbclient.report.html.text import visible
 from runs import Identity, identity
 
 SOME, ALL, NO = "some", "all", "none"
-IMAGES = (SOME, ALL, NO)
 _ROOM = 1_500_000  # bytes for all but episodes and frames
 _FLIPS = ("became_right", "became_wrong")
 
