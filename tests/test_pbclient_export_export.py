@@ -26,6 +26,7 @@ from pylatexenc.latex2text import LatexNodes2Text, MacroTextSpec, get_default_la
 from pylatexenc.latexwalker import LatexWalker
 from recorded_run import Line, record, unresolved
 from test_pbclient_report_terminal import HOSTILE, obeyed
+from test_pbclient_scores_oeg import judged, unjudged
 
 from pbclient.cli.app import main
 from pbclient.cli.export import FORMATS
@@ -331,6 +332,25 @@ def test_the_same_run_gives_the_same_bytes(played, tmp_path):
 def test_an_empty_run_has_every_export(tmp_path, lines):
     run = record(tmp_path / "run", lines)
     assert len(everything(run, tmp_path, "--no-images")["csv"].splitlines()) == 1 + len(lines)
+
+
+def test_an_open_ended_run_has_every_export_and_what_is_not_judged_has_no_score(tmp_path):
+    lines = [judged(1, "0, 1"), unjudged(2), judged(3, "1, 0")]
+    run = record(tmp_path / "run", lines, mode="oeg", judge={"provider": "openai", "model": "j"})
+    found = everything(run, tmp_path, "--no-images")
+    rows = [json.loads(line) for line in found["jsonl"].splitlines()]
+    assert [(row["correct"], row["category_prediction"]) for row in rows] == [
+        (True, 1),
+        (None, None),
+        (False, 0),
+    ]
+    assert {row["judge"] for row in rows} == {"j"}
+    assert rb"agg \% [95 \% CI]" in found["latex"]
+    assert b"Aggregate (%)" in found["hf"]
+    with zipfile.ZipFile(tmp_path / "inspect" / "x.eval") as log:
+        first, second, _ = json.loads(log.read("summaries.json"))
+    assert first["scores"]["proactivebench"]["value"] == "C"
+    assert (second["scores"], second["error"]) == ({}, "No score: not judged.")
 
 
 def test_a_torn_line_is_passed_over_and_a_contradiction_is_one_sentence(tmp_path):

@@ -153,9 +153,9 @@ def _generation(run: RecordedRun) -> Json:
 
 
 def _instances(run: RecordedRun) -> Iterator[Json]:
-    """The resolved episodes."""
+    """The episodes with a score."""
     for episode in run.episodes():
-        if episode["outcome"] == "resolved" and episode.get("correct") is not None:
+        if episode["outcome"] == "resolved" and episode.get("correct") is not None and episode["turns"]:
             yield _instance(run, episode)
 
 

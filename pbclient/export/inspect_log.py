@@ -96,7 +96,9 @@ class _Log:
                         "source": "generate",
                         "model": str(turn.get("model") or self.run.model),
                         "content": str(turn["answer"]),
-                        "metadata": {name: turn.get(name) for name in ("action", "category", "cost", "key")},
+                        "metadata": {
+                            name: turn.get(name) for name in ("result", "action", "category", "cost", "key")
+                        },
                     }
                 )
         sample: Json = {
@@ -124,7 +126,8 @@ class _Log:
         if (value := episode.get("correct")) is not None and episode["outcome"] == "resolved":
             sample["scores"] = {SCORER: _score(episode, value)}
         else:
-            message = str(episode.get("error") or f"No score: {episode['outcome']}.")
+            without = "not judged" if episode["outcome"] == "resolved" else episode["outcome"]
+            message = str(episode.get("error") or f"No score: {without}.")
             sample["error"] = {"message": message, "traceback": "", "traceback_ansi": ""}
         return sample
 
