@@ -25,6 +25,10 @@ docs:
 bench:
     uv run python benchmarks/everything.py --write
 
+# Write docs/soak.md: hours of faults and kills.
+soak:
+    uv run python benchmarks/soak.py --write
+
 # The largest files, to look at first when something should get smaller.
 size:
     @find providers cache runs pbclient -name '*.py' | xargs wc -l | sort -n | tail -30

@@ -98,6 +98,7 @@ class Cautious:
     breaker: Breaker
     _doubts: int = 0
     _since: float = 0.0
+    _alone: int = 0
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def complete(self, request: Request) -> Response:
@@ -106,7 +107,8 @@ class Cautious:
                 async with self._one:
                     if self._doubts < DOUBTS:
                         continue
-                    await self.breaker.pause(min(LONGEST_PAUSE, 2.0 ** (self._doubts - DOUBTS)))
+                    await self.breaker.pause(min(LONGEST_PAUSE, 2.0 ** min(self._alone, 8)))
+                    self._alone += 1
                     return await self._ask(request, alone=True)
         return await self._ask(request)
 
@@ -123,5 +125,5 @@ class Cautious:
                     words = f"For {GONE:.0f} s every call has failed, and may have been billed: {error}"
                     self.breaker.open(Unreachable(words))
             raise
-        self._doubts = 0
+        self._doubts = self._alone = 0
         return response
