@@ -352,6 +352,14 @@ def test_the_command_that_continues_a_run_does_not_repeat_the_limit_that_was_rea
     assert line.endswith("pbclient run --out run --max-cost 10")
 
 
+def test_what_stopped_the_run_is_said_once():
+    reasons = (("wrong key", 41), ("no frame", 1))
+    outcomes = {"QD": {"outcomes": {"failed": 42}}}
+    result = RunResult(Path("run"), {"datasets": outcomes}, unusable="wrong key", planned=42, reasons=reasons)
+    _, *said, _ = ending(result, ["pbclient", "run"])
+    assert said == ["Unresolved (1): no frame", "Stopped: wrong key"]
+
+
 def test_run_folders_are_listed(place):
     assert (
         invoke(*BASELINE, "--model", "oracle", "--dataset", "QD", "--hint", "--out", "r/one").exit_code == 0

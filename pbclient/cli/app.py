@@ -169,10 +169,8 @@ def judge(folder: Path, as_json: bool, **options: Any) -> None:
     print_summary(result.summary if as_json else as_judged_by(result.summary, result.beside), as_json)
     judged = result.outcomes.get("resolved", 0)
     say(f"{result.judge} judged {judged} of {result.planned} answers.", err=True)
-    for line in unresolved(result.reasons):
+    for line in unresolved(result):
         say(line, err=True)
-    if result.unusable is not None:
-        say(f"Stopped: {result.unusable}", err=True)
     sys.exit(result.exit_code)
 
 

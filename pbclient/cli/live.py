@@ -91,9 +91,7 @@ async def _interruptible[T](work: Work[T], progress: Progress) -> T:
 
 def ending(result: RunResult, command: Sequence[str]) -> list[str]:
     """Where the run is, why it stopped or left episodes unresolved, and the `command` that continues it."""
-    lines = [f"Run folder: {result.folder}", *unresolved(result.reasons)]
-    if result.unusable is not None:
-        lines.append(f"Stopped: {result.unusable}")
+    lines = [f"Run folder: {result.folder}", *unresolved(result)]
     if result.interrupted:
         lines.append("Interrupted; the figures above are of what was finished.")
     elif result.exit_code == 3:
@@ -124,12 +122,15 @@ def report_line(result: RunResult, config: RunConfig, *, make: bool) -> Iterator
         yield f"To see every episode: {shlex.join(['pbclient', 'report', str(result.folder), *data])}"
 
 
-def unresolved(reasons: Sequence[tuple[str, int]]) -> list[str]:
-    """Why episodes were not resolved, the commonest reasons first."""
+def unresolved(result: RunResult) -> list[str]:
+    """Why episodes were not resolved, the commonest reasons first, and what stopped the run; each once."""
+    reasons = [(reason, count) for reason, count in result.reasons if reason != result.unusable]
     lines = [f"Unresolved ({count}): {reason}" for reason, count in reasons[:SHOWN]]
     more = sum(count for _, count in reasons[SHOWN:])
     if more:
         lines.append(f"Unresolved for other reasons ({more}): see `error` in episodes.jsonl.")
+    if result.unusable is not None:
+        lines.append(f"Stopped: {result.unusable}")
     return lines
 
 
