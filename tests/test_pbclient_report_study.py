@@ -17,6 +17,7 @@ from recorded_run import answer, played, record
 
 from pbclient.benchmark.package import STEMS
 from pbclient.compare.study import StudyCell, StudyFigures, study_figures
+from pbclient.report.html.study import write_study
 from pbclient.report.latex import escaped, latex
 from pbclient.report.study import parts, sheets
 from pbclient.report.study_files import report_study, tables, write_study_report
@@ -180,3 +181,16 @@ def test_latex_sets_the_files_as_they_stand(figures: StudyFigures, tmp_path: Pat
     assert done.returncode == 0, log[-2000:]
     assert "Overfull" not in log
     assert "Missing character" not in log
+
+
+def test_the_page_of_a_study_shows_every_sheet_and_marks_the_papers_values(figures, tmp_path):
+    size = write_study(figures, "Mine", tmp_path / "study.html")
+    page = (tmp_path / "study.html").read_text(encoding="utf-8")
+    assert size == len(page.encode())
+    for sheet in sheets(figures):
+        assert f'id="{sheet.name}"' in page
+    assert page.count("<svg") >= len(sheets(figures))
+    assert "the paper" in page
+    assert "&amp; {co}" in page  # what a user calls a model is shown, not obeyed
+    write_study(figures, "Mine", tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == (tmp_path / "study.html").read_bytes()

@@ -26,7 +26,7 @@ _WHOLE = (ZERO_SHOT, OPEN, OPEN_TURNS)
 _LEVEL = 0.05
 _WORDS = {"proactive": "suggestion", "abstain": "abstention", "category": "category", "mismatch": "none"}
 _NAMES = {"acc": "acc", "ps": "ps", "agg": "agg", "step_limit": "at the step limit"}
-_LEGEND = (
+LEGEND = (
     f"{MARK} more than chance allows (Holm's p below {_LEVEL}): in a table the difference from the paper's, "
     "in a figure that between the two conditions on a model's own samples.\n"
     "Averages over models weigh each the same; their intervals are the means of the models'."
@@ -58,7 +58,7 @@ def parts(figures: StudyFigures) -> list[Part]:
     beside = {row.note for table in figures.tables for row in table.rows if row.note}
     judged = any(table.number and table.condition.startswith(OPEN) for table in figures.tables)
     judge = [f"The paper's judge of open-ended answers is {paper().judge}: another finds other shares."]
-    found.append("\n".join([_LEGEND, *(judge if judged else []), *sorted(beside)]))
+    found.append("\n".join([LEGEND, *(judge if judged else []), *sorted(beside)]))
     return found
 
 

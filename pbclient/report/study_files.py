@@ -22,12 +22,26 @@ if TYPE_CHECKING:
 type Line = dict[str, Any]
 
 
-def report_study(cells: Sequence[StudyCell], out: Path | None, *, as_json: bool = False) -> None:
-    """`pbclient study report`: print the study's numbers; with `out` write all files there too."""
+def report_study(
+    cells: Sequence[StudyCell],
+    out: Path | None,
+    *,
+    as_json: bool = False,
+    html: Path | None = None,
+    title: str = "A study",
+) -> None:
+    """`pbclient study report`: print the study's numbers; with `out` write all files there too.
+
+    With `html` they are written as one page there.
+    """
     from pbclient.compare.study import study_figures
 
     figures = study_figures(cells)
     written = () if out is None else write_study_report(figures, out)
+    if html is not None:
+        from pbclient.report.html.study import write_study
+
+        write_study(figures, title, html)
     if as_json:
         show(json.dumps(figures.to_json(), indent=2))
         return
