@@ -49,16 +49,16 @@ PRICE_IN, PRICE_OUT, MOST = 1e-6, 2e-6, 100  # dollars a token, and output token
 LIMITS = (0.03, 0.1, 0.2, 0.35, None)  # shares of what all calls cost; the last lifts the limit
 KEYS = ("sk-soak-one-Zq8kXv0pL42m", "sk-soak-two-Wt5nRb7cJ91x")
 PROMISES = (
-    "fidelity: the figures are those of the same answers without any fault",
+    "fidelity: each sample ends as it does in all its other repeats",
     "the bound: settled + held within the limit, and the server's bill within both",
     "pay once: no more answers given than stored, but for what was on the wire at a kill",
-    "nothing lost: every episode once, and every answer that was booked is stored",
+    "nothing lost: every planned episode is recorded once",
     "a failure is never an answer: every recorded text is one that the server gave",
     "the key says what was asked: it is the digest of the question that is stored with the answer",
-    "bounded: every process ends, and memory does not grow with the calls",
+    "bounded: every run ends, and no process takes 700 MB",
     "offline: the same figures without a single call",
     "order: what a limit stopped is a fair sample of all data sets",
-    "bad input and errors: no traceback, no key in any output or file",
+    "errors: no traceback, no key in any output or file of a run",
 )
 # By how often of 1,000 calls. `ENDS` end a run, as they should: a few of each in the whole soak.
 RARE: dict[FaultKind, float] = {"hang": 0.4, "drip": 0.4, "content_filter": 1, "refusal": 1, "length": 1}
