@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pbclient.benchmark.package import MCQA, OEG
+from pbclient.benchmark.protocol import PAPER, STRICT
 from pbclient.episodes.rules import Rules
 from pbclient.errors import InputError
-from pbclient.models.choice import DIRECT, LITELLM, Choice, judge_named, refuse_own_options
+from pbclient.models.choice import BY_PROTOCOL, DIRECT, LITELLM, Choice, judge_named, refuse_own_options
 from pbclient.models.engines import EngineOptions
 from pbclient.option import REQUIRED, Rule, check, flag, like, number, one_of, option, options, whole
 
@@ -73,7 +74,8 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
 
     `limit` is in samples per data set, `max_cost` in dollars for the whole run (None lifts it),
     `price` is "IN,OUT" in dollars per million tokens, `timeout` in seconds per attempt.
-    `max_tokens` None means a default that suits the model. `filter` is "official", "none" or a file
+    `max_tokens` None means a default that suits the model, or what the `protocol` ("strict" or "paper")
+    says. `filter` is "official", "none" or a file
     that `pbclient filter` wrote, `wire` "litellm" or "direct", `mode` is "mcqa" or "oeg", `options`
     "valid" or "random"; `judge="none"` records open-ended answers without a verdict.
     """
@@ -90,10 +92,16 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
         rule=one_of(LITELLM, DIRECT),
     )
     max_tokens: int | None = option(
-        None, "Output limit of a call; by default what suits the model.", group="who", rule=whole()
+        None,
+        "Output limit of a call; by default what suits the model, or what the paper's protocol says.",
+        group="who",
+        rule=whole(),
     )
-    temperature: float | None = option(
-        0.0, "Dropped where the model rejects it.", group="who", rule=number("zero or more", least=0)
+    temperature: float | str | None = option(
+        BY_PROTOCOL,
+        "0 in strict, the model's own settings in paper; dropped where the model rejects it.",
+        group="who",
+        rule=number("zero or more", least=0),
     )
     params: Mapping[str, Json] = option(
         dict, "NAME=JSON, sent as it is; repeatable.", group="who", flag="--param"
@@ -136,6 +144,12 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
         "None: record answers, and judge them later.",
         group="what",
         rule=Rule("none (a judge is named with --judge-provider)", "none".__eq__, ("none",)),
+    )
+    protocol: str = option(
+        STRICT,
+        "Paper: as the published example, where every answer is scored however it ended.",
+        group="what",
+        rule=one_of(STRICT, PAPER),
     )
     max_cost: Decimal | None = option(
         DEFAULT_MAX_COST, "Dollars that the whole run may cost, or none.", group="money", rule=_DOLLARS
@@ -184,7 +198,7 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
             return None
         # Eyes are the model's: a judge reads text.
         engine = replace(self.engine, mmproj=None)
-        calls = {name: getattr(self, name) for name in ("timeout", "wire", "offline")}
+        calls = {name: getattr(self, name) for name in ("timeout", "wire", "offline", "protocol")}
         return judge_named(**self.judge_fields, engine=engine, **calls)
 
     def _check_judge(self) -> None:

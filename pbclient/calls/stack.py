@@ -16,9 +16,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from cache import KeyLocks, Store, digest
+from pbclient.benchmark.protocol import PAPER
 from pbclient.calls.accounts import Account
 from pbclient.calls.breaker import Breaker
-from pbclient.calls.cached import Cached, Offline, Storing
+from pbclient.calls.cached import Cached, Offline, Storing, TakesEmpty
 from pbclient.calls.holdups import HoldUps, told
 from pbclient.calls.key import asked_of, bought_by, images_in, response_from
 from pbclient.calls.limiter import Limited
@@ -116,9 +117,8 @@ class Stack:
     def judge(self, model: Model, limits: Limits) -> Judge:
         """A judge with its stack and its books."""
         books = Books(self.ledger, model.price)
-        return Judge(
-            model.title, self.provider_for(model, limits), model.params, books, grammar=model.choice.grammar
-        )
+        choice, provider = model.choice, self.provider_for(model, limits)
+        return Judge(model.title, provider, model.params, books, choice.grammar, choice.protocol)
 
     def tune_collector(self, models: Iterable[Model], calls: int) -> None:
         """Keep the garbage collector out of the way while these are asked, so many calls at once."""
@@ -181,7 +181,8 @@ class Stack:
         """Retries, pace and money, and behind them the wire."""
         provider = model.connect()
         self.stack.push_async_callback(provider.aclose)
-        breaker = Breaker(Storing(provider, self.store, self._run), self._shut)
+        wire: Provider = TakesEmpty(provider) if model.choice.protocol == PAPER else provider
+        breaker = Breaker(Storing(wire, self.store, self._run), self._shut)
         self.breakers.append(breaker)
         account, bounds = Account.of(model, limits.concurrency, self.answers / "rates"), model.bounds
         self.accounts.append(account)

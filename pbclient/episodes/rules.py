@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pbclient.benchmark.package import OEG, Environment, State, environment_class, guarded
+from pbclient.benchmark.protocol import PAPER, STRICT
 from pbclient.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Rules:
 
     `shots` is how many in-context examples precede the question, `cot` whether they reason aloud,
     `history` whether the conversation so far is kept, `random_options` whether suggestions come
-    from other data sets. `seed` seeds whatever is drawn.
+    from other data sets. `protocol` says which answers the environment is given. `seed` seeds
+    whatever is drawn.
     """
 
     hint: bool = False
@@ -49,12 +51,13 @@ class Rules:
     shots: int = 0
     cot: bool = False
     random_options: bool = False
+    protocol: str = STRICT
     seed: int = 0
 
     @property
     def recorded(self) -> dict[str, Json]:
         """As a run folder says them, each by its flag; the seed stands beside them."""
-        names = ("hint", "reference", "history", "resize", "shots", "cot")
+        names = ("hint", "reference", "history", "resize", "shots", "cot", "protocol")
         options = "random" if self.random_options else "valid"
         return {**{name: getattr(self, name) for name in names}, "options": options}
 
@@ -64,7 +67,8 @@ class Rules:
         flags = [name for name in ("hint", "reference", "history", "resize", "cot") if getattr(self, name)]
         shots = [f"shots-{self.shots}"] if self.shots else []
         options = ["random-options"] if self.random_options else []
-        return (*flags, *shots, *options)
+        protocol = [f"{PAPER}-protocol"] if self.protocol == PAPER else []
+        return (*flags, *shots, *options, *protocol)
 
     def environment(self, sample: Sample, row: Mapping[str, Any]) -> Environment:
         """The environment of one episode. Raises `EnvironmentFailed` on a row that it does not take."""

@@ -95,9 +95,9 @@ def replay(plan: Plan, model: Model) -> Iterator[Replay]:
         player = plan.player(model, _stored(model, store), pictures)
         judge = None
         if plan.judge is not None:
-            grammar = plan.judge.choice.grammar
-            answers = _stored(plan.judge, store)
-            judge = Judge(plan.judge.title, answers, plan.judge.params, Books(), grammar=grammar)
+            choice, answers = plan.judge.choice, _stored(plan.judge, store)
+            title, params = plan.judge.title, plan.judge.params
+            judge = Judge(title, answers, params, Books(), choice.grammar, choice.protocol)
         yield Replay(plan, player, judge)
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pbclient.benchmark.package import MCQA, OEG
+from pbclient.benchmark.protocol import STRICT
 from pbclient.errors import InputError
 from pbclient.models.engines import EngineOptions
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from providers import Json
 
 LITELLM, DIRECT = "litellm", "direct"
+BY_PROTOCOL = "by protocol"
 BASELINES = ("random", "always-ask", "always-abstain", "oracle")
 
 # Each of these has a flag of its own.
@@ -45,14 +48,15 @@ class Choice:
     """What a user named of a model. `prefix` begins the flags that name it: "" or "judge-".
 
     `sees` is whether it will be shown images, `grammar` whether a judge is held to the form of a verdict,
-    `offline` whether nothing will be asked of it.
+    `offline` whether nothing will be asked of it. Where the user said nothing of the output limit or the
+    temperature, `protocol` and `mode` do.
     """
 
     provider: str
     model: str | None = None
     base_url: str | None = None
     max_tokens: int | None = None
-    temperature: float | None = 0.0
+    temperature: float | str | None = BY_PROTOCOL
     params: Mapping[str, Json] = field(default_factory=dict)
     price: str | None = None
     image_tokens: int | None = None
@@ -62,6 +66,8 @@ class Choice:
     grammar: bool = False
     prefix: str = ""
     sees: bool = True
+    protocol: str = STRICT
+    mode: str = MCQA
     offline: bool = False
 
     def flag(self, name: str) -> str:
@@ -70,8 +76,8 @@ class Choice:
 
 
 def judge_named(provider: str, **options: Any) -> Choice:
-    """A judge: it sees no images, and is asked at temperature 0. `options` are fields of `Choice`."""
-    return Choice(provider=provider, prefix="judge-", sees=False, temperature=0.0, **options)
+    """A judge: it sees no images, and is asked as the protocol says. `options` are fields of `Choice`."""
+    return Choice(provider=provider, prefix="judge-", sees=False, mode=OEG, **options)
 
 
 def refuse_own_options(params: Mapping[str, Json]) -> None:

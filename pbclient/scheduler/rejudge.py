@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from cache import digest
 from pbclient.benchmark.package import OEG
+from pbclient.benchmark.protocol import STRICT
 from pbclient.calls.cached import answers_folder
 from pbclient.calls.process import room_for
 from pbclient.calls.stack import Limits, open_stack
@@ -91,10 +92,16 @@ def _judge(folder: RunFolder, config: JudgeConfig, progress: Progress) -> Model:
             "model": own["model"],
             "base_url": own.get("endpoint"),
             "max_tokens": config.judge_max_tokens or own["params"].get("max_tokens"),
+            "temperature": own["params"].get("temperature"),
             "price": config.judge_price or stated_in(manifest.get("judge_prices")),
             "grammar": config.judge_grammar or own.get("grammar", False),
         }
-    options |= {"wire": manifest["settings"].get("wire", LITELLM), "engine": config.engine}
+    protocol = manifest["config"].get("protocol", STRICT)
+    options |= {
+        "wire": manifest["settings"].get("wire", LITELLM),
+        "engine": config.engine,
+        "protocol": protocol,
+    }
     choice = judge_named(**options, timeout=config.timeout, offline=config.offline)
     model = resolve(choice, progress.say)
     # Earlier versions left models that do not reason as much room as the others.

@@ -17,7 +17,11 @@ from pbclient.scores.intervals import Interval, bootstrap_mean
 from pbclient.scores.trajectory import Trajectory, trajectory_of
 from runs import Episode
 
-CHECKS: Checks = {"correct": lambda value: isinstance(value, bool), "suggestions": is_count}
+CHECKS: Checks = {
+    "correct": lambda value: isinstance(value, bool),
+    # The paper's protocol counts -1 where no answer came to the environment.
+    "suggestions": lambda value: is_count(value) or value == -1,
+}
 
 type _Count = Callable[[Trajectory], int]
 

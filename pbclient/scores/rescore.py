@@ -12,6 +12,7 @@ from typing import Any
 
 from pbclient.benchmark.open_ended import VERDICT_FIGURES, read_verdict
 from pbclient.benchmark.package import MCQA, OEG
+from pbclient.benchmark.protocol import PAPER
 from pbclient.errors import InputError
 from pbclient.reward import RIGHT_CATEGORY, VALID_SUGGESTION
 from pbclient.scores import mcqa, oeg
@@ -111,7 +112,9 @@ def _rescore_verdict(line: Episode) -> None:
         answer = turn["answer"] if isinstance(turn.get("answer"), str) else ""
         figures, parsed = read_verdict(verdict["valid"][1], answer, line["dataset"])
         first = first or figures
-        if final is None and parsed and turn.get("finish") == "stop":
+        # The paper's protocol takes the first answer for what the package makes of it.
+        scored = (parsed and turn.get("finish") == "stop") or verdict.get("protocol") == PAPER
+        if final is None and scored:
             final = figures
     _must_be(line, "its judge's answers", final or dict.fromkeys(VERDICT_FIGURES), verdict)
     # The package asks once, and counts what it cannot read as zeros.
@@ -166,11 +169,13 @@ def _figures(tally: mcqa.Tally) -> Named:
     sums: Counter[int] = Counter()
     for (_, trajectory), times in tally.trajectories.items():
         quarters = _RIGHT * trajectory.right + _VALID * trajectory.accepted
-        pairs[quarters, trajectory.turns] += times
+        if trajectory.turns:
+            pairs[quarters, trajectory.turns] += times
         sums[quarters] += times
     turns = sum(turns * times for (_, turns), times in pairs.items())
     total, samples = sum(quarters * times for quarters, times in sums.items()), int(tally.samples())
-    per_turn = total / turns, bootstrap_ratio(pairs, seed=tally.dataset, size=samples)
+    ratio = bootstrap_ratio(pairs, seed=tally.dataset, size=samples)
+    per_turn = total / turns if turns else 0.0, ratio
     per_episode = total / pairs.total(), bootstrap_mean(sums, seed=tally.dataset, size=samples)
     return {
         name: None if of is None else (value / _QUARTERS, (of[0] / _QUARTERS, of[1] / _QUARTERS))

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from providers.errors import BadRequest, ContextExceeded, ImagesUnsupported, ProviderError, Unusable
+from providers.errors import (
+    BadRequest,
+    ContextExceeded,
+    ImageRejected,
+    ImagesUnsupported,
+    ProviderError,
+    Unusable,
+)
 from providers.hf.model import Loaded, free, out_of_memory
 from providers.hf.sampler import Options, Sampler, Vocabulary
 from providers.replies.answers import visible
@@ -229,8 +236,10 @@ def _readable(loaded: Loaded, rows: list[Row]) -> tuple[list[Row], Any]:
             raise  # they are tried one by one
         sizes = ", ".join(f"{image.width}x{image.height}" for image in rows[0].images)
         what = f"these images ({sizes} pixels)" if sizes else "this text"
+        # These two are what the benchmark's own loop expects of a picture that is too small, say.
+        kind = ImageRejected if sizes and isinstance(error, ValueError | TypeError) else BadRequest
         reason = one_line(str(error))
-        raise BadRequest(f"The processor of {loaded.name} does not take {what}: {reason}") from None
+        raise kind(f"The processor of {loaded.name} does not take {what}: {reason}") from None
     masks = inputs["attention_mask"].bool()
     if not masks[:, -1].all():
         # It would change the answers, with no more than a warning. Alone a row needs no padding.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from providers.errors import MalformedResponse
+from providers.errors import EmptyAnswer, MalformedResponse
 from providers.replies.bodies import MOST_TOKENS
 from providers.replies.error_text import one_line
 from providers.types import Finish, Usage
@@ -73,7 +73,7 @@ def ended(
             sentence = f"{who} ended its answer with {str(word)[:100]!r}. {one_line(str(error or ''))}"
             raise MalformedResponse(sentence.rstrip(), billed=True)
         if not text.strip():
-            raise MalformedResponse(f"{who} sent an empty answer.", billed=True)
+            raise EmptyAnswer(f"{who} sent an empty answer.", billed=True)
     return text, finish
 
 
