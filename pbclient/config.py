@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pbclient.benchmark.open_ended import MANY, ONE
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.benchmark.protocol import PAPER, STRICT
 from pbclient.episodes.rules import Rules
@@ -75,7 +76,7 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
     `limit` is in samples per data set, `max_cost` in dollars for the whole run (None lifts it),
     `price` is "IN,OUT" in dollars per million tokens, `timeout` in seconds per attempt.
     `max_tokens` None means a default that suits the model, or what the `protocol` ("strict" or "paper")
-    says. `filter` is "official", "none" or a file
+    says. `turns` is "one" or "many" in open-ended mode. `filter` is "official", "none" or a file
     that `pbclient filter` wrote, `wire` "litellm" or "direct", `mode` is "mcqa" or "oeg", `options`
     "valid" or "random"; `judge="none"` records open-ended answers without a verdict.
     """
@@ -138,6 +139,12 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
     )
     mode: str = option(
         MCQA, "Multiple choice, or open-ended answers with a judge.", group="what", rule=one_of(MCQA, OEG)
+    )
+    turns: str = option(
+        ONE,
+        "Of an open-ended episode; many: a suggestion brings the next frame.",
+        group="what",
+        rule=one_of(ONE, MANY),
     )
     judge: str | None = option(
         None,
@@ -211,6 +218,13 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
         if self.mode == MCQA and (given or self.judge):
             first = given[0] if given else "--judge"
             raise InputError(f"{first} belongs to --mode oeg: multiple choice needs no judge.")
+        if self.turns == MANY and self.mode != OEG:
+            raise InputError("--turns belongs to --mode oeg: multiple choice always has many.")
+        if self.turns == MANY and self.judge == "none":
+            raise InputError(
+                "--turns many needs a judge, whose verdict on each answer decides what comes next: name one "
+                "with --judge-provider."
+            )
         if self.judge == "none" and given:
             raise InputError(f"--judge none asks no judge: leave it or {given[0]} out.")
         if self.mode == OEG and self.judge is None and self.judge_provider is None:

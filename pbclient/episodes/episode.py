@@ -47,6 +47,11 @@ class Episode:
     _past: list[Exchange] = field(default_factory=list)
     _shown: list[Json] = field(default_factory=list)
 
+    @property
+    def calls(self) -> int:
+        """How many answers it has had so far."""
+        return len(self.turns)
+
     async def play(self, row: Mapping[str, Any]) -> Record:
         """Run to its end; returns the record. Only cancellation and bugs of ours pass."""
         stopped: dict[str, str] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pbclient.benchmark.open_ended import MANY
 from pbclient.benchmark.package import MCQA
 from pbclient.forecast.costs import ASSUMED_ACCURACY, ASSUMED_TURNS, ASSUMED_VERDICT, Forecaster
 from pbclient.forecast.longest import BYTES_A_TOKEN, KEPT_ANSWER, LONGEST_TOKEN, longest_answer
@@ -45,7 +46,7 @@ def assumptions(plan: Plan, forecaster: Forecaster | None, notes: Notes) -> Iter
     else:
         yield f"Price: {_priced(forecaster.model.price)}."
         yield from _bounds(plan, forecaster, notes)
-        if plan.config.mode == MCQA:
+        if plan.config.mode == MCQA or plan.rules.turns == MANY:
             yield _turns(plan, forecaster)
         if not forecaster.model.price.is_free:
             yield _tokens(plan, forecaster)

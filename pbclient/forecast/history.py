@@ -117,7 +117,7 @@ def read_history(plan: Plan, results: Path = RESULTS) -> History:
     for path in (paths[resolved] for resolved in sorted(paths) if resolved.is_dir()):
         try:
             folder = RunFolder.read(path)
-            was, now = {**DEFAULTS, **folder.manifest["config"]}, plan.manifest["config"]
+            was, now = ({**DEFAULTS, **of["config"]} for of in (folder.manifest, plan.manifest))
             names = (was.keys() | now.keys()) - _WHO
             if was.get("provider") != BASELINE and all(was.get(name) == now.get(name) for name in names):
                 own = all(was.get(name) == now[name] for name in ("provider", "model"))

@@ -36,6 +36,15 @@ def check_verdict_line(line: Episode) -> None:
     check({"turns": [], **line}, {})
 
 
+def check_turn_verdict(line: Episode, verdict: object) -> None:
+    """The same for the verdict on one turn of several; `line` is its episode's."""
+    whole = {"judge": "", **verdict, "turns": []} if isinstance(verdict, Mapping) else None
+    figures = [(whole or {}).get(key) for key in VERDICT_FIGURES]
+    fits = whole is not None and _is_verdict(whole, figures != [None, None, None])
+    if whole is None or not fits or not is_count(whole.get("calls")):
+        raise damaged(line, "verdict")
+
+
 def damaged(episode: Episode, key: str) -> InputError:
     """The error for a field that cannot be what was recorded."""
     return InputError(f"{name(episode)} has no valid {key!r}: its line in the run folder is damaged.")
@@ -62,6 +71,7 @@ def _is_verdict(value: object, resolved: bool) -> bool:
         isinstance(value.get("judge"), str)
         and are_two_texts(value.get("valid"))
         and _are_objects(value.get("turns"))
+        and _are_objects(value.get("each", []))
         and isinstance(official := value.get("official"), Mapping)
         and _are_binary([official.get(key) for key in VERDICT_FIGURES])
         and (_are_binary(figures) if resolved else figures == [None, None, None])
