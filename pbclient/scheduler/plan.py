@@ -33,6 +33,7 @@ from pbclient.episodes.rules import Examples, Rules, refuse_combinations
 from pbclient.episodes.turns import TurnsEpisode
 from pbclient.errors import InputError
 from pbclient.images.pictures import Pictures
+from pbclient.models.engines import several_images
 from pbclient.models.model import Model, resolve
 from pbclient.money.amounts import format_dollars, picodollars_down
 from pbclient.money.books import Books
@@ -189,6 +190,9 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
     keep = read_filter(config.filter)
     with open_data(folder, config.datasets or None, keep) as data:
         refuse_combinations(rules, config.mode, data.samples)
+        if model is not None and (rules.history or rules.shots) and not several_images(model.local):
+            given = "history" if rules.history else "shots"
+            raise InputError(f"{model.name} takes one image at a time: leave --{given} out, or name another.")
         order = _order(config, data)
         foreign = ForeignOptions.of(data, config.seed) if rules.random_options else None
         out = config.out or _new_folder(config, model)
