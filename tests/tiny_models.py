@@ -197,7 +197,7 @@ def phi4(folder: Path) -> Path:
     tokens = tokenizer(list(names.values()), **names)
     processor = hf.Phi4MultimodalProcessor(
         image_processor=hf.Phi4MultimodalImageProcessor(
-            size={"height": 56, "width": 56}, patch_size=14, dynamic_hd=4
+            size={"height": 448, "width": 448}, patch_size=14, dynamic_hd=2
         ),
         audio_processor=hf.Phi4MultimodalFeatureExtractor(),
         tokenizer=tokens,
@@ -207,7 +207,7 @@ def phi4(folder: Path) -> Path:
     config = hf.Phi4MultimodalConfig(
         **{name: value for name, value in _text("phi", tokens).items() if name != "model_type"},
         vision_config={
-            **_tower("phi4_multimodal_vision", image_size=56, patch_size=14, crop_size=56),
+            **_tower("phi4_multimodal_vision", image_size=448, patch_size=14, crop_size=448),
             "image_token_id": number("<|image|>"),
         },
         audio_config={
