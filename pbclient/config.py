@@ -13,10 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pbclient.benchmark.open_ended import MANY, ONE
 from pbclient.benchmark.package import MCQA, OEG
+from pbclient.benchmark.protocol import PAPER, STRICT
 from pbclient.episodes.rules import Rules
 from pbclient.errors import InputError
-from pbclient.models.choice import DIRECT, LITELLM, Choice, judge_named, refuse_own_options
+from pbclient.models.choice import BY_PROTOCOL, DIRECT, LITELLM, Choice, judge_named, refuse_own_options
 from pbclient.models.engines import EngineOptions
 from pbclient.option import REQUIRED, Rule, check, flag, like, number, one_of, option, options, whole
 
@@ -73,7 +75,8 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
 
     `limit` is in samples per data set, `max_cost` in dollars for the whole run (None lifts it),
     `price` is "IN,OUT" in dollars per million tokens, `timeout` in seconds per attempt.
-    `max_tokens` None means a default that suits the model. `filter` is "official", "none" or a file
+    `max_tokens` None means a default that suits the model, or what the `protocol` ("strict" or "paper")
+    says. `turns` is "one" or "many" in open-ended mode. `filter` is "official", "none" or a file
     that `pbclient filter` wrote, `wire` "litellm" or "direct", `mode` is "mcqa" or "oeg", `options`
     "valid" or "random"; `judge="none"` records open-ended answers without a verdict.
     """
@@ -90,10 +93,16 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
         rule=one_of(LITELLM, DIRECT),
     )
     max_tokens: int | None = option(
-        None, "Output limit of a call; by default what suits the model.", group="who", rule=whole()
+        None,
+        "Output limit of a call; by default what suits the model, or what the paper's protocol says.",
+        group="who",
+        rule=whole(),
     )
-    temperature: float | None = option(
-        0.0, "Dropped where the model rejects it.", group="who", rule=number("zero or more", least=0)
+    temperature: float | str | None = option(
+        BY_PROTOCOL,
+        "0 in strict, the model's own settings in paper; dropped where the model rejects it.",
+        group="who",
+        rule=number("zero or more", least=0),
     )
     params: Mapping[str, Json] = option(
         dict, "NAME=JSON, sent as it is; repeatable.", group="who", flag="--param"
@@ -137,11 +146,23 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
     mode: str = option(
         MCQA, "Multiple choice, or open-ended answers with a judge.", group="what", rule=one_of(MCQA, OEG)
     )
+    turns: str = option(
+        ONE,
+        "Of an open-ended episode; many: a suggestion brings the next frame.",
+        group="what",
+        rule=one_of(ONE, MANY),
+    )
     judge: str | None = option(
         None,
         "None: record answers, and judge them later.",
         group="what",
         rule=Rule("none (a judge is named with --judge-provider)", "none".__eq__, ("none",)),
+    )
+    protocol: str = option(
+        STRICT,
+        "Paper: as the published example, where every answer is scored however it ended.",
+        group="what",
+        rule=one_of(STRICT, PAPER),
     )
     max_cost: Decimal | None = option(
         DEFAULT_MAX_COST, "Dollars that the whole run may cost, or none.", group="money", rule=_DOLLARS
@@ -193,7 +214,7 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
             return None
         # Eyes are the model's: a judge reads text.
         engine = replace(self.engine, mmproj=None)
-        calls = {name: getattr(self, name) for name in ("timeout", "wire", "offline")}
+        calls = {name: getattr(self, name) for name in ("timeout", "wire", "offline", "protocol")}
         return judge_named(**self.judge_fields, engine=engine, **calls)
 
     def _check_judge(self) -> None:
@@ -206,6 +227,13 @@ class RunConfig(EngineOptions, CallLimits, JudgeOptions):
         if self.mode == MCQA and (given or self.judge):
             first = given[0] if given else "--judge"
             raise InputError(f"{first} belongs to --mode oeg: multiple choice needs no judge.")
+        if self.turns == MANY and self.mode != OEG:
+            raise InputError("--turns belongs to --mode oeg: multiple choice always has many.")
+        if self.turns == MANY and self.judge == "none":
+            raise InputError(
+                "--turns many needs a judge, whose verdict on each answer decides what comes next: name one "
+                "with --judge-provider."
+            )
         if self.judge == "none" and given:
             raise InputError(f"--judge none asks no judge: leave it or {given[0]} out.")
         if self.mode == OEG and self.judge is None and self.judge_provider is None:

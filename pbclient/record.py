@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from providers import Json, Response
@@ -61,6 +62,13 @@ def episode(
     if error:
         record["error"] = error
     return {**record, **more, "turns": list(turns)}
+
+
+def turn_verdicts(verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The verdicts on the turns of an episode of several, each with its own calls, from that on the whole."""
+    calls = iter(verdict["turns"])
+    for each in verdict["each"]:
+        yield {**each, "turns": list(islice(calls, each["calls"]))}
 
 
 def calls(episode: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

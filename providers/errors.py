@@ -6,10 +6,12 @@
     |  |- ServerFault                 5xx, 529: the provider's trouble
     |  |- ConnectionFailed            refused, reset, name not found
     |  |- AttemptTimedOut             the wall-clock deadline of one attempt passed
-    |  `- MalformedResponse           a success that holds no answer: empty, HTML, torn JSON
+    |  `- MalformedResponse           a success that holds no answer: HTML, torn JSON
+    |     `- EmptyAnswer              the model said nothing
     |- BadRequest                     this request will never be answered
     |  |- ParameterRejected           the model does not take one of our options
     |  |- ContextExceeded             more tokens than the model can read
+    |  |- ImageRejected               its processor does not take one of the images
     |  `- RequestRefused              a content filter stopped it before the model
     `- Unusable                       no request with this key and model will be answered
        |- AuthenticationFailed        401
@@ -78,6 +80,10 @@ class MalformedResponse(TransientError):
     """A success status without an answer in it; perhaps billed."""
 
 
+class EmptyAnswer(MalformedResponse):
+    """An answer that is whole and empty; billed."""
+
+
 class BadRequest(ProviderError):
     """The provider will never answer this request."""
 
@@ -95,6 +101,10 @@ class ParameterRejected(BadRequest):
 
 class ContextExceeded(BadRequest):
     """The request holds more tokens than the model can read."""
+
+
+class ImageRejected(BadRequest):
+    """The processor of a model on this machine does not take one of the images, such as a very small one."""
 
 
 class RequestRefused(BadRequest):

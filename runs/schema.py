@@ -49,19 +49,30 @@ class Turn(Call, total=False):
     image: str
     prompt: str
     options: list[str]
+    given: str
+    finish: str
     action: str | None
     category: str | None
     result: str
     right_answers: list[str]
 
 
+class TurnVerdict(TypedDict, total=False):
+    """What a judge said of one answer of several; `calls` of its turns are about this one."""
+
+    calls: _Count
+    valid: list[str]
+    official: _Object
+
+
 class Verdict(TypedDict, total=False):
-    """What a judge said of an open-ended answer."""
+    """What a judge said of an open-ended answer, or of `each` of several."""
 
     judge: str
     valid: list[str]
     official: _Object
     turns: list[Call]
+    each: list[TurnVerdict]
 
 
 class EpisodeLine(TypedDict, total=False):
@@ -72,10 +83,11 @@ class EpisodeLine(TypedDict, total=False):
     repeat: _Count
     outcome: str
     correct: bool | None
-    suggestions: _Count | None
+    suggestions: Annotated[int, msgspec.Meta(ge=-1)] | None
     error: str | None
     examples: list[Any]
     valid: list[str]
+    stopped: str
     turns: list[Turn]
     verdict: Verdict | None
 
@@ -108,6 +120,8 @@ class Config(TypedDict, total=False):
     cot: bool | None
     shots: _Count | None
     options: str | None
+    protocol: str
+    turns: str
     foreign_options: str | None
     limit: _Count | None
     seed: int

@@ -5,13 +5,18 @@ from __future__ import annotations
 import ast
 import importlib.util
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pbclient.benchmark.package import Environment, guarded
+from pbclient.benchmark.search import fork
 from pbclient.errors import InputError
 from providers import Message
+
+# How many turns an open-ended episode has: `--turns`.
+ONE, MANY = "one", "many"
 
 # The package's example judges so many samples of a data set.
 SUBSET = 100
@@ -37,6 +42,71 @@ def valid_answers(environment: Environment) -> tuple[str, str]:
         guarded(environment.get_open_ended_gen_answers),
         guarded(environment.get_open_ended_gen_answers),
     )
+
+
+def turn_suggestions(dataset: str, environment: Environment) -> tuple[str, ...]:
+    """The suggestions that the package's list for a first state holds, as many as its parser takes them for.
+
+    They are the same in all turns: later lists of the package repeat some of them or have none, and its
+    parser, which knows them by their number, would take a category for a suggestion.
+    """
+    from proactivebench.open_ended_gen import PREDICTION_THR
+
+    count = PREDICTION_THR[dataset]
+    # Asking may change what is asked.
+    items = _items(guarded(fork(environment).get_open_ended_gen_answers))
+    categories = _items(",".join(environment.categories))
+    found = [item for item in dict.fromkeys(items) if item not in categories][:count]
+    return (*found, *found[-1:] * (count - len(found)))
+
+
+def listed(suggestions: Sequence[str], environment: Environment) -> str:
+    """What a judge is shown in a turn: the suggestions, then the right category where it would be taken now.
+
+    So a category counts in ROD and MVP-N too, as in the paper's table; the list of one turn has none there.
+    """
+    _, categories = guarded(fork(environment)._get_correct_options_and_categories)
+    return ", ".join([*suggestions, *(category.replace(".", "") for category in categories)]) + "."
+
+
+def _items(answers: str) -> list[str]:
+    return [item.strip().replace(".", "") for item in answers.split(",")]
+
+
+def means(environment: Environment, suggestion: str) -> set[int]:
+    """The actions of this environment that a suggestion names, by the package's own table of words."""
+    text = f"{suggestion.removesuffix('.').lower()}."
+    table = environment.action_map.items()
+    return {action for words, action in table if action in environment.action_space and words in text}
+
+
+def affirmed(dataset: str, verdict: Mapping[str, Any]) -> list[str]:
+    """The suggestions that a recorded verdict on one turn finds in an answer, in their order."""
+    from proactivebench.open_ended_gen import PREDICTION_THR
+
+    items = _items(verdict["valid"][1])
+    text = str(verdict["turns"][-1]["answer"]).rpartition("</think>")[2]
+    figures = [character for character in text if character in "01"][-len(items) :]
+    marked = zip(items[: PREDICTION_THR[dataset]], figures, strict=False)
+    return [item for item, figure in marked if figure == "1"]
+
+
+def over_turns(
+    each: Sequence[Mapping[str, Any]], *, resolved: bool
+) -> tuple[dict[str, int | None], dict[str, int]]:
+    """The figures of an episode from the verdicts of its turns, and as the package's first reading has them.
+
+    A category in any turn, a suggestion in any turn, either; all null where it is not `resolved`. By first
+    readings it ends where they would have led elsewhere.
+    """
+    official: list[Mapping[str, int]] = []
+    for verdict in each:
+        official.append(verdict["official"])
+        if any(verdict["official"][name] != verdict[name] for name in VERDICT_FIGURES):
+            break
+    own = {name: max(int(verdict[name]) for verdict in each) for name in VERDICT_FIGURES} if resolved else {}
+    first = {name: max(verdict[name] for verdict in official) for name in VERDICT_FIGURES}
+    return {name: own.get(name) for name in VERDICT_FIGURES}, first
 
 
 def judge_messages(prompt: str, valid: str, answer: str) -> tuple[Message, ...]:

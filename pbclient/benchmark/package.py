@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -93,6 +93,7 @@ class Environment(Protocol):
     correct_options: list[str]
     categories: list[str]
     action_map: Mapping[str, int]
+    action_space: Collection[int]
     num_turns: int
     max_steps: int
     reference: bool

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cache import KeyLocks, Store, digest
+from pbclient.benchmark.protocol import PAPER
 from pbclient.calls.accounts import Account
 from pbclient.calls.breaker import Breaker, Cautious
-from pbclient.calls.cached import Cached, Offline, Storing
+from pbclient.calls.cached import Cached, Offline, Storing, TakesEmpty
 from pbclient.calls.holdups import HoldUps, told
 from pbclient.calls.key import asked_of, bought_by, images_in, response_from
 from pbclient.calls.limiter import Limited
@@ -141,9 +142,8 @@ class Stack:
     def judge(self, model: Model, limits: Limits) -> Judge:
         """A judge with its stack and its books."""
         books = Books(self.ledger, model.price)
-        return Judge(
-            model.title, self.provider_for(model, limits), model.params, books, grammar=model.choice.grammar
-        )
+        choice, provider = model.choice, self.provider_for(model, limits)
+        return Judge(model.title, provider, model.params, books, choice.grammar, choice.protocol)
 
     def tune_collector(self, models: Iterable[Model], calls: int) -> None:
         """Keep the garbage collector out of the way while these are asked, so many calls at once."""
@@ -206,7 +206,8 @@ class Stack:
         """Retries, pace and money, and behind them the wire."""
         provider = model.connect()
         self.stack.push_async_callback(provider.aclose)
-        storing = Storing(provider, self.store, self._run)
+        asked: Provider = TakesEmpty(provider) if model.choice.protocol == PAPER else provider
+        storing = Storing(asked, self.store, self._run)
         wire = Loading(cast("Hosted", provider), storing) if model.by_litellm else storing
         breaker = Breaker(wire, self._shut)
         self.breakers.append(breaker)

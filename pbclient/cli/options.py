@@ -71,11 +71,21 @@ def _params(context: click.Context, option: click.Parameter, given: tuple[str, .
     return params
 
 
+def _number(context: click.Context, option: click.Parameter, text: str) -> float | str:
+    if text == option.default:  # a word such as "by protocol"
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a number.") from None
+
+
 # What click makes of a field, by the type that its annotation names.
 _KINDS: dict[str, dict[str, Any]] = {
     "bool": {"is_flag": True},
     "int": {"type": int},
     "float": {"type": float},
+    "float | str": {"callback": _number},
     "str": {"type": TEXT},
     "Path": {"type": FOLDER},
     "Decimal": {"callback": _dollars},

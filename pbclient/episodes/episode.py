@@ -4,6 +4,7 @@ An open-ended episode is the first state's question without options, an answer, 
 
 The environment decides everything about the score; this module carries answers to it and records
 what it says. A failure is an outcome, never an answer: what the environment is not given, it cannot score.
+Under the paper's protocol it is given every answer, however that ended; a failure still is no answer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from pbclient import record
 from pbclient.benchmark.open_ended import hint, valid_answers
 from pbclient.benchmark.package import Environment, State, guarded
+from pbclient.benchmark.protocol import PAPER
 from pbclient.data.folder import Sample
 from pbclient.episodes.judge import Judge, Question
 from pbclient.episodes.players import Player, View
@@ -24,7 +26,7 @@ from pbclient.money.books import Books
 from pbclient.money.budget import BudgetExhausted
 from pbclient.record import Record
 from pbclient.scores.trajectory import result_of
-from providers import Json, ProviderError, RequestRefused, Response
+from providers import ImageRejected, Json, ProviderError, RequestRefused, Response
 
 type Failure = tuple[str, str]
 
@@ -46,41 +48,59 @@ class Episode:
     _past: list[Exchange] = field(default_factory=list)
     _shown: list[Json] = field(default_factory=list)
 
+    @property
+    def calls(self) -> int:
+        """How many answers it has had so far."""
+        return len(self.turns)
+
     async def play(self, row: Mapping[str, Any]) -> Record:
         """Run to its end; returns the record. Only cancellation and bugs of ours pass."""
+        stopped: dict[str, str] = {}
         try:
             for sample, exchanges in self.examples.of(self.sample) if self.examples else ():
                 self._shown.append(sample.id)
                 self._past.extend(exchanges)
             environment = self.rules.environment(self.sample, row)
-            while not environment.stop:
-                failure = await self._turn(environment)
+            while not environment.stop and not stopped:
+                try:
+                    failure = await self._turn(environment)
+                except ImageRejected as error:
+                    if self.rules.protocol != PAPER:
+                        raise
+                    # The published example breaks off its loop here and counts what there is.
+                    stopped = {"stopped": str(error)}
+                    break
                 if failure is not None:
                     return self._failed(*failure)
         except (ProviderError, PbclientError) as error:
             return self._failed(*failure_of(error))
-        statistics = environment.get_statistics()
-        suggestions = int(statistics["num_turns"]) - 1
-        return self._record(
-            "resolved", correct=bool(statistics["correct_prediction"]), suggestions=suggestions
-        )
+        return self._ended(environment, **stopped)
 
     async def _turn(self, environment: Environment) -> Failure | None:
         """One question and its answer; the outcome and the reason when the answer cannot be scored."""
         state = self.rules.state(environment)
         response = await self._ask(environment, state)
-        failure = unscorable(response)
+        failure = self._unscorable(response)
         if failure is None:
-            turn = self.turns[-1]
-            suggestions, categories = guarded(environment._get_correct_options_and_categories)
-            turn["right_answers"] = [o for o in state["options"] if o in (*suggestions, *categories)]
-            self.rules.evaluate(environment, self.sample, self.repeat, response.text)
-            turn["action"] = environment.action_evaluation_history[-1]
-            turn["category"] = environment.category_evaluation_history[-1]
-            turn["result"] = result_of(turn)
+            self._evaluate(environment, response.text)
             if self.rules.history:
                 self._past.append(Exchange(state, response.text))
         return failure
+
+    def _evaluate(self, environment: Environment, answer: str) -> None:
+        """Give the environment an answer, and record its words about it."""
+        turn = self.turns[-1]
+        shown: Any = turn["options"]
+        if shown:
+            right = [
+                text for each in guarded(environment._get_correct_options_and_categories) for text in each
+            ]
+            turn["right_answers"] = [option for option in shown if option in right]
+        self.rules.evaluate(environment, self.sample, self.repeat, answer)
+        turn["action"] = environment.action_evaluation_history[-1]
+        turn["category"] = environment.category_evaluation_history[-1]
+        if shown:
+            turn["result"] = result_of(turn)
 
     async def _ask(self, environment: Environment, state: State) -> Response:
         """The player's answer to a state, recorded as a turn that the environment has not evaluated."""
@@ -89,8 +109,21 @@ class Episode:
         view = View(environment, state, sample.dataset, sample.id, self.repeat, turn, past, examples)
         response = await self.player.answer(view)
         call = record.call(response, self.books.entry(response, view.images))
-        self.turns.append(record.turn(state, call))
+        # What is scored ends in a stop, unless the paper's protocol takes it as it is.
+        ending: Record = {} if response.finish == "stop" else {"finish": response.finish}
+        self.turns.append(record.turn(state, {**call, **ending}))
         return response
+
+    def _unscorable(self, response: Response) -> Failure | None:
+        return None if self.rules.protocol == PAPER else unscorable(response)
+
+    def _ended(self, environment: Environment, **more: Any) -> Record:
+        """The record of an episode that the environment has scored."""
+        statistics = environment.get_statistics()
+        # As the published example counts: an episode that ends before its first answer has -1.
+        suggestions = int(statistics["num_turns"]) - 1
+        correct = bool(statistics["correct_prediction"])
+        return self._record("resolved", correct=correct, suggestions=suggestions, **more)
 
     def _failed(self, outcome: str, error: str) -> Record:
         return self._record(outcome, suggestions=max(len(self.turns) - 1, 0), error=error)
@@ -140,7 +173,7 @@ class OpenEpisode(Episode):
             valid = valid_answers(environment)
             response = await self._ask(environment, state)
             self.turns[-1]["options"] = []
-            failure = unscorable(response)
+            failure = self._unscorable(response)
         except (ProviderError, PbclientError) as error:
             failure = failure_of(error)
         if failure is not None:

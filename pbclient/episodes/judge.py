@@ -2,7 +2,8 @@
 
 It is asked like any model (cache, money, retries) with the package's messages, and read by the
 package's parser. An answer without a verdict is asked for once more, as another draw; after that
-the judge has failed, which is an outcome and no score.
+the judge has failed, which is an outcome and no score. Under the paper's protocol it is asked once, and what
+the package cannot read counts as its zeros.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from pbclient import record
 from pbclient.benchmark.open_ended import VERDICT_FIGURES, judge_messages, read_verdict
+from pbclient.benchmark.protocol import PAPER, STRICT
 from pbclient.errors import PbclientError
 from pbclient.money.books import Books
 from pbclient.money.budget import BudgetExhausted
@@ -63,6 +65,7 @@ class Judge:
     params: Mapping[str, Json]
     books: Books
     grammar: bool = False
+    protocol: str = STRICT
 
     async def judge(self, question: Question, earlier: Sequence[Record] = ()) -> Judged:
         """The verdict on one answer; `earlier` are the recorded calls of attempts that gave none."""
@@ -78,7 +81,7 @@ class Judge:
                 call = record.call(response, self.books.entry(response))
                 calls.append({**call, "finish": response.finish})
                 verdict, parsed = read_verdict(question.valid[1], response.text, question.dataset)
-                if parsed and response.finish == "stop":
+                if (parsed and response.finish == "stop") or self.protocol == PAPER:
                     return self._judged("resolved", question, calls, verdict)
                 if response.finish == "length":
                     error = "The verdict was cut off by the output limit: raise --judge-max-tokens."
@@ -102,6 +105,7 @@ class Judge:
             official, _ = read_verdict(question.valid[1], str(calls[0]["answer"]), question.dataset)
         record: Record = {
             "judge": self.title,
+            **({"protocol": PAPER} if self.protocol == PAPER else {}),
             "valid": list(question.valid),
             **(verdict or dict.fromkeys(VERDICT_FIGURES)),
             "official": dict(official),

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pbclient.benchmark.open_ended import MANY, ONE
 from pbclient.benchmark.package import OEG, Environment, State, environment_class, guarded
+from pbclient.benchmark.protocol import PAPER, STRICT
 from pbclient.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ class Rules:
 
     `shots` is how many in-context examples precede the question, `cot` whether they reason aloud,
     `history` whether the conversation so far is kept, `random_options` whether suggestions come
-    from other data sets. `seed` seeds whatever is drawn.
+    from other data sets, `turns` whether an open-ended episode has one or many. `protocol` says which
+    answers the environment is given. `seed` seeds whatever is drawn.
     """
 
     hint: bool = False
@@ -49,12 +52,14 @@ class Rules:
     shots: int = 0
     cot: bool = False
     random_options: bool = False
+    protocol: str = STRICT
+    turns: str = ONE
     seed: int = 0
 
     @property
     def recorded(self) -> dict[str, Json]:
-        """As a run folder says them, each by its flag; the seed stands beside them."""
-        names = ("hint", "reference", "history", "resize", "shots", "cot")
+        """As a run folder says them, each by its flag; turns and seed stand beside them."""
+        names = ("hint", "reference", "history", "resize", "shots", "cot", "protocol")
         options = "random" if self.random_options else "valid"
         return {**{name: getattr(self, name) for name in names}, "options": options}
 
@@ -64,7 +69,9 @@ class Rules:
         flags = [name for name in ("hint", "reference", "history", "resize", "cot") if getattr(self, name)]
         shots = [f"shots-{self.shots}"] if self.shots else []
         options = ["random-options"] if self.random_options else []
-        return (*flags, *shots, *options)
+        protocol = [f"{PAPER}-protocol"] if self.protocol == PAPER else []
+        turns = [f"{MANY}-turns"] if self.turns == MANY else []
+        return (*flags, *turns, *shots, *options, *protocol)
 
     def environment(self, sample: Sample, row: Mapping[str, Any]) -> Environment:
         """The environment of one episode. Raises `EnvironmentFailed` on a row that it does not take."""
@@ -128,7 +135,7 @@ def _refuse_in_oeg(rules: Rules) -> None:
     flags = {"history": rules.history, "shots": rules.shots, "cot": rules.cot}
     for flag, is_set in {**flags, "options random": rules.random_options}.items():
         if is_set:
-            raise InputError(f"--{flag} belongs to multiple choice: --mode oeg asks once, without options.")
+            raise InputError(f"--{flag} belongs to multiple choice: --mode oeg asks without options.")
     if rules.reference:
         # The package's parser would take the category for a suggestion.
         raise InputError(

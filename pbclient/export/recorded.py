@@ -83,7 +83,7 @@ class RecordedRun:
     @property
     def condition(self) -> str:
         """The paper's conditions that it was played under, by their words; empty for the plain question."""
-        flags = {name: bool(self.config.get(name)) for name in _FLAGS}
+        flags: dict[str, Any] = {name: bool(self.config.get(name)) for name in _FLAGS}
         shots, foreign = self.config.get("shots"), self.config.get("options") == "random"
         return " ".join(
             Rules(**flags, shots=shots if isinstance(shots, int) else 0, random_options=foreign).words

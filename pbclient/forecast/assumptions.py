@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pbclient.benchmark.open_ended import MANY
 from pbclient.benchmark.package import MCQA
 from pbclient.forecast.costs import ASSUMED_ACCURACY, ASSUMED_TURNS, ASSUMED_VERDICT, Forecaster, Range
 from pbclient.forecast.longest import BYTES_A_TOKEN, KEPT_ANSWER, LONGEST_TOKEN, longest_answer
@@ -47,7 +48,7 @@ def assumptions(plan: Plan, forecaster: Forecaster | None, notes: Notes, cost: R
         yield from _bounds(plan, forecaster, notes)
         if not forecaster.model.price.is_free and plan.config.mode == MCQA:
             yield _likely(forecaster, cost)
-        if plan.config.mode == MCQA:
+        if plan.config.mode == MCQA or plan.rules.turns == MANY:
             yield _turns(plan, forecaster)
         if not forecaster.model.price.is_free:
             yield _tokens(plan, forecaster)

@@ -56,6 +56,15 @@ class Forecast:
     def __add__(self, other: Forecast) -> Forecast:
         return Forecast(self.calls + other.calls, self.cost + other.cost, max(self.hold, other.hold))
 
+    def times(self, factor: Range) -> Forecast:
+        """Of so many of this."""
+        calls, cost = self.calls, self.cost
+        return Forecast(
+            Range(calls.least * factor.least, calls.expected * factor.expected, calls.most * factor.most),
+            Range(cost.least * factor.least, cost.expected * factor.expected, cost.most * factor.most),
+            self.hold if factor.most else 0,
+        )
+
 
 @dataclass(frozen=True)
 class Forecaster:
@@ -66,15 +75,20 @@ class Forecaster:
     open_ended: bool = False
     likely_turns: Mapping[str, int] = field(default_factory=dict)
 
-    def forecast(self, dataset: str, played: int, steps: Sequence[Step], *, shared: bool) -> Forecast:
+    def forecast(
+        self, dataset: str, played: int, steps: Sequence[Step], *, shared: bool, answered: bool = False
+    ) -> Forecast:
         """The rest of an episode of which `played` turns are in the cache and `steps` may still come.
 
         `shared`: an earlier episode of the run asks the next question too, so it is bought once.
+        `answered`: it is in the cache, and perhaps the last one.
         """
+        chances = [self.chance(dataset, played, ahead) for ahead in range(len(steps))]
+        if answered:
+            steps, chances, shared = steps[1:], chances[1:], True
         if not steps:
             return Forecast()
-        chances = [self._chance(dataset, played, ahead) for ahead in range(len(steps))]
-        if shared:
+        if shared and not answered:
             chances[0] = 0.0
         first = 0 if shared else 1
         expected = sum(
@@ -120,7 +134,7 @@ class Forecaster:
         record = self.history.own.get(dataset)
         return record.accuracy if record else ASSUMED_ACCURACY
 
-    def _chance(self, dataset: str, played: int, ahead: int) -> float:
+    def chance(self, dataset: str, played: int, ahead: int) -> float:
         """That an episode which has come to the turn after `played` also has the one `ahead` of it."""
         record = self.history.turns(dataset)
         if record is None:

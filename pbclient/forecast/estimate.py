@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from pbclient.benchmark.open_ended import judge_messages, valid_answers
+from pbclient.benchmark.open_ended import MANY, judge_messages, turn_suggestions, valid_answers
 from pbclient.benchmark.package import OEG
 from pbclient.config import RunConfig
 from pbclient.data.folder import Sample
@@ -29,6 +29,7 @@ from pbclient.forecast.history import RESULTS, read_history
 from pbclient.forecast.longest import LongestPath, Step, longest_answer, longest_path
 from pbclient.forecast.replay import Replayed, replay
 from pbclient.forecast.walks import likely_turns
+from pbclient.models.model import Model
 from pbclient.money.amounts import dollars
 from pbclient.scheduler.plan import DEFAULTS, Plan, prepare
 from pbclient.scores.intervals import stratified_mean, wilson
@@ -177,23 +178,54 @@ class _Survey:
         shared = replayed.key in self._asked
         self._asked.add(replayed.key)
         judge = self._plan.judge
+        if replayed.judged is not None:
+            return await self._after_answer(sample, replayed, forecaster, ahead, shared=shared)
         if replayed.view is not None:
             steps = await self._steps(sample, replayed, replayed.view, ahead)
             self._notes.turns = max(self._notes.turns, replayed.turns + len(steps))
             forecast = forecaster.forecast(sample.dataset, replayed.turns, steps, shared=shared)
             if judge is not None:
-                # Another environment: each look at this one's list may change it.
-                environment = self._plan.rules.environment(sample, self._plan.row(sample))
-                valid, _ = valid_answers(environment)
-                messages = judge_messages(replayed.view.state["prompt"], valid, "")
-                answer = longest_answer(forecaster.model), forecaster.output(sample.dataset)[0]
-                # An answer that is cut off gets no verdict.
-                forecast += await forecast_verdict(judge, messages, draws=DRAWS, least=0, answer=answer)
+                turns = range(len(steps))
+                chances = (forecaster.chance(sample.dataset, replayed.turns, turn) for turn in turns)
+                verdicts = Range(1, sum(chances), len(steps))
+                forecast += (await self._verdict(sample, replayed.view, forecaster, judge)).times(verdicts)
             return forecast
-        if judge is not None and replayed.judged is not None and not shared:
-            request = replayed.judged
-            return await forecast_verdict(judge, request.messages, draws=DRAWS - request.repeat, least=1)
         return Forecast()
+
+    async def _verdict(self, sample: Sample, view: View, forecaster: Forecaster, judge: Model) -> Forecast:
+        """Of a verdict on an answer that is yet to come; over several turns the longest list is shown."""
+        # Another environment: each look at this one's list may change it.
+        row = self._plan.row(sample)
+        environment = self._plan.rules.environment(sample, row)
+        if self._plan.rules.turns == MANY:
+            valid = ", ".join([*turn_suggestions(sample.dataset, environment), row["answer"]])
+        else:
+            valid, _ = valid_answers(environment)
+        messages = judge_messages(view.state["prompt"], valid, "")
+        answer = longest_answer(forecaster.model), forecaster.output(sample.dataset)[0]
+        # An answer that is cut off gets no verdict.
+        return await forecast_verdict(judge, messages, draws=DRAWS, least=0, answer=answer)
+
+    async def _after_answer(
+        self, sample: Sample, replayed: Replayed, forecaster: Forecaster, ahead: LongestPath, *, shared: bool
+    ) -> Forecast:
+        """What the rest of an episode costs whose last answer is there, without its verdict."""
+        judge, request, view = self._plan.judge, replayed.judged, replayed.view
+        assert judge is not None
+        assert request is not None
+        forecast = Forecast()
+        if not shared:
+            draws = DRAWS - request.repeat
+            forecast = await forecast_verdict(judge, request.messages, draws=draws, least=1)
+        if view is None or self._plan.rules.turns != MANY:
+            return forecast
+        steps, played = await ahead.longest(sample, view), replayed.turns - 1
+        self._notes.turns = max(self._notes.turns, played + len(steps))
+        forecast += forecaster.forecast(sample.dataset, played, steps, shared=False, answered=True)
+        later = range(1, len(steps))
+        chances = (forecaster.chance(sample.dataset, played, turn) for turn in later)
+        verdicts = Range(0, sum(chances), len(later))
+        return forecast + (await self._verdict(sample, view, forecaster, judge)).times(verdicts)
 
     async def _steps(
         self, sample: Sample, replayed: Replayed, view: View, ahead: LongestPath

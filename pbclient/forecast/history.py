@@ -17,7 +17,7 @@ from pathlib import Path
 from pbclient.benchmark.package import OEG
 from pbclient.data.folder import Sample
 from pbclient.episodes.episode import open_state
-from pbclient.scheduler.plan import BASELINE, Plan
+from pbclient.scheduler.plan import BASELINE, DEFAULTS, Plan
 from runs import Episode, Episodes, NotARun, RunError, RunFolder
 
 RESULTS = Path("results")
@@ -120,7 +120,7 @@ def read_history(plan: Plan, results: Path = RESULTS) -> History:
     for path in (paths[resolved] for resolved in sorted(paths) if resolved.is_dir()):
         try:
             folder = RunFolder.read(path)
-            was, now = folder.manifest["config"], plan.manifest["config"]
+            was, now = ({**DEFAULTS, **of["config"]} for of in (folder.manifest, plan.manifest))
             names = (was.keys() | now.keys()) - _WHO
             own = all(was.get(name) == now[name] for name in ("provider", "model"))
             if was.get("provider") == BASELINE:

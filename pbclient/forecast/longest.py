@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pbclient.benchmark.open_ended import ONE
 from pbclient.benchmark.package import OEG
 from pbclient.benchmark.search import Seen, State, fork, state_of, turns_left
 from pbclient.data.folder import Sample
+from pbclient.episodes.episode import open_state
 from pbclient.episodes.players import Conversation, View, suggestions
 from pbclient.episodes.rules import Rules
 from pbclient.errors import EnvironmentFailed, FrameError
@@ -76,7 +78,8 @@ class LongestPath:
         A way that comes back to a state (blocks go left and right, a film forth and back) may go round
         until the environment's own last turn: then each turn is held at the dearest state of all.
         """
-        most = 1 if self.open_ended else turns_left(start.environment)
+        once = self.open_ended and self.rules.turns == ONE
+        most = 1 if once else turns_left(start.environment)
         questions: list[_Size] = []
         level, seen = [start], Seen({state_of(start.environment)})
         while level and len(questions) < most:
@@ -138,7 +141,7 @@ class LongestPath:
             try:
                 self.rules.evaluate(after, sample, view.repeat, suggestion)
                 if not after.stop:
-                    state = self.rules.state(after)
+                    state = open_state(after, self.rules) if self.open_ended else self.rules.state(after)
                     yield view._replace(environment=after, state=state, turn=after.num_turns)
             except EnvironmentFailed:
                 # An episode that comes here fails without a call.

@@ -38,7 +38,8 @@ class Replayed:
     """How far an episode came: `turns` of the model's answers were there, and `hits` with the judge's.
 
     `key` names what it would ask next, None when it ended: about `view` the model, or the judge what
-    `judged` holds. `failure` says why it ended when a picture or the row cannot be used.
+    `judged` holds, of an answer about `view`. `failure` says why it ended when a picture or the row
+    cannot be used.
     """
 
     turns: int
@@ -62,11 +63,12 @@ class Replay:
         self._inner = inner
         self._judge = judge
         self._asked: View | None = None
+        self._answered: View | None = None
 
     async def answer(self, view: View) -> Response:
         self._asked = view
         response = await self._inner.answer(view)
-        self._asked = None
+        self._asked, self._answered = None, view
         return response
 
     async def play(self, sample: Sample, repeat: int) -> Replayed:
@@ -78,9 +80,10 @@ class Replay:
         except _Missing as missing:
             turns, request = len(episode.turns), missing.request
             if self._asked is not None:
-                return Replayed(turns, turns, missing.key, self._asked)
+                return Replayed(turns, episode.calls, missing.key, self._asked)
             # The judge's earlier draws are there.
-            return Replayed(turns, turns + request.repeat, missing.key, judged=request)
+            hits = episode.calls + request.repeat
+            return Replayed(turns, hits, missing.key, self._answered, request)
         failure = str(line.get("error")) if line["outcome"] == "failed" else None
         return Replayed(len(episode.turns), sum(1 for _ in calls(line)), failure=failure)
 
@@ -95,9 +98,9 @@ def replay(plan: Plan, model: Model) -> Iterator[Replay]:
         player = plan.player(model, _stored(model, store), pictures)
         judge = None
         if plan.judge is not None:
-            grammar = plan.judge.choice.grammar
-            answers = _stored(plan.judge, store)
-            judge = Judge(plan.judge.title, answers, plan.judge.params, Books(), grammar=grammar)
+            choice, answers = plan.judge.choice, _stored(plan.judge, store)
+            title, params = plan.judge.title, plan.judge.params
+            judge = Judge(title, answers, params, Books(), choice.grammar, choice.protocol)
         yield Replay(plan, player, judge)
 
 

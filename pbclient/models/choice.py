@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from pbclient.benchmark.package import MCQA, OEG
+from pbclient.benchmark.protocol import STRICT
 from pbclient.errors import InputError
 from pbclient.models.engines import EngineOptions
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from providers import Json
 
 LITELLM, DIRECT = "litellm", "direct"
+BY_PROTOCOL = "by protocol"
 BASELINES = ("random", "always-ask", "always-abstain", "oracle")
 
 # Each of these has a flag of its own.
@@ -99,14 +102,15 @@ class Choice:
 
     `allow_params` are options that the user takes at her own risk where there is a `max_cost`. `sees` is
     whether it will be shown images, `grammar` whether a judge is held to the form of a verdict,
-    `offline` whether nothing will be asked of it.
+    `offline` whether nothing will be asked of it. Where the user said nothing of the output limit or the
+    temperature, `protocol` and `mode` do.
     """
 
     provider: str
     model: str | None = None
     base_url: str | None = None
     max_tokens: int | None = None
-    temperature: float | None = 0.0
+    temperature: float | str | None = BY_PROTOCOL
     params: Mapping[str, Json] = field(default_factory=dict)
     allow_params: tuple[str, ...] = ()
     max_cost: Decimal | None = None
@@ -118,6 +122,8 @@ class Choice:
     grammar: bool = False
     prefix: str = ""
     sees: bool = True
+    protocol: str = STRICT
+    mode: str = MCQA
     offline: bool = False
 
     def flag(self, name: str) -> str:
@@ -126,8 +132,8 @@ class Choice:
 
 
 def judge_named(provider: str, **options: Any) -> Choice:
-    """A judge: it sees no images, and is asked at temperature 0. `options` are fields of `Choice`."""
-    return Choice(provider=provider, prefix="judge-", sees=False, temperature=0.0, **options)
+    """A judge: it sees no images, and is asked as the protocol says. `options` are fields of `Choice`."""
+    return Choice(provider=provider, prefix="judge-", sees=False, mode=OEG, **options)
 
 
 def refuse_own_options(params: Mapping[str, Json]) -> None:

@@ -115,6 +115,13 @@ def engine(
     )
 
 
+def several_images(local: Local | None) -> bool:
+    """Whether a request may show it more than one image, as far as its files say; no weights are read."""
+    from providers.hf.engine import LocalTransformers
+
+    return not isinstance(local, LocalTransformers) or local.abilities.several_images
+
+
 async def peak(local: Local) -> str:
     """How much memory an engine has held at most, in a sentence; empty where it does not say."""
     from providers.llama.engine import LlamaCpp

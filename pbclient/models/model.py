@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pbclient.benchmark.package import OEG
+from pbclient.benchmark.protocol import NEW_TOKENS, PAPER
 from pbclient.errors import InputError
-from pbclient.models.choice import DIRECT, LITELLM, Choice, unpriced
-from pbclient.models.engines import LLAMACPP, LOCAL, Local, engine
+from pbclient.models.choice import BY_PROTOCOL, DIRECT, LITELLM, Choice, unpriced
+from pbclient.models.engines import LLAMACPP, LOCAL, TRANSFORMERS, Local, engine
 from pbclient.money.bounds import Bounds, output_limit
 from pbclient.money.prices import Price, price_of
 from pbclient.progress import Say
@@ -179,7 +181,12 @@ def default_max_tokens(provider: str, model: str, answer: int = ANSWER) -> int:
     row = price_map.find(provider, model)
     if row is None:
         return 2048
-    wanted = THOUGHT if row.get("supports_reasoning") else answer
+    return within_output(provider, model, THOUGHT if row.get("supports_reasoning") else answer)
+
+
+def within_output(provider: str, model: str, wanted: int) -> int:
+    """So many output tokens, or as many as the model can give where the price list says that it is less."""
+    row = price_map.find(provider, model) or {}
     most = row.get("max_output_tokens") or row.get("max_tokens")
     return min(wanted, int(most)) if most else wanted
 
@@ -221,11 +228,19 @@ def _refuse_blind(choice: Choice, name: str, say: Say) -> None:
 
 
 def _params(choice: Choice, name: str) -> dict[str, Json]:
-    """The sampling options as they are sent."""
-    most = choice.max_tokens or default_max_tokens(choice.provider, name)
-    params: dict[str, Json] = {"max_tokens": most}
-    if choice.temperature is not None:
-        params["temperature"] = choice.temperature
+    """The sampling options as they are sent; the paper's protocol leaves them to the model's own settings."""
+    paper = choice.protocol == PAPER
+    most = choice.max_tokens
+    if most is None and paper:
+        most = within_output(choice.provider, name, NEW_TOKENS[choice.mode])
+    params: dict[str, Json] = {"max_tokens": most or default_max_tokens(choice.provider, name)}
+    temperature = choice.temperature
+    if temperature == BY_PROTOCOL:
+        temperature = None if paper else 0.0
+    if temperature is not None:
+        params["temperature"] = temperature
+    elif paper and choice.mode == OEG and choice.provider == TRANSFORMERS:
+        params["do_sample"] = True
     return {**params, **choice.params}
 
 

@@ -124,6 +124,9 @@ def _open_figures(summary: Summary) -> Iterator[str]:
         yield f"Bounds over all episodes: {', '.join(bounds)}"
     official = [f"{share} {average['official'][share]:.1f}" for share in _SHARES if summary["datasets"]]
     yield f"Official (without a verdict counts 0): {', '.join(official) or '-'}"
+    if average.get("psr") is not None:
+        psr = figure(average["psr"], average["psr_ci"], _suggestions)
+        yield f"Suggestions carried out, an episode: {psr}"
     if unjudged := _total(summary, "resolved") - judged:
         yield f"{_count(unjudged, 'answer', 'answers')} not judged: `pbclient judge` does it"
     for judge, agreement in summary.get("judges", {}).items():

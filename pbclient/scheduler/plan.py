@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pbclient
-from pbclient.benchmark.open_ended import subset
+from pbclient.benchmark.open_ended import MANY, ONE, subset
 from pbclient.benchmark.package import MCQA, OEG
 from pbclient.calls.cached import default_cache_dir
 from pbclient.config import RunConfig
@@ -31,8 +31,10 @@ from pbclient.episodes.judge import Judge
 from pbclient.episodes.players import Conversation, ModelPlayer, Player, Policy, baselines, question_of
 from pbclient.episodes.random_options import ForeignOptions
 from pbclient.episodes.rules import Examples, Rules, refuse_combinations
+from pbclient.episodes.turns import TurnsEpisode
 from pbclient.errors import InputError
 from pbclient.images.pictures import Pictures
+from pbclient.models.engines import several_images
 from pbclient.models.model import Model, resolve
 from pbclient.money.amounts import format_dollars, picodollars_down
 from pbclient.money.books import Books
@@ -43,7 +45,7 @@ from runs import RunError, RunFolder
 
 BASELINE = "baseline"
 # What earlier versions played with, whose run.json does not know these options.
-DEFAULTS = {"mode": MCQA, **Rules().recorded}
+DEFAULTS = {"mode": MCQA, "turns": ONE, **Rules().recorded}
 MOST_EPISODES = 5_000_000  # the order of a run is kept in memory
 _SETTINGS = ("wire", "concurrency", "rpm", "tpm", "timeout", "offline", "no_cache")
 
@@ -140,8 +142,10 @@ class Plan:
 
     @property
     def in_phases(self) -> bool:
-        """Whether both the model and its judge want this machine's memory."""
-        return all(model is not None and model.local is not None for model in (self.model, self.judge))
+        """Whether model and judge take turns in this machine's memory; over several turns both stay in it."""
+        return self.rules.turns == ONE and all(
+            model is not None and model.local is not None for model in (self.model, self.judge)
+        )
 
     def row(self, sample: Sample) -> dict[str, Any]:
         """What the environment is made of. Raises `DataError`."""
@@ -150,8 +154,10 @@ class Plan:
 
     def episode(
         self, sample: Sample, repeat: int, player: Player, books: Books, judge: Judge | None = None
-    ) -> Episode | OpenEpisode:
+    ) -> Episode:
         """An episode of this run, ready to be played."""
+        if self.rules.turns == MANY:
+            return TurnsEpisode(sample, repeat, self.rules, player, books, judge=judge)
         if self.config.mode == OEG:
             return OpenEpisode(sample, repeat, self.rules, player, books, judge=judge)
         examples = Examples(self.rules, self.data) if self.rules.shots else None
@@ -186,6 +192,9 @@ def prepare(config: RunConfig, say: Say, *, asks: bool = True) -> Iterator[Plan]
     keep = read_filter(config.filter)
     with open_data(folder, config.datasets or None, keep) as data:
         refuse_combinations(rules, config.mode, data.samples)
+        if model is not None and (rules.history or rules.shots) and not several_images(model.local):
+            given = "history" if rules.history else "shots"
+            raise InputError(f"{model.name} takes one image at a time: leave --{given} out, or name another.")
         order = _order(config, data)
         foreign = ForeignOptions.of(data, config.seed) if rules.random_options else None
         out = config.out or _new_folder(config, model)
@@ -222,6 +231,7 @@ def _manifest(
             "benchmark": f"proactivebench {version('proactivebench')}",
             **(model.described if model else {**baseline, "params": {}}),
             "mode": config.mode,
+            **({"turns": config.turns} if config.mode == OEG else {}),
             "judge": judge.described if judge else None,
             "datasets": list(data.samples),
             "filter": keep.recorded,

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from cache import digest
+from pbclient.benchmark.open_ended import MANY
 from pbclient.benchmark.package import OEG
+from pbclient.benchmark.protocol import STRICT
 from pbclient.calls.cached import answers_folder
 from pbclient.calls.process import room_for
 from pbclient.calls.stack import Limits, open_stack
 from pbclient.config import AS_THE_RUN, DEFAULT_MAX_COST, JudgeConfig
 from pbclient.episodes.judge import Judged, Question
+from pbclient.episodes.turns import judged_again
 from pbclient.errors import InputError
 from pbclient.models.choice import LITELLM, judge_named
 from pbclient.models.engines import LOCAL
@@ -65,6 +68,11 @@ async def rejudge(
     model = _judge(RunFolder.read(path), config, progress)
     with RunFolder.start(path, RunFolder.read(path).manifest) as folder:
         verdicts = Verdicts.of(folder, model)
+        if verdicts.others is None and folder.manifest["config"].get("turns") == MANY:
+            raise InputError(
+                f"{model.title} is the judge by whose verdicts the episodes of this run go on: the same "
+                "`pbclient run` command asks it again; name another with --judge-provider."
+            )
         owed = list(verdicts.owed(only_failed=config.only_failed))
         judged, unusable = await _judge_all(verdicts, owed, config, progress, interrupts)
         verdicts.write(judged)
@@ -96,10 +104,16 @@ def _judge(folder: RunFolder, config: JudgeConfig, progress: Progress) -> Model:
             "model": own["model"],
             "base_url": own.get("endpoint"),
             "max_tokens": config.judge_max_tokens or own["params"].get("max_tokens"),
+            "temperature": own["params"].get("temperature"),
             "price": config.judge_price or stated_in(manifest.get("judge_prices")),
             "grammar": config.judge_grammar or own.get("grammar", False),
         }
-    options |= {"wire": manifest["settings"].get("wire", LITELLM), "engine": config.engine}
+    protocol = manifest["config"].get("protocol", STRICT)
+    options |= {
+        "wire": manifest["settings"].get("wire", LITELLM),
+        "engine": config.engine,
+        "protocol": protocol,
+    }
     choice = judge_named(**options, timeout=config.timeout, offline=config.offline)
     model = resolve(choice, progress.say)
     # Earlier versions left models that do not reason as much room as the others.
@@ -128,7 +142,12 @@ async def _judge_all(
             return next((str(breaker.shut) for breaker in stack.breakers if breaker.shut), None)
 
         async def ask(owed: Owed) -> None:
-            judged = verdict_of[owed.which] = await judge.judge(owed.question, owed.earlier)
+            episode = verdicts.episodes[owed.which]
+            if over_turns(episode):
+                judged = await judged_again(judge, episode)
+            else:
+                judged = await judge.judge(owed.question, owed.earlier)
+            verdict_of[owed.which] = judged
             record = beside(owed.which, judged)
             progress.count({**record, "correct": judged.correct, "suggestions": judged.suggestions})
 
@@ -185,7 +204,9 @@ class Verdicts:
         Raises `InputError` for a line that is not what was recorded: nothing is bought on its word.
         """
         episodes = {
-            identity(episode): episode for episode in checked_episodes(folder) if episode.get("valid")
+            identity(episode): episode
+            for episode in checked_episodes(folder)
+            if episode.get("valid") or over_turns(episode)
         }
         own = own_judge(folder.manifest)
         if own is None or own == model.described:
@@ -251,12 +272,19 @@ class Verdicts:
 def _question(episode: Episode) -> Question:
     """What a judge is asked of an episode with an answer. Raises `InputError` for a damaged one."""
     valid, turns = episode.get("valid"), episode["turns"]
+    if over_turns(episode):
+        valid = episode["verdict"]["valid"]
     if not are_two_texts(valid):
         raise damaged(episode, "valid")
     prompt, answer = (turns[0].get(key) if turns else None for key in ("prompt", "answer"))
     if not isinstance(prompt, str) or not isinstance(answer, str):
         raise damaged(episode, "turns")
     return Question(episode["dataset"], prompt, (valid[0], valid[1]), answer)
+
+
+def over_turns(episode: Episode) -> bool:
+    """Whether it is an open-ended episode of several turns with a verdict on each."""
+    return bool((episode.get("verdict") or {}).get("each")) and episode["outcome"] == "resolved"
 
 
 def _failed(last: Mapping[str, Any]) -> bool:

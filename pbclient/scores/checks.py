@@ -39,6 +39,15 @@ def check_verdict_line(line: Episode) -> None:
     check({"turns": [], **line}, {})
 
 
+def check_turn_verdict(line: Episode, verdict: object) -> None:
+    """The same for the verdict on one turn of several; `line` is its episode's."""
+    whole = {"judge": "", **verdict, "turns": []} if isinstance(verdict, Mapping) else None
+    figures = [(whole or {}).get(key) for key in VERDICT_FIGURES]
+    fits = whole is not None and _is_verdict(whole, figures != [None, None, None])
+    if whole is None or not fits or whole.get("calls") is None:
+        raise damaged(line, "verdict")
+
+
 def damaged(episode: Episode, key: str) -> InputError:
     """The error for a field that cannot be what was recorded."""
     return InputError(f"{name(episode)} has no valid {key!r}: its line in the run folder is damaged.")

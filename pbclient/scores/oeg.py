@@ -1,7 +1,8 @@
 """The figures of open-ended episodes: of one data set, and averaged over data sets.
 
 `acc` is how often the right category was named, `ps` how often a valid suggestion was made, `agg`
-how often either: shares of the judged episodes, in percent. Beside them stand the official
+how often either: shares of the judged episodes, in percent. Over several turns `psr` is how many suggestions
+were carried out, the mean over episodes, as `ps` of multiple choice. Beside them stand the official
 figures, as the package's example counts: of all samples, with 0 for whatever has no verdict.
 """
 
@@ -13,8 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pbclient.scores.checks import Checks
-from pbclient.scores.figures import Figure, average_span, averages, entries, independent, rounded, share, span
-from pbclient.scores.intervals import Interval
+from pbclient.scores.figures import (
+    Figure,
+    average,
+    average_span,
+    averages,
+    entries,
+    independent,
+    rounded,
+    share,
+    span,
+)
+from pbclient.scores.intervals import Interval, bootstrap_mean
 from runs import Episode
 
 CHECKS: Checks = {}  # without a verdict there is no score
@@ -31,11 +42,14 @@ class Figures:
     shares: Mapping[str, Figure | None]
     bounds: Mapping[str, Interval]
     official: Mapping[str, float]
+    psr: Figure | None = None
+    several: bool = False
 
     def entry(self) -> dict[str, Any]:
         """As in a summary."""
         official = {name: rounded(value) for name, value in self.official.items()}
-        return {"judged": self.judged, **entries(self.shares, self.bounds), "official": official}
+        psr = entries({"psr": self.psr}) if self.several else {}
+        return {"judged": self.judged, **entries(self.shares, self.bounds), **psr, "official": official}
 
 
 @dataclass(slots=True)
@@ -45,6 +59,8 @@ class Tally:
     judged: Counter[int] = field(default_factory=Counter)  # by repeat
     positive: Counter[str] = field(default_factory=Counter)
     official: Counter[str] = field(default_factory=Counter)
+    suggestions: Counter[int] = field(default_factory=Counter)  # over several turns
+    several: bool = False
 
     def add(self, episode: Episode) -> None:
         """Count an episode whose fields have been checked."""
@@ -52,7 +68,10 @@ class Tally:
         if verdict is None:
             return
         self.official.update({name: verdict["official"][key] for name, key in FIGURES.items()})
+        self.several = self.several or "each" in verdict
         if episode["outcome"] == "resolved":
+            if "each" in verdict:
+                self.suggestions[len(verdict["each"]) - 1] += 1
             self.judged[episode["repeat"]] += 1
             self.positive.update({name: verdict[key] for name, key in FIGURES.items()})
 
@@ -65,7 +84,15 @@ class Tally:
             shares={name: share(self.positive[name], judged, samples) for name in FIGURES},
             bounds={name: span(self.positive[name], n - judged, n) for name in FIGURES},
             official={name: 100 * self.official[name] / n for name in FIGURES},
+            psr=self._suggestions(int(samples)),
+            several=self.several,
         )
+
+    def _suggestions(self, samples: int) -> Figure | None:
+        # The same seed for every data set: which one it is is not known here, nor does it matter.
+        interval = bootstrap_mean(self.suggestions, seed="suggestions", size=samples)
+        total = sum(count * times for count, times in self.suggestions.items())
+        return None if interval is None else (total / self.suggestions.total(), interval)
 
 
 def averaged(datasets: Mapping[str, Figures]) -> dict[str, Any]:
@@ -78,4 +105,5 @@ def averaged(datasets: Mapping[str, Figures]) -> dict[str, Any]:
         for name in FIGURES
     }
     over = [dataset for dataset, of in datasets.items() if of.judged]
-    return {**entries(shares, bounds), "official": official, "over": over}
+    psr = entries({"psr": average(of.psr for of in figures)}) if any(of.several for of in figures) else {}
+    return {**entries(shares, bounds), **psr, "official": official, "over": over}

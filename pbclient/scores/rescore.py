@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pbclient.benchmark.open_ended import VERDICT_FIGURES, read_verdict
+from pbclient.benchmark.open_ended import VERDICT_FIGURES, over_turns, read_verdict
 from pbclient.benchmark.package import MCQA, OEG
+from pbclient.benchmark.protocol import PAPER
 from pbclient.errors import InputError
+from pbclient.record import turn_verdicts
 from pbclient.reward import RIGHT_CATEGORY, VALID_SUGGESTION
 from pbclient.scores import mcqa, oeg
-from pbclient.scores.checks import DATASETS, check, check_verdict_line, name
+from pbclient.scores.checks import DATASETS, check, check_turn_verdict, check_verdict_line, name
 from pbclient.scores.figures import Named, average, entries
 from pbclient.scores.intervals import bootstrap_mean, bootstrap_ratio
 from pbclient.scores.summary import Summary, dump, mode_of, summarize
@@ -78,9 +80,11 @@ def rescore(episode: Episode, mode: str = MCQA) -> Episode:
     check(episode, (oeg if mode == OEG else mcqa).CHECKS)
     if mode == OEG:
         _rescore_verdict(episode)
-        verdict = episode.get("verdict") or dict.fromkeys(VERDICT_FIGURES)
+        verdict: Mapping[str, Any] = episode.get("verdict") or dict.fromkeys(VERDICT_FIGURES)
         category, suggestions = verdict["category_prediction"], verdict["proactive_suggestion"]
         source, correct = "its verdict", None if category is None else category == 1
+        if "each" in verdict and episode["outcome"] == "resolved":
+            suggestions = _suggestions_over_turns(episode, verdict["each"])
     elif episode["outcome"] == "resolved":
         trajectory = trajectory_of(episode)
         source, correct, suggestions = "its turns", trajectory.right, trajectory.suggestions
@@ -93,17 +97,44 @@ def _rescore_verdict(line: Episode) -> None:
     verdict = line.get("verdict")
     if verdict is None:
         return
+    if "each" in verdict:
+        for each in verdict["each"]:
+            check_turn_verdict(line, each)
+        for each in turn_verdicts(verdict):
+            _rescore_verdict({**line, "verdict": each})
+        resolved = line["outcome"] == "resolved"
+        whole, whole_official = over_turns(verdict["each"], resolved=resolved)
+        _must_be(line, "the verdicts on its turns", whole, verdict)
+        _must_be(line, "the first verdicts on its turns", whole_official, verdict["official"])
+        return
     first = final = None
     for turn in verdict["turns"]:
         answer = turn["answer"] if isinstance(turn.get("answer"), str) else ""
         figures, parsed = read_verdict(verdict["valid"][1], answer, line["dataset"])
         first = first or figures
-        if final is None and parsed and turn.get("finish") == "stop":
+        # The paper's protocol takes the first answer for what the package makes of it.
+        scored = (parsed and turn.get("finish") == "stop") or verdict.get("protocol") == PAPER
+        if final is None and scored:
             final = figures
     _must_be(line, "its judge's answers", final or dict.fromkeys(VERDICT_FIGURES), verdict)
     # The package asks once, and counts what it cannot read as zeros.
     official = first or dict.fromkeys(VERDICT_FIGURES, 0)
     _must_be(line, "its judge's first answer, as the package reads it,", official, verdict["official"])
+
+
+def _suggestions_over_turns(episode: Episode, each: list[Any]) -> int:
+    """How many suggestions the environment carried out, by the verdicts on its turns and its own words."""
+    words = [
+        (turn.get("action") == "correct", turn.get("category") == "correct") for turn in episode["turns"]
+    ]
+    found = [
+        (carried and one["proactive_suggestion"] == 1, one["category_prediction"] == 1)
+        for one, (carried, _) in zip(each, words, strict=False)
+    ]
+    ends = [right or not carried for carried, right in words[:-1]]
+    if words != found or any(ends):
+        raise InputError(f"{name(episode)} has turns that the verdicts on them did not lead to.")
+    return len(words) - 1
 
 
 def _must_be(line: Episode, source: str, computed: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
@@ -153,11 +184,13 @@ def _figures(tally: mcqa.Tally) -> Named:
     sums: Counter[int] = Counter()
     for (_, trajectory), times in tally.trajectories.items():
         quarters = _RIGHT * trajectory.right + _VALID * trajectory.accepted
-        pairs[quarters, trajectory.turns] += times
+        if trajectory.turns:
+            pairs[quarters, trajectory.turns] += times
         sums[quarters] += times
     turns = sum(turns * times for (_, turns), times in pairs.items())
     total, samples = sum(quarters * times for quarters, times in sums.items()), int(tally.samples())
-    per_turn = total / turns, bootstrap_ratio(pairs, seed=tally.dataset, size=samples)
+    ratio = bootstrap_ratio(pairs, seed=tally.dataset, size=samples)
+    per_turn = total / turns if turns else 0.0, ratio
     per_episode = total / pairs.total(), bootstrap_mean(sums, seed=tally.dataset, size=samples)
     return {
         name: None if of is None else (value / _QUARTERS, (of[0] / _QUARTERS, of[1] / _QUARTERS))

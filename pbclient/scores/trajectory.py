@@ -41,6 +41,8 @@ class Trajectory(NamedTuple):
     - `mismatch`: its answer is none of the options.
 
     `limited` is whether it was still suggesting when the environment had nothing more to show.
+    Where the paper's protocol broke the episode off at a picture, that many suggestions were taken and
+    nothing followed: `turns` may be 0, and `last` is `accepted`.
     """
 
     turns: int
@@ -70,6 +72,10 @@ def trajectory_of(episode: Episode, *, random_options: bool = False) -> Trajecto
     Raises `InputError` naming an episode whose turns cannot have come from an environment.
     """
     turns: Sequence[Turn] = episode["turns"]
+    if isinstance(episode.get("stopped"), str):
+        if any(_action(episode, number, turn) != "accepted" for number, turn in enumerate(turns, start=1)):
+            raise InputError(f"{name(episode)} is recorded as stopped, but its turns ended it.")
+        return Trajectory(len(turns), "accepted")
     if not turns:
         raise InputError(f"{name(episode)} is recorded as resolved but has no turns.")
     for number, turn in enumerate(turns[:-1], start=1):

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from providers.errors import BadRequest, ContextExceeded, ImagesUnsupported, ProviderError, Unusable
+from providers.errors import (
+    BadRequest,
+    ContextExceeded,
+    ImageRejected,
+    ImagesUnsupported,
+    ProviderError,
+    Unusable,
+)
 from providers.hf.model import Loaded, free, out_of_memory
 from providers.hf.sampler import Options, Sampler, Vocabulary
 from providers.replies.answers import visible
@@ -132,6 +139,13 @@ def render(loaded: Loaded, request: Request, images: Sequence[EncodedImage], opt
         decoded = tuple(Image.open(BytesIO(image.data)).convert("RGB") for image in images)
     except (OSError, ValueError, SyntaxError) as error:
         raise BadRequest(f"An image of the request cannot be decoded: {error}.") from None
+    if loaded.plain:
+        if len(decoded) != 1:
+            raise BadRequest(f"{loaded.name} takes one image with a question, and {len(decoded)} are shown.")
+        text = "\n".join(
+            part for message in request.messages for part in message.parts if isinstance(part, str)
+        )
+        return Row(text, decoded, True, options.completed(loaded.model.generation_config))
     chat: list[dict[str, Any]] = []
     for message in request.messages:
         parts = [
@@ -230,8 +244,10 @@ def _readable(loaded: Loaded, rows: list[Row]) -> tuple[list[Row], Any]:
             raise  # they are tried one by one
         sizes = ", ".join(f"{image.width}x{image.height}" for image in rows[0].images)
         what = f"these images ({sizes} pixels)" if sizes else "this text"
+        # These two are what the benchmark's own loop expects of a picture that is too small, say.
+        kind = ImageRejected if sizes and isinstance(error, ValueError | TypeError) else BadRequest
         reason = one_line(str(error))
-        raise BadRequest(f"The processor of {loaded.name} does not take {what}: {reason}") from None
+        raise kind(f"The processor of {loaded.name} does not take {what}: {reason}") from None
     masks = inputs["attention_mask"].bool()
     if not masks[:, -1].all():
         # It would change the answers, with no more than a warning. Alone a row needs no padding.
@@ -251,11 +267,18 @@ def _inputs(loaded: Loaded, rows: Sequence[Row]) -> Any:
     if loaded.processor is None:
         read = loaded.tokenizer(texts, add_special_tokens=False, **options).to(loaded.model.device)
         return {name: read[name] for name in ("input_ids", "attention_mask")}
-    images = [list(row.images) for row in rows]
+    images: list[Any] = [list(row.images) for row in rows]
+    if loaded.plain:
+        images = [image for own in images for image in own]
     read = loaded.processor(
         text=texts,
         images=images if any(images) else None,
         add_special_tokens=rows[0].special,
         **options,
     )
+    if loaded.plain:
+        # Its second reader counts places from the left: padding there would change what it reads.
+        again = loaded.processor.qformer_tokenizer(texts, **{**options, "padding_side": "right"})
+        for name in ("input_ids", "attention_mask"):
+            read[f"qformer_{name}"] = again[name]
     return read.to(loaded.model.device, loaded.model.dtype)

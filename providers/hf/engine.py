@@ -24,7 +24,7 @@ from providers.errors import AttemptTimedOut, ProviderError, Unusable
 from providers.hf import batch as transformers_batch
 from providers.hf import model as transformers_model
 from providers.hf.batch import OutOfMemory, Row
-from providers.hf.folder import find, folder_digest, settings
+from providers.hf.folder import abilities, find, folder_digest, settings
 from providers.hf.model import Loaded, choose
 from providers.hf.sampler import read_options
 from providers.types import Json, Request, Response
@@ -228,6 +228,7 @@ class LocalTransformers:
         self.folder = find(str(model), fetch=fetch, say=say)
         self.name = self.folder.resolve().name if Path(model).expanduser().is_dir() else str(model)
         self.config = settings(self.folder)
+        self.abilities = abilities(self.folder)
         self._digest = digest or Digests().of
         self._say = say
         most = batch or BATCH[self.setting.device.partition(":")[0]]

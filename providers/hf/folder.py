@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,44 @@ _PARTS = (".safetensors", ".bin", ".pt", ".pth", ".json", ".jinja", ".model", ".
 _WEIGHTS = (".safetensors", ".bin")
 _OLDER_WEIGHTS = (".bin", ".pt", ".pth")  # many a model has them beside its safetensors
 _TEMPLATES = "additional_chat_templates"
+
+# Families that read one image beside one text; their processors put it before the text, and have no template.
+_ONE_IMAGE = frozenset({"instructblip"})
+# Where a chat template may stand: in a file of its own, or under this name in one of the others.
+_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
+_WITH_TEMPLATE = ("tokenizer_config.json", "processor_config.json", "chat_template.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a model can be asked, from its folder's files alone: no weights are read.
+
+    `several_images` is whether a request may show more than one, as with a kept history and with examples;
+    a model that has no `chat_template` is asked the bare text where it is of a family that never has one
+    (`asked_plainly`), and else not at all.
+    """
+
+    several_images: bool
+    chat_template: bool
+    asked_plainly: bool
+
+
+def abilities(folder: Path) -> Abilities:
+    """Of the model in this folder. Raises as `settings` does."""
+    one_image = settings(folder).get("model_type") in _ONE_IMAGE
+    own = any((folder / name).is_file() for name in _TEMPLATE_FILES) or (folder / _TEMPLATES).is_dir()
+    return Abilities(not one_image, own or any(map(_names_template, _json_files(folder))), one_image)
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return [path for name in _WITH_TEMPLATE if (path := folder / name).is_file()]
+
+
+def _names_template(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text("utf-8")).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False  # loading will say what is wrong with it
 
 
 def find(model: str, *, fetch: bool = True, say: Callable[[str], None] = lambda text: None) -> Path:

@@ -3,7 +3,7 @@
 A cache key holds the precision, so it is chosen without torch, whose import takes seconds: what the driver
 says is believed, and whether torch can really use the device shows when the model is loaded.
 
-Vision models through `AutoModelForImageTextToText` and `AutoProcessor`, text models through
+Vision models through `AutoModelForMultimodalLM` and `AutoProcessor`, text models through
 `AutoModelForCausalLM` and `AutoTokenizer`. Code that a model brings along is never run. Everything here
 after `choose` is called by the thread that owns the device.
 """
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from providers.errors import Unusable
-from providers.hf.folder import weight_bytes
+from providers.hf.folder import abilities, weight_bytes
 from providers.hf.sampler import Vocabulary
 from providers.host_memory import forget_peak, free_memory, peak_memory
 from providers.replies.error_text import one_line
@@ -91,7 +91,10 @@ def cuda_capability(number: int = 0) -> tuple[int, int] | None:
 
 @dataclass
 class Loaded:
-    """A model that can be asked. `processor` is None for a text model; `context` in tokens."""
+    """A model that can be asked. `processor` is None for a text model; `context` in tokens.
+
+    `plain` is whether it is shown one image and the bare text, since its family has no chat template.
+    """
 
     name: str
     model: Any
@@ -100,6 +103,7 @@ class Loaded:
     setting: Setting
     context: int | None
     vocabulary: Vocabulary
+    plain: bool = False
 
     @property
     def sees(self) -> bool:
@@ -157,15 +161,22 @@ def _loaded(folder: Path, name: str, setting: Setting, device_map: Any) -> Loade
 
     where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     config = hf.AutoConfig.from_pretrained(folder, **where)
-    vision = type(config) in hf.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    # The list has all of `AutoModelForImageTextToText`, those that also hear, and some that only hear.
+    listed = type(config) in hf.MODEL_FOR_MULTIMODAL_LM_MAPPING
+    vision = listed and (
+        hasattr(config, "vision_config") or type(config) in hf.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    )
     processor = hf.AutoProcessor.from_pretrained(folder, **where) if vision else None
     tokenizer = processor.tokenizer if processor else hf.AutoTokenizer.from_pretrained(folder, **where)
-    if not (processor or tokenizer).chat_template:
+    if processor and not processor.chat_template:
+        processor.chat_template = tokenizer.chat_template  # Phi-4's own drops what it is given
+    plain = abilities(folder).asked_plainly
+    if not plain and not (processor or tokenizer).chat_template:
         raise Unusable(f"{name} has no chat template: it is a base model, take one that was taught to chat.")
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    kind = hf.AutoModelForImageTextToText if vision else hf.AutoModelForCausalLM
+    kind = hf.AutoModelForMultimodalLM if vision else hf.AutoModelForCausalLM
     options = {"dtype": setting.dtype, "device_map": device_map}
     if setting.attention != ATTENTION:  # which is the library's own choice for all models that have it
         options["attn_implementation"] = setting.attention
@@ -183,7 +194,7 @@ def _loaded(folder: Path, name: str, setting: Setting, device_map: Any) -> Loade
     text = config.get_text_config()
     context = getattr(text, "max_position_embeddings", None)
     vocabulary = Vocabulary(tokenizer, text.vocab_size, ends)
-    return Loaded(name, model.eval(), processor, tokenizer, setting, context, vocabulary)
+    return Loaded(name, model.eval(), processor, tokenizer, setting, context, vocabulary, plain)
 
 
 def _device_map(need: float, name: str, setting: Setting) -> Any:

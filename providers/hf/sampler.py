@@ -17,6 +17,7 @@ from typing import Any
 from providers.errors import BadRequest, ParameterRejected
 from providers.types import Json
 
+_TOP_K = 50  # what `generate` takes where nobody says anything
 _BEGINNING_OF_VERDICT = re.compile(r"([01],)*[01]?")
 
 
@@ -30,6 +31,7 @@ class Options:
     """
 
     max_tokens: int
+    do_sample: bool | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -49,11 +51,12 @@ class Options:
 
     def completed(self, config: Any) -> Options:
         """Without gaps: what is open is as in `config`, the model's `GenerationConfig`."""
-        samples = getattr(config, "do_sample", False)
+        samples = getattr(config, "do_sample", False) if self.do_sample is None else self.do_sample
+        top_k = getattr(config, "top_k", None)
         defaults: dict[str, Any] = {
             "temperature": (getattr(config, "temperature", None) or 1.0) if samples else 0.0,
             "top_p": getattr(config, "top_p", None) or 1.0,
-            "top_k": getattr(config, "top_k", None) or 0,
+            "top_k": top_k or (_TOP_K if samples and top_k is None else 0),
             "repetition_penalty": getattr(config, "repetition_penalty", None) or 1.0,
         }
         return replace(
@@ -98,6 +101,12 @@ def _texts(value: Json) -> tuple[str, ...]:
     return tuple(str(text) for text in texts)
 
 
+def _truth(value: Json) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 def _verdicts(value: Json) -> int:
     # llama.cpp reads any grammar; here there is the one that judges are given.
     if not isinstance(value, str) or not re.fullmatch(r'root ::= \[01\]( "," \[01\])*', value):
@@ -114,6 +123,7 @@ def _arguments(value: Json) -> Mapping[str, Json]:
 _PENALTY = (_number(-2, 2), "a number from -2 to 2")
 _READERS: Mapping[str, tuple[str, Callable[[Json], Any], str]] = {
     "max_tokens": ("max_tokens", _number(1, 10**7, whole=True), "a whole number of at least 1"),
+    "do_sample": ("do_sample", _truth, "true or false"),
     "temperature": ("temperature", _number(0, 100), "a number of at least 0"),
     "top_p": ("top_p", _number(0, 1, above=True), "a number above 0 and up to 1"),
     "top_k": ("top_k", _number(0, 10**7, whole=True), "a whole number, 0 for no limit"),

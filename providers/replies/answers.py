@@ -6,7 +6,7 @@ An answer without text is none, whatever its status, and neither is one that end
 from __future__ import annotations
 
 from providers.catalog.target import Asked
-from providers.errors import MalformedResponse
+from providers.errors import EmptyAnswer, MalformedResponse
 from providers.replies.error_text import one_line
 from providers.types import Finish
 
@@ -70,5 +70,5 @@ def ended(
             sentence = f"{asked.who} ended its answer with {one_line(str(word), asked.secrets)!r}. {told}"
             raise MalformedResponse(sentence.rstrip(), billed=True)
         if not text.strip():
-            raise MalformedResponse(f"{asked.who} sent an empty answer.", billed=True)
+            raise EmptyAnswer(f"{asked.who} sent an empty answer.", billed=True)
     return text, finish

@@ -49,7 +49,9 @@ class Reported:
     def rules(self) -> Rules:
         """How its environments were run. Raises whatever comes of a damaged run.json."""
         config = self.config
-        flags = {name: bool(config.get(name)) for name in ("hint", "reference", "history", "resize", "cot")}
+        flags: dict[str, Any] = {
+            name: bool(config.get(name)) for name in ("hint", "reference", "history", "resize", "cot")
+        }
         shots, seed = int(config.get("shots") or 0), int(config.get("seed") or 0)
         return Rules(**flags, shots=shots, random_options=config.get("options") == "random", seed=seed)
 
