@@ -288,14 +288,14 @@ def test_broken_runs_are_passed_over(samples, scripts, tmp_path):
     whole = (results / "good" / "episodes.jsonl").read_text()
     (results / "torn episodes" / "episodes.jsonl").write_text(whole[:-40])
     odd = [json.loads(line) for line in whole.splitlines()]
-    # The first tells whether the data are the same; the second is nonsense.
+    # A file with nonsense in it is passed over whole.
     odd[1]["turns"] = [{"usage": "many"}]
     (results / "odd episodes" / "episodes.jsonl").write_text("".join(json.dumps(o) + "\n" for o in odd))
     (results / "a file").write_text("")
     found = look(config(tmp_path / "new", samples, cache_dir=tmp_path / "empty"), results)
     said = "\n".join(found["assumptions"])
-    assert "learned from 4 episodes of 3 earlier runs" in said
-    assert "Run folders in ./results that cannot be read: 1, passed over." in said
+    assert "learned from 3 episodes of 2 earlier runs" in said
+    assert "Run folders in ./results that cannot be read: 2, passed over." in said
 
 
 def test_what_the_limit_buys(samples, tmp_path):

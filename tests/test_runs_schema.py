@@ -78,7 +78,8 @@ def test_a_damaged_manifest_is_refused_by_field(tmp_path, damage, named):
 
 def test_what_a_later_version_may_add_passes():
     assert complaint({**LINE, "mood": 3, "turns": [{"gaze": []}]}, EpisodeLine) is None
-    assert complaint({"id": "x", "config": {"new": 1}, "place": {}}, Manifest) is None
+    later = {"id": "x", "config": {"new": 1}, "settings": {"mood": 1}, "place": {}}
+    assert complaint(later, Manifest) is None
 
 
 @pytest.mark.parametrize("form", [Manifest, EpisodeLine, Call, Turn, Usage, Settings, Config, Judge])
