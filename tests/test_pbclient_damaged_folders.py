@@ -21,7 +21,7 @@ from pbclient import RunConfig, evaluate
 from pbclient.cli.app import main
 
 JUNK = st.sampled_from(
-    [None, True, False, 0, -1, 1.5, 10**400, "", "x", [], ["x"], [[]], {}, {"x": 1}, float("nan")]
+    [None, True, False, 0, -1, 1.5, 10**400, "", "x", "\ud800", [], ["x"], [[]], {}, {"x": 1}, float("nan")]
 )
 FILES = ("run.json", "episodes.jsonl", "ledger.jsonl")
 

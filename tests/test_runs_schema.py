@@ -27,7 +27,7 @@ LINE = {"dataset": "ROD", "sample": "1", "repeat": 0, "outcome": "resolved", "tu
         ({"turns": [{"options": "A"}]}, "turns[0].options"),
         ({"correct": 1}, "correct"),
         ({"suggestions": True}, "suggestions"),
-        ({"suggestions": -1}, "suggestions"),
+        ({"suggestions": -2}, "suggestions"),
         ({"repeat": -1}, "repeat"),
         ({"verdict": "yes"}, "verdict"),
         ({"verdict": {"turns": [7]}}, "verdict.turns[0]"),
