@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_run import answer, played, record
 
 from pbclient.benchmark.package import STEMS
+from pbclient.cli.app import main
 from pbclient.compare.study import StudyCell, StudyFigures, study_figures
 from pbclient.report.html.study import write_study
 from pbclient.report.latex import escaped, latex
@@ -194,3 +196,16 @@ def test_the_page_of_a_study_shows_every_sheet_and_marks_the_papers_values(figur
     assert "&amp; {co}" in page  # what a user calls a model is shown, not obeyed
     write_study(figures, "Mine", tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "study.html").read_bytes()
+
+
+def test_the_command_reports_all_runs_below_a_folder(cells, tmp_path):
+    folder = cells[0].folder.parent
+    made = ["--out", str(tmp_path / "out"), "--html", str(tmp_path / "study.html")]
+    result = CliRunner().invoke(main, ["study", "report", str(folder), *made])
+    assert result.exit_code == 0, result.output
+    assert "Cells: 10, models: 2." in result.stdout
+    assert (tmp_path / "study.html").stat().st_size > 10_000
+    assert json.loads((tmp_path / "out" / "study.json").read_text())["schema"] == 1
+    nothing = CliRunner().invoke(main, ["study", "report", str(tmp_path / "out")])
+    assert nothing.exit_code == 2
+    assert "There is no run folder" in nothing.stderr

@@ -21,6 +21,7 @@ from pbclient.cli.cache import cache
 from pbclient.cli.data import data
 from pbclient.cli.export import export
 from pbclient.cli.options import FOLDER, TEXT, ConfiguredCommand
+from pbclient.cli.study import study
 from pbclient.report.summary import print_summary
 from pbclient.report.terminal import Grid, fitting, say, show, visible
 
@@ -95,6 +96,7 @@ def main() -> None:
 main.add_command(data)
 main.add_command(cache)
 main.add_command(export)
+main.add_command(study)
 
 
 @main.command()

@@ -1,14 +1,15 @@
-"""`pbclient runs`: the run folders below a folder, each by its run.json and summary.json alone."""
+"""The run folders below a folder: listed by run.json and summary.json alone, or as the cells of a study."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pbclient.benchmark.package import MCQA
+from pbclient.compare.study import StudyCell
 from pbclient.errors import InputError
 from runs import NotARun, RunError, RunFolder
 
@@ -25,10 +26,30 @@ def list_runs(folder: Path) -> list[Entry]:
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: name one that holds run folders.")
-    found = [_entry(file.parent) for file in sorted(folder.rglob("run.json"))]
+    found = [_entry(path) for path in _below(folder)]
     return sorted(
         (entry for entry in found if entry), key=lambda entry: (entry["created"] or "", entry["path"])
     )
+
+
+def recorded_cells(folders: Sequence[Path]) -> list[StudyCell]:
+    """The runs in and below these folders as cells of a study; a model is named as it was asked for.
+
+    Raises `InputError` where there are none, `runs.RunError` for a broken one.
+    """
+    cells: list[StudyCell] = []
+    for path in dict.fromkeys(run for folder in folders for run in _below(folder)):
+        config = RunFolder.read(path).manifest["config"]
+        cells.append(StudyCell(str(config.get("model")), _conditions(config), path))
+    if not cells:
+        raise InputError(
+            f"There is no run folder in {', '.join(map(str, folders))}: name where your runs are."
+        )
+    return cells
+
+
+def _below(folder: Path) -> list[Path]:
+    return [file.parent for file in sorted(folder.rglob("run.json"))]
 
 
 def _entry(path: Path) -> Entry | None:

@@ -14,6 +14,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from pbclient.benchmark.package import MCQA, OEG, STEMS
+from pbclient.benchmark.protocol import STRICT
 from pbclient.errors import InputError
 from pbclient.scores import mcqa, oeg
 from pbclient.scores.checks import check
@@ -117,7 +118,8 @@ def other_data(runs: Sequence[Recorded], datasets: Sequence[str], *, force: bool
 
 def config_differences(runs: Sequence[Recorded]) -> dict[str, list[Any]]:
     """Option -> its value in each run, for those that are not the same in all; absent ones are null."""
-    flat = [dict(_flat(run.config)) for run in runs]
+    # A run of before there were two protocols was played by the one there was.
+    flat = [{"protocol": STRICT, **dict(_flat(run.config))} for run in runs]
     options = dict.fromkeys(option for config in flat for option in config)
     values = {option: [config.get(option) for config in flat] for option in options}
     return {option: row for option, row in values.items() if any(value != row[0] for value in row)}
