@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -13,7 +14,7 @@ def main() -> None:
 
         command()
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        os.write(2, b"Stopped.\n")  # nothing more may have to be loaded
         sys.exit(130)
     finally:
         # The exit code is decided: a Ctrl-C that meets the interpreter's end would put another in its place.

@@ -98,7 +98,7 @@ class Judge(TypedDict, total=False):
     provider: Required[str]
     model: Required[str]
     endpoint: str | None
-    params: Required[_Object]
+    params: _Object
 
 
 class Config(TypedDict, total=False):
@@ -175,6 +175,8 @@ def complaint(value: Any, form: type[Manifest | EpisodeLine]) -> str | None:
     """What is wrong with a value that was read back, and with which of its fields; None where nothing is."""
     try:
         msgspec.convert(value, form)
+    except UnicodeEncodeError:
+        return "half a surrogate pair stands where no text belongs"
     except (msgspec.ValidationError, OverflowError, RecursionError) as error:
         reason, _, path = str(error).rpartition(" - at `$.")
         return f"{path.rstrip('`')}: {reason[0].lower()}{reason[1:]}" if path and reason else str(error)

@@ -99,7 +99,7 @@ def test_nothing_is_far_off(program):
 def test_all_of_them_make_one_page():
     page = run("everything", "--light", "--only", "wire")
     machine, question, table = page.strip().split("\n\n")
-    assert "pbclient" in machine
+    assert "proactivebench-client" in machine
     assert question.startswith("**")
     assert table.startswith("| |")
 

@@ -82,5 +82,5 @@ def test_there_is_no_such_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_folder_is_no_list(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="is no file: --filter takes"):
         read_filter(str(tmp_path))

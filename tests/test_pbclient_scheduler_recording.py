@@ -12,12 +12,11 @@ from test_pbclient_scores_oeg import judged, unjudged
 from test_pbclient_scores_rescore import beside, write
 from test_pbclient_scores_summary import episode
 
-from pbclient.errors import InputError
 from pbclient.money.books import Books
 from pbclient.progress import Progress
 from pbclient.scheduler.evaluate import Recording
 from pbclient.scores.rescore import rescore_run
-from runs import Balance, RunFolder, identity
+from runs import Balance, RunBroken, RunFolder, identity
 
 OWED = frozenset({"failed", "budget"})
 # As the manifest says it: an empty ledger and no limit.
@@ -81,6 +80,6 @@ def test_a_damaged_line_is_named_before_anything_is_asked(tmp_path: Path, file: 
     with (
         RunFolder.start(path, manifest) as folder,
         Recording(folder, Progress()) as recording,
-        pytest.raises(InputError, match=r"^Episode QD 17 \(repeat -1\) has no valid 'repeat'"),
+        pytest.raises(RunBroken, match=r"^Line 1 of \S+ is damaged \(repeat: expected"),
     ):
         recording.resume(OWED, Books())

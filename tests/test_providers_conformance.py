@@ -19,6 +19,7 @@ from loopback_faults import Ask, ErrorKind, Fault, FaultKind, LoopbackServer, Od
 
 from providers import (
     AuthenticationFailed,
+    EmptyAnswer,
     EncodedImage,
     Finish,
     Json,
@@ -835,7 +836,7 @@ def test_what_is_no_answer_is_billed_by_its_tokens(bench: Bench) -> None:
     for target in ("compatible", "anthropic"):
         outcome = bench.same(target, asking()).outcome
         assert isinstance(outcome, Failed)
-        assert (outcome.kind, outcome.usage) == (MalformedResponse, Usage(100, 30))
+        assert (outcome.kind, outcome.usage) == (EmptyAnswer, Usage(100, 30))
 
 
 def test_a_count_that_stands_twice_is_the_larger(bench: Bench) -> None:

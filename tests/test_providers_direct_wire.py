@@ -45,6 +45,7 @@ from providers import (
     Unusable,
 )
 from providers.catalog.names import HOSTED
+from providers.catalog.target import Asked
 from providers.direct import pool as direct_pool
 from providers.direct import wire as direct
 from providers.direct.anthropic import Messages
@@ -730,7 +731,7 @@ def test_any_body_is_an_answer_or_an_error(first: Any, second: Any, third: Any, 
     for body in bodies:
         for shape in (ChatCompletions("any"), Messages()):
             with contextlib.suppress(MalformedResponse):
-                answer = shape.read(body, "who")
+                answer = shape.read(body, Asked("who", "m"))
                 assert answer.text.strip() or answer.finish != "stop"
 
 
@@ -766,7 +767,8 @@ def test_an_error_that_never_ends_is_still_an_error() -> None:
     endless = gzip.compress(b'{"error": {"message": "' + b" " * (LONGEST_ERROR * 100), 1)
     found = outcome(replying("429 X", endless, content_encoding="gzip", retry_after="3"))
     assert type(found) is RateLimited
-    assert (found.billed, found.retry_after) == (False, 3)
+    # Torn where it is cut off: nobody knows what else it holds.
+    assert (found.billed, found.retry_after) == (True, 3)
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ def test_a_row_that_cannot_be_read_fails_alone(folders, batches):
 
     alone, answers = asked(folders("qwen2.5-vl"), both)
     assert answers[:3] == alone
-    assert [type(answer) for answer in answers[3:]] == [BadRequest, BadRequest, ContextExceeded]
+    assert [type(answer) for answer in answers[3:]] == [ImageRejected, BadRequest, ContextExceeded]
     assert "does not take these images (3x900 pixels): absolute aspect ratio" in str(answers[3])
     assert "cannot be decoded" in str(answers[4])
     assert re.search(r"has \d+ tokens with its images, but the model reads 4096", str(answers[5]))

@@ -16,6 +16,7 @@ from providers import (
     BadRequest,
     ConnectionFailed,
     ContextExceeded,
+    EmptyAnswer,
     EncodedImage,
     ImagesUnsupported,
     Json,
@@ -524,7 +525,7 @@ def test_a_full_context_is_cut_off_too() -> None:
 )
 def test_a_success_without_an_answer(make: Make, text: str) -> None:
     error = failing(make, Fault("body", text=text))
-    assert type(error) is MalformedResponse
+    assert isinstance(error, MalformedResponse)
     assert error.billed
 
 
@@ -634,7 +635,7 @@ BILLED: dict[FaultKind, type[ProviderError]] = {
     "html": MalformedResponse,
     "empty_body": MalformedResponse,
     "torn_json": MalformedResponse,
-    "empty_text": MalformedResponse,
+    "empty_text": EmptyAnswer,
     "drip": AttemptTimedOut,
     "hang": AttemptTimedOut,
 }

@@ -92,4 +92,3 @@ def test_a_no_is_an_error_by_what_to_do_about_it(status, text, error, said):
     assert type(found) is error
     assert said in str(found)
     assert found.status == status
-    assert not found.billed

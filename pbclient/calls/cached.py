@@ -102,9 +102,8 @@ class TakesEmpty:
     async def complete(self, request: Request) -> Response:
         try:
             return await self._inner.complete(request)
-        except EmptyAnswer:
-            # Its counts are not known: the call stays held in full.
-            return Response("", "stop")
+        except EmptyAnswer as error:
+            return Response("", "stop", error.usage)  # without counts the call stays held in full
 
 
 class Offline:

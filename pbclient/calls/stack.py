@@ -208,7 +208,8 @@ class Stack:
         self.stack.push_async_callback(provider.aclose)
         asked: Provider = TakesEmpty(provider) if model.choice.protocol == PAPER else provider
         storing = Storing(asked, self.store, self._run)
-        wire = Loading(cast("Hosted", provider), storing) if model.by_litellm else storing
+        loads = model.by_litellm and hasattr(provider, "loaded")
+        wire = Loading(cast("Hosted", provider), storing) if loads else storing
         breaker = Breaker(wire, self._shut)
         self.breakers.append(breaker)
         account, bounds = Account.of(model, limits.concurrency, self.answers / "rates"), model.bounds

@@ -11,10 +11,10 @@ import uuid
 from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pbclient
 from pbclient.benchmark.package import STEMS
 from pbclient.benchmark.paper import REPOSITORY
 from pbclient.export.recorded import RecordedRun
@@ -90,7 +90,7 @@ def _aggregate(run: RecordedRun) -> Json:
         },
         "eval_library": {
             "name": "pbclient",
-            "version": version("pbclient"),
+            "version": pbclient.__version__,
             "additional_details": run.versions,
         },
         "model_info": {

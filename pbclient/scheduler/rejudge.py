@@ -103,7 +103,7 @@ def _judge(folder: RunFolder, config: JudgeConfig, progress: Progress) -> Model:
             "provider": own["provider"],
             "model": own["model"],
             "base_url": own.get("endpoint"),
-            "max_tokens": config.judge_max_tokens or own["params"].get("max_tokens"),
+            "max_tokens": config.judge_max_tokens or own.get("params", {}).get("max_tokens"),
             "temperature": own["params"].get("temperature"),
             "price": config.judge_price or stated_in(manifest.get("judge_prices")),
             "grammar": config.judge_grammar or own.get("grammar", False),

@@ -74,6 +74,8 @@ class Messages:
         content, counts = answer.get("content"), answer.get("usage")
         if not isinstance(content, list) or not isinstance(counts, dict) or "stop_reason" not in answer:
             raise MalformedResponse(f"{asked.who} sent no message.", billed=True)
+        if not all(isinstance(block, dict) for block in content):
+            raise MalformedResponse(f"{asked.who} sent no message.", billed=True)
         word = answer["stop_reason"]
         # What was said before a tool was called is an answer, as it is in OpenAI's shape.
         ending = None if word == "tool_use" else word
