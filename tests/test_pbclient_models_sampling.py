@@ -99,6 +99,15 @@ def test_options_of_known_price_need_no_word(monkeypatch, provider, params):
     assert resolve(named(monkeypatch, provider, params), print).unpriced == ()
 
 
+@pytest.mark.parametrize("model", ["openai/gpt-4.1:online", "perplexity/sonar-pro", "gpt-4o-search-preview"])
+def test_a_stated_price_bounds_no_model_that_searches_by_itself(monkeypatch, model):
+    with pytest.raises(InputError, match=r"searches on its own account.*--max-cost none"):
+        resolve(named(monkeypatch, "openrouter", {}, model=model), print)
+    assert resolve(named(monkeypatch, "openrouter", {}, model=model, max_cost=None), print).unpriced == (
+        "model",
+    )
+
+
 def test_what_is_known_goes_by_who_is_asked(monkeypatch):
     url = "http://127.0.0.1:9/v1"
     server = {"mirostat": 2, "chat_template_kwargs": {"enable_thinking": False}}

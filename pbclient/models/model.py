@@ -15,7 +15,7 @@ from pbclient.errors import InputError
 from pbclient.models.choice import BY_PROTOCOL, DIRECT, LITELLM, Choice, unpriced
 from pbclient.models.engines import LLAMACPP, LOCAL, TRANSFORMERS, Local, engine
 from pbclient.money.bounds import Bounds, output_limit
-from pbclient.money.prices import Price, price_of
+from pbclient.money.prices import Price, bills_beside_tokens, price_of
 from pbclient.progress import Say
 from providers import Json, Request
 from providers.catalog import names as catalog
@@ -151,7 +151,13 @@ def resolve(choice: Choice, say: Say, *, asks: bool = True) -> Model:
     params = _params(choice, name)
     price = _price(choice, name, target)
     return Model(
-        choice, name, dict(target.identity), params, price, target, unpriced=_unpriced(choice, target, price)
+        choice,
+        name,
+        dict(target.identity),
+        params,
+        price,
+        target,
+        unpriced=_unpriced(choice, name, target, price),
     )
 
 
@@ -244,12 +250,19 @@ def _params(choice: Choice, name: str) -> dict[str, Json]:
     return {**params, **choice.params}
 
 
-def _unpriced(choice: Choice, target: Target, price: Price) -> tuple[str, ...]:
+def _unpriced(choice: Choice, model: str, target: Target, price: Price) -> tuple[str, ...]:
     """The options of unknown price. Raises `InputError` for one that a limit of dollars does not allow."""
     if price.is_free and choice.provider != "openrouter":  # where a free model still searches for money
         return ()
     stated = choice.price is not None
-    names = unpriced(choice.provider, choice.params, server=target.endpoint is not None, stated=stated)
+    names = [*unpriced(choice.provider, choice.params, server=target.endpoint is not None, stated=stated)]
+    if stated and bills_beside_tokens(choice.provider, model):
+        names.append("model")
+        if choice.max_cost is not None:
+            raise InputError(
+                f"{model} searches on its own account, which {choice.flag('price')} leaves out, so "
+                "--max-cost might not hold: ask another model, or lift the limit with --max-cost none."
+            )
     for name in names:
         if choice.max_cost is not None and name not in choice.allow_params:
             raise InputError(

@@ -113,6 +113,12 @@ def price_of(
     return price
 
 
+def bills_beside_tokens(provider: str, model: str) -> bool:
+    """Whether a model searches, or asks others, on its own account: a price of tokens leaves that out."""
+    named = f"{provider}/{model}".lower()
+    return bool(UNBOUNDED.search(named) or SEARCHES.search(model.lower()) or named.endswith(":online"))
+
+
 _STATE_IT = "state it with --price IN,OUT in dollars per million input and output tokens (0,0 if it is free)"
 
 
