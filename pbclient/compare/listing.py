@@ -82,6 +82,8 @@ def _entry(path: Path) -> Entry | None:
 def _conditions(config: Mapping[str, Any]) -> str:
     words = [] if config.get("mode", MCQA) == MCQA else [str(config["mode"])]
     words += [name for name in _CONDITIONS if config.get(name)]
+    words += ["many turns"] if config.get("turns") == "many" else []
+    words += ["paper's protocol"] if config.get("protocol") == "paper" else []
     words += [f"{config['shots']} shots"] if config.get("shots") else []
     words += ["random options"] if config.get("options") == "random" else []
     return ", ".join(words) or "plain"

@@ -85,9 +85,10 @@ class RecordedRun:
         """The paper's conditions that it was played under, by their words; empty for the plain question."""
         flags: dict[str, Any] = {name: bool(self.config.get(name)) for name in _FLAGS}
         shots, foreign = self.config.get("shots"), self.config.get("options") == "random"
-        return " ".join(
-            Rules(**flags, shots=shots if isinstance(shots, int) else 0, random_options=foreign).words
-        )
+        said: dict[str, Any] = {
+            name: str(self.config[name]) for name in ("protocol", "turns") if self.config.get(name)
+        }
+        return " ".join(Rules(**flags, **said, shots=int(shots or 0), random_options=foreign).words)
 
     @property
     def params(self) -> dict[str, Any]:

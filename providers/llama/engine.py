@@ -81,6 +81,7 @@ class LlamaCpp:
         self._calls: asyncio.Semaphore | None = None
         self._running: tuple[Child, Pool] | None = None
         self._died = False
+        self._left: list[Pool] = []  # connections to an engine that died
 
     @cached_property
     def identity(self) -> Mapping[str, Json]:
@@ -132,6 +133,7 @@ class LlamaCpp:
                 self._say(f"llama.cpp {end} It is started again.")
                 self._died, self._running = True, None
                 await pool.close()
+                self._left.append(pool)  # a call that was about to leave by it opens it again
                 await child.aclose()
             if self._running is None:
                 self._running = await self._launch()
@@ -176,6 +178,8 @@ class LlamaCpp:
         """End the engine and free its memory; a later call starts it again."""
         async with self._starting:
             running, self._running = self._running, None
+            while self._left:
+                await self._left.pop().close()
             if running:
                 await running[1].close()
                 await running[0].aclose()

@@ -95,9 +95,11 @@ class Views:
                 options, categories = environment._get_correct_options_and_categories()
                 right = (*options, *categories)
                 views.append(View(state["image_path"], state["transform"], right))
-                if self.run.mode != MCQA or not isinstance(turn.get("answer"), str):
+                # Over several open-ended turns the environment was given what the judge found in the answer.
+                taken = turn.get("given", turn.get("answer") if self.run.mode == MCQA else None)
+                if not isinstance(taken, str):
                     break
-                rules.evaluate(environment, sample, episode["repeat"], turn["answer"])
+                rules.evaluate(environment, sample, episode["repeat"], taken)
         except (PbclientError, ValueError, TypeError, KeyError):
             pass  # a row or an answer that was not played like this: the record stands without its frames
         return views

@@ -53,7 +53,9 @@ class Reported:
             name: bool(config.get(name)) for name in ("hint", "reference", "history", "resize", "cot")
         }
         shots, seed = int(config.get("shots") or 0), int(config.get("seed") or 0)
-        return Rules(**flags, shots=shots, random_options=config.get("options") == "random", seed=seed)
+        said: dict[str, Any] = {name: str(config[name]) for name in ("protocol", "turns") if config.get(name)}
+        random_options = config.get("options") == "random"
+        return Rules(**flags, **said, shots=shots, random_options=random_options, seed=seed)
 
     @property
     def model(self) -> str:

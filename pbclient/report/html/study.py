@@ -17,7 +17,13 @@ from pbclient.report.html.sections import Block, Folded, Section
 from pbclient.report.html.text import sentence
 from pbclient.report.study import LEGEND, action_name, contrast_name, sheets, table_name
 
-_NAMES = {"acc": "Accuracy", "ps": "Suggestions", "agg": "Either", "step_limit": "Step limit reached"}
+_NAMES = {
+    "acc": "Accuracy",
+    "ps": "Suggestions",
+    "psr": "Suggestions carried out",
+    "agg": "Either",
+    "step_limit": "Step limit reached",
+}
 _ACTIONS = (
     ("proactive", "c0", "suggestion"),
     ("category", "c1", "category"),
