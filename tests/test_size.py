@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("providers", "cache", "runs", "pbclient")
 
 # 21,600 before the report (1,700 with its charts and frames), exports (1,000), the numbers of a study (1,700)
-# what holds against hostile bills and damaged folders (1,000), and open-ended episodes of several turns (600).
+# what holds against hostile bills and damaged folders (1,000), open-ended episodes of several turns (600).
 MOST_LINES = 28_000
 MOST_LINES_A_FILE = 350
 MOST_LINES_A_ROOM = 2_000

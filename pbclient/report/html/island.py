@@ -22,7 +22,7 @@ type Views = Mapping[Identity, Sequence[View]]
 
 # Short answers come again and again.
 _found = lru_cache(maxsize=4096)(lambda answer, *options: evaluate(answer, [], options)[1])
-_TEXTS = ("image", "prompt", "action", "category", "answer")
+_TEXTS = ("image", "prompt", "action", "category", "answer", "given")
 _KEY = 12  # letters of a cache key: enough to find it in the run folder
 
 

@@ -58,6 +58,9 @@ function turnView(run, episode, number, frames, two) {
       ? element("p", "odd", "No answer was recorded.")
       : textBlock(turn.answer, "text said"),
   );
+  if (turn.given !== undefined) {
+    view.append(element("div", "numbers", `Taken by the environment as: ${visible(turn.given) || "nothing"}`));
+  }
   if (turn.did) {
     const [kind, words] = DID[turn.did];
     view.append(element("div", `made ${kind}`, `Environment: ${words}`));
