@@ -31,9 +31,9 @@ from test_pbclient_scores_oeg import judged, unjudged
 from pbclient.cli.app import main
 from pbclient.cli.export import FORMATS
 from pbclient.data.samples import write_samples
-from pbclient.export.latex import escaped
 from pbclient.export.recorded import RecordedRun, model_name, without_places
 from pbclient.export.tables import COLUMNS, csv_lines, jsonl
+from pbclient.report.latex import escaped
 
 # A Python that has Inspect AI, whose openai is another than LiteLLM's, and Every Eval Ever's schemas.
 CONSUMERS = os.environ.get("PBCLIENT_CONSUMERS")
@@ -204,7 +204,7 @@ def test_tex_prints_what_the_table_says(played, tmp_path):
         assert {line.count("&") - line.count(r"\&") for line in rows} == {5}
 
 
-@given(st.text(st.sampled_from("aZ09é中 " + '\\{}$&#_%~^<>|"[]()*+=/:;,.@-')))
+@given(st.text(st.sampled_from("aZ09é " + r"\{}$&#_%~^<>|[]()*+=/:;,.@-")))
 def test_tex_prints_every_text_as_it_is(text):
     assert printed(f"{{{escaped(text)}}}") == text
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pbclient.benchmark.package import MCQA
+from pbclient.benchmark.conditions import Condition
 from pbclient.compare.study import StudyCell
 from pbclient.errors import InputError
 from runs import NotARun, RunError, RunFolder
 
 type Entry = dict[str, Any]
-
-_CONDITIONS = ("hint", "reference", "history", "resize", "cot")
 
 
 def list_runs(folder: Path) -> list[Entry]:
@@ -40,7 +38,7 @@ def recorded_cells(folders: Sequence[Path]) -> list[StudyCell]:
     cells: list[StudyCell] = []
     for path in dict.fromkeys(run for folder in folders for run in _below(folder)):
         config = RunFolder.read(path).manifest["config"]
-        cells.append(StudyCell(str(config.get("model")), _conditions(config), path))
+        cells.append(StudyCell(str(config.get("model")), str(Condition.of(config)), path))
     if not cells:
         raise InputError(
             f"There is no run folder in {', '.join(map(str, folders))}: name where your runs are."
@@ -70,20 +68,10 @@ def _entry(path: Path) -> Entry | None:
         "created": manifest.get("created"),
         "provider": config.get("provider"),
         "model": config.get("model"),
-        "conditions": _conditions(config),
+        "conditions": str(Condition.of(config)),
         "planned": sum((manifest.get("planned") or {}).values()),
         "resolved": sum(entry["resolved"] for entry in datasets) if summary else None,
         "acc": average.get("acc"),
         "ps": average.get("ps"),
         "cost": summary["cost"]["settled"] if summary else None,
     }
-
-
-def _conditions(config: Mapping[str, Any]) -> str:
-    words = [] if config.get("mode", MCQA) == MCQA else [str(config["mode"])]
-    words += [name for name in _CONDITIONS if config.get(name)]
-    words += ["many turns"] if config.get("turns") == "many" else []
-    words += ["paper's protocol"] if config.get("protocol") == "paper" else []
-    words += [f"{config['shots']} shots"] if config.get("shots") else []
-    words += ["random options"] if config.get("options") == "random" else []
-    return ", ".join(words) or "plain"

@@ -10,9 +10,9 @@ import io
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pbclient.benchmark.open_ended import MANY, ONE
 from pbclient.benchmark.package import OEG, Environment, State, environment_class, guarded
@@ -55,6 +55,13 @@ class Rules:
     protocol: str = STRICT
     turns: str = ONE
     seed: int = 0
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """Those of a run, from `config` of its run.json; what an older one is silent on was not there."""
+        names = (each.name for each in fields(cls))
+        said = {name: config[name] for name in names if config.get(name) is not None}
+        return cls(**said, random_options=config.get("options") == "random")
 
     @property
     def recorded(self) -> dict[str, Json]:

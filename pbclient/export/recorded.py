@@ -25,7 +25,6 @@ _SAMPLING = frozenset(
     {"temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop", "presence_penalty"}
     | {"frequency_penalty", "repetition_penalty", "reasoning_effort"}
 )
-_FLAGS = ("hint", "reference", "history", "resize", "cot")
 _HALF = re.compile("[\ud800-\udfff]")
 _USER = re.compile(r"""[^\s/'"(<]+@(?=[\w\[])""")
 # From a slash that begins a path to the last one before the sentence has a colon, quote or line of its own:
@@ -83,12 +82,7 @@ class RecordedRun:
     @property
     def condition(self) -> str:
         """The paper's conditions that it was played under, by their words; empty for the plain question."""
-        flags: dict[str, Any] = {name: bool(self.config.get(name)) for name in _FLAGS}
-        shots, foreign = self.config.get("shots"), self.config.get("options") == "random"
-        said: dict[str, Any] = {
-            name: str(self.config[name]) for name in ("protocol", "turns") if self.config.get(name)
-        }
-        return " ".join(Rules(**flags, **said, shots=int(shots or 0), random_options=foreign).words)
+        return " ".join(Rules.of(self.config).words)
 
     @property
     def params(self) -> dict[str, Any]:

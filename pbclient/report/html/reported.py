@@ -47,15 +47,8 @@ class Reported:
 
     @property
     def rules(self) -> Rules:
-        """How its environments were run. Raises whatever comes of a damaged run.json."""
-        config = self.config
-        flags: dict[str, Any] = {
-            name: bool(config.get(name)) for name in ("hint", "reference", "history", "resize", "cot")
-        }
-        shots, seed = int(config.get("shots") or 0), int(config.get("seed") or 0)
-        said: dict[str, Any] = {name: str(config[name]) for name in ("protocol", "turns") if config.get(name)}
-        random_options = config.get("options") == "random"
-        return Rules(**flags, **said, shots=shots, random_options=random_options, seed=seed)
+        """How its environments were run."""
+        return Rules.of(self.config)
 
     @property
     def model(self) -> str:
